@@ -1,0 +1,51 @@
+# The index of commands. What they need comes from tests/setup, into .tools/.
+.DEFAULT_GOAL := help
+.PHONY: help build run test check fmt lint proto proto-release bench clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+build: ## compile everything, for development
+	tests/setup compiler
+	cargo build --workspace --all-targets
+
+run: ## build, and serve every target on embedded defaults (SQLite, no log server)
+	tests/setup compiler buf
+	PATH="$(CURDIR)/.tools/bin:$$PATH" cargo run --bin rapport -- serve
+
+test: ## install what the tests drive, and run them all: both databases, both logs
+	tests/setup
+	. ./.tools/env && cargo test --workspace --all-features --no-fail-fast
+
+check: lint proto ## everything that needs no server: formatting, lints, spelling, docs, licences, protos, layout
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --document-private-items
+	cargo test --package rapport-tests --test tidy
+
+fmt: ## format the Rust and the protos
+	tests/setup compiler buf
+	cargo fmt --all
+	.tools/bin/buf format --write proto
+
+lint: ## rustfmt, clippy, spelling, licences
+	tests/setup compiler typos deny
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	.tools/bin/typos --config .typos.toml
+	.tools/bin/cargo-deny --log-level error check bans licenses sources
+
+proto: ## lint the protos and compare them with the last release
+	tests/setup buf
+	.tools/bin/buf lint proto
+	.tools/bin/buf format --diff --exit-code proto
+	.tools/bin/buf breaking proto --against proto/released.binpb
+
+proto-release: ## record the protos as released: from now on `make proto` compares with these
+	tests/setup buf
+	.tools/bin/buf build proto --output proto/released.binpb
+
+bench: ## measure, print the table, write target/bench.json
+	tests/setup compiler nats postgresql
+	. ./.tools/env && cargo run --release --package rapport-tests --bin bench
+
+clean: ## remove what was built; .tools/ stays
+	cargo clean
