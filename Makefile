@@ -18,8 +18,8 @@ test: ## install what the tests drive, and run them all: both databases, both lo
 	. ./.tools/env && cargo test --workspace --all-features --no-fail-fast
 
 check: lint proto ## everything that needs no server: formatting, lints, spelling, docs, licences, protos, layout
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --document-private-items
-	cargo test --package rapport-tests --test tidy
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+	cargo test --workspace --all-features --test tidy
 
 fmt: ## format the Rust and the protos
 	tests/setup compiler buf
@@ -41,7 +41,7 @@ proto: ## lint the protos and compare them with the last release
 
 proto-release: ## record the protos as released: from now on `make proto` compares with these
 	tests/setup buf
-	.tools/bin/buf build proto --output proto/released.binpb
+	.tools/bin/buf build proto --exclude-source-info --output proto/released.binpb
 
 bench: ## measure, print the table, write target/bench.json
 	tests/setup compiler nats postgresql

@@ -125,6 +125,8 @@ reasons! {
         OVERLOADED: ResourceExhausted, "the server works on as many calls as grpc.max_in_flight allows", "Retry after the delay given, with jitter.";
         STOPPING: Unavailable, "the server is shutting down", "Retry; another replica answers.";
         DEADLINE_PASSED: DeadlineExceeded, "the call took longer than its deadline or grpc.request_timeout_ms", "Retry a read; repeat a command with the same request_id to learn its outcome.";
+        COMMAND_TOO_LARGE: InvalidArgument, "the command leads to more or larger events than one command may", "Split the request.";
+        STORE_FENCED: Unavailable, "the database and the log tell different histories, and nothing is written until a person decides", "Ask the operator; see the server's log.";
         STORE_UNAVAILABLE: Unavailable, "the service's database does not answer", "Retry with the same request_id.";
         BEHIND: Unavailable, "this replica has not yet seen the positions asked for in min_positions", "Retry after the delay given.";
         OUTCOME_UNKNOWN: Unavailable, "the command may or may not have been committed", "Repeat it with the same request_id to learn its outcome.";

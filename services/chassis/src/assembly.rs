@@ -1,0 +1,257 @@
+//! Everything of a process but its ports: stores opened, services built, layers around them. `run` puts it on the
+//! network; tests call it in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventstore::{
+    Clock, CommitOptions, DatabaseOptions, Ids, Log, NatsOptions, Schema, Store, StoreOptions, Timestamp,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::auth::{self, Authenticator, DevelopmentToken, ServiceKeys, edges};
+use crate::deps::Deps;
+use crate::event_log::EventLog;
+use crate::layers::{Gate, Parts};
+use crate::lifecycle::Shutdown;
+use crate::methods::{self, Methods};
+use crate::peers::Directory;
+use crate::readiness::Readiness;
+use crate::root_key;
+use crate::service::{Service, Work};
+use crate::settings::{ClockMode, Settings};
+
+/// A row of the table of targets.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub name: &'static str,
+    /// Migrations, views and upcasters of its store.
+    pub schema: fn() -> Schema,
+    pub service: fn(&Deps) -> Service,
+}
+
+/// The process could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Auth(#[from] auth::Error),
+    #[error(transparent)]
+    RootKey(#[from] root_key::Error),
+    #[error("connect to the log")]
+    Log(#[source] eventstore::Error),
+    #[error("open the store of {target}")]
+    Store { target: &'static str, source: eventstore::Error },
+    #[error(transparent)]
+    Methods(#[from] methods::Error),
+}
+
+/// The parts that are arguments, so that time and chance can be the test's.
+#[derive(Clone)]
+pub struct Means {
+    pub clock: Clock,
+    pub ids: Ids,
+    pub log: Log,
+}
+
+impl Means {
+    /// What the settings ask for.
+    pub async fn of(settings: &Settings) -> Result<Self, Error> {
+        let clock = match settings.clock.mode {
+            ClockMode::System => Clock::system(),
+            ClockMode::Simulated => Clock::manual(Timestamp::default()),
+        };
+        let log = if settings.log.is_local() {
+            Log::local()
+        } else {
+            let options = NatsOptions {
+                prefix: settings.log.prefix.clone(),
+                replicas: settings.log.replicas,
+                in_flight: settings.log.in_flight,
+                ..NatsOptions::new(&settings.log.url)
+            };
+            Log::nats(options).await.map_err(Error::Log)?
+        };
+        Ok(Self { clock, ids: Ids::system(), log })
+    }
+}
+
+/// A process without ports.
+pub struct Assembly {
+    /// Every RPC of every target, behind the layers.
+    pub routes: Routes,
+    /// Full names of the gRPC services in `routes`, with the target each belongs to; empty for those of all.
+    pub rpcs: Vec<(&'static str, &'static str)>,
+    pub deps: Vec<Deps>,
+    pub gate: Arc<Gate>,
+    pub authenticator: Arc<Authenticator>,
+    /// To be printed once; `None` outside embedded mode.
+    pub token: Option<DevelopmentToken>,
+    /// For tests that speak as a target.
+    pub service_keys: ServiceKeys,
+    pub(crate) work: Vec<(String, Work)>,
+}
+
+/// Opens, migrates, builds and checks; starts nothing but the stores' committers. `stopping` ends streams.
+pub async fn assemble(
+    targets: &[Target],
+    settings: &Settings,
+    means: &Means,
+    readiness: &Readiness,
+    stopping: CancellationToken,
+) -> Result<Assembly, Error> {
+    let service_keys = service_keys(settings)?;
+    let (authenticator, token) = Authenticator::new(settings, service_keys.clone())?;
+    let authenticator = Arc::new(authenticator);
+    let methods = Methods::of_contract()?;
+    let directory = Directory::new(settings.peers.clone(), service_keys.clone(), methods.clone());
+    for target in targets {
+        readiness.need(target.name, "store");
+    }
+    let root_key = root_key::read_or_make(settings)?;
+    let mut deps = Vec::new();
+    for target in targets {
+        deps.push(Deps {
+            target: target.name,
+            store: open(target, settings, means, root_key.clone()).await?,
+            log: means.log.clone(),
+            clock: means.clock.clone(),
+            ids: means.ids.clone(),
+            peers: directory.seen_from(target.name),
+            max_message_bytes: settings.grpc.max_message_bytes,
+        });
+    }
+    let gate = Gate::new(Parts {
+        methods: methods.clone(),
+        served: targets.iter().map(|target| target.name.to_owned()).collect(),
+        authenticator: authenticator.clone(),
+        max_in_flight: settings.grpc.max_in_flight,
+        request_timeout: settings.grpc.request_timeout(),
+        stopping,
+    });
+    let log = EventLog::new(deps.iter().map(|deps| deps.store.clone()), settings.grpc.max_message_bytes).server();
+    let mut all = Routes::new(log).into_axum_router();
+    let mut rpcs = vec![(edges::EVENT_LOG, "")];
+    let mut work = Vec::new();
+    for (target, deps) in targets.iter().zip(&deps) {
+        let service = (target.service)(deps);
+        rpcs.extend(service.rpcs.iter().map(|rpc| (*rpc, target.name)));
+        work.extend(service.work.into_iter().map(|(name, work)| (format!("{}/{name}", target.name), work)));
+        // The fallback for unknown paths is the same everywhere; a router that merges may bring none of its own.
+        all = all.merge(service.routes.into_axum_router().reset_fallback());
+    }
+    for (rpc, _) in &rpcs {
+        methods.check(rpc)?;
+    }
+    let routes = gate.guard(all.into());
+    for target in targets {
+        directory.serve(target.name, routes.clone());
+    }
+    Ok(Assembly { routes, rpcs, deps, gate, authenticator, token, service_keys, work })
+}
+
+/// Applies pending migrations and compares each store with the log, as a start would, then closes again.
+pub async fn migrate(targets: &[Target], settings: &Settings) -> Result<(), Error> {
+    let means = Means::of(settings).await?;
+    let root_key = root_key::read_or_make(settings)?;
+    for target in targets {
+        open(target, settings, &means, root_key.clone()).await?.close().await;
+    }
+    Ok(())
+}
+
+/// Opens the store of one target, for commands that need nothing else.
+pub async fn open_store(target: &Target, settings: &Settings, means: &Means) -> Result<Store, Error> {
+    open(target, settings, means, root_key::read_or_make(settings)?).await
+}
+
+async fn open(
+    target: &Target,
+    settings: &Settings,
+    means: &Means,
+    root_key: eventstore::RootKey,
+) -> Result<Store, Error> {
+    let options = StoreOptions {
+        source: target.name.to_owned(),
+        database: DatabaseOptions {
+            max_connections: settings.database.max_connections,
+            ..DatabaseOptions::new(settings.database.url_for(target.name))
+        },
+        migrate: true,
+        commit: CommitOptions {
+            max_units: settings.commit.max_units,
+            max_bytes: settings.commit.max_bytes,
+            wait: Duration::from_micros(settings.commit.wait_us),
+            ..CommitOptions::default()
+        },
+        root_key,
+        clock: means.clock.clone(),
+        ids: means.ids.clone(),
+        log: means.log.clone(),
+    };
+    let store = Store::open(options, (target.schema)()).await;
+    store.map_err(|source| Error::Store { target: target.name, source })
+}
+
+fn service_keys(settings: &Settings) -> Result<ServiceKeys, auth::Error> {
+    let file = &settings.auth.service_key_file;
+    if file.as_os_str().is_empty() && settings.is_embedded() { ServiceKeys::generate() } else { ServiceKeys::read(file) }
+}
+
+impl Assembly {
+    /// Follows each store's health, and with OIDC the issuer's keys.
+    pub(crate) fn watch_health(&self, readiness: &Readiness, shutdown: &Shutdown, stop: &CancellationToken) {
+        for deps in &self.deps {
+            let (target, mut health) = (deps.target, deps.store.health());
+            let (readiness, stop) = (readiness.clone(), stop.clone());
+            shutdown.spawn(format!("{target}/health"), async move {
+                let follow = async {
+                    loop {
+                        let ok = *health.borrow_and_update();
+                        readiness.set(target, "store", ok);
+                        if health.changed().await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                stop.run_until_cancelled(follow).await;
+                Ok::<_, std::convert::Infallible>(())
+            });
+        }
+        if let Some(verifier) = self.authenticator.oidc() {
+            let (readiness, stop) = (readiness.clone(), stop.clone());
+            readiness.need("", "issuer_keys");
+            shutdown.spawn("issuer_keys", async move {
+                let tell = |ok| readiness.set("", "issuer_keys", ok);
+                stop.run_until_cancelled(verifier.keep_reading(tell)).await;
+                Ok::<_, std::convert::Infallible>(())
+            });
+        }
+    }
+
+    /// Closes every store.
+    pub async fn close(&self) {
+        for deps in &self.deps {
+            deps.store.close().await;
+        }
+    }
+
+    /// The means of one target.
+    pub fn deps_of(&self, target: &str) -> Option<&Deps> {
+        self.deps.iter().find(|deps| deps.target == target)
+    }
+
+    /// Heads of the sources of this process, by name.
+    pub async fn heads(&self) -> Result<BTreeMap<String, u64>, eventstore::Error> {
+        heads(&self.deps).await
+    }
+}
+
+pub(crate) async fn heads(deps: &[Deps]) -> Result<BTreeMap<String, u64>, eventstore::Error> {
+    let mut heads = BTreeMap::new();
+    for deps in deps {
+        heads.insert(deps.target.to_owned(), deps.store.read_head().await?.position);
+    }
+    Ok(heads)
+}

@@ -1,0 +1,260 @@
+//! Who calls: a verified [`Caller`] from a bearer token, or a refusal.
+//!
+//! Three kinds of token, never mixed up:
+//! - **OIDC**: a JSON Web Token of the configured issuer, verified with its published keys ([`oidc`]).
+//! - **Service**: a token one target made for another with the deployment's key ([`service`]); it allows exactly the
+//!   edges of the call graph, whatever permissions the person it acts for has.
+//! - **Development**: 32 random bytes made at start and printed once; exists in embedded mode only.
+
+pub mod edges;
+pub mod oidc;
+pub mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use sha2::{Digest as _, Sha256};
+
+use crate::name::Name;
+use crate::settings::{AuthMode, Settings};
+use crate::status::{
+    PERMISSION_MISSING, Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING,
+};
+
+pub use oidc::is_algorithm;
+pub use service::ServiceKeys;
+
+/// The verified caller of a request; the layer puts it into the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant every read and write of this call is confined to. Empty only for a target that heals a gap.
+    pub tenant: String,
+    /// The issuer's subject, `service:<target>`, or `developer`.
+    pub subject: String,
+    pub kind: Kind,
+    pub roles: Vec<String>,
+    pub permissions: Permissions,
+    /// The person a service acts for.
+    pub on_behalf_of: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    User,
+    Service,
+    Development,
+}
+
+/// Permissions as `<service>.<collection>.<verb>`; `*` and a final `.*` stand for all below.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    granted: BTreeSet<String>,
+}
+
+impl Permissions {
+    pub fn all() -> Self {
+        ["*"].into_iter().collect()
+    }
+
+    pub fn allow(&self, permission: &str) -> bool {
+        if self.granted.contains("*") || self.granted.contains(permission) {
+            return true;
+        }
+        permission.match_indices('.').any(|(dot, _)| self.granted.contains(&format!("{}.*", &permission[..dot])))
+    }
+}
+
+impl<S: Into<String>> FromIterator<S> for Permissions {
+    fn from_iter<I: IntoIterator<Item = S>>(granted: I) -> Self {
+        Self { granted: granted.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl Caller {
+    /// The caller of a request that came through the layer.
+    pub fn of<T>(request: &tonic::Request<T>) -> Result<&Self, Problem> {
+        // The layer refuses calls without a caller, so this is a handler called around the layer: fail closed.
+        request.extensions().get::<Self>().ok_or(Problem::of(TOKEN_MISSING))
+    }
+
+    /// Refuses unless the caller holds a permission beyond the one its RPC declares.
+    pub fn require(&self, permission: &str) -> Result<(), Problem> {
+        if self.permissions.allow(permission) {
+            return Ok(());
+        }
+        Err(Problem::of(PERMISSION_MISSING).with("permission", permission))
+    }
+
+    /// Refuses a name of another tenant, in words that tell nothing about what exists there.
+    pub fn own(&self, name: &Name<'_>) -> Result<(), Problem> {
+        if name.tenant == self.tenant { Ok(()) } else { Err(Problem::of(PERMISSION_MISSING)) }
+    }
+
+    /// The target's name when the caller is one.
+    pub fn target(&self) -> Option<&str> {
+        (self.kind == Kind::Service).then(|| self.subject.strip_prefix("service:")).flatten()
+    }
+}
+
+/// Verifies tokens.
+#[derive(Debug)]
+pub struct Authenticator {
+    tenants: BTreeSet<String>,
+    roles: BTreeMap<String, Vec<String>>,
+    people: People,
+    services: ServiceKeys,
+}
+
+#[derive(Debug)]
+enum People {
+    Development { digest: [u8; 32], tenant: String },
+    Oidc(Arc<oidc::Verifier>),
+}
+
+/// A development token: to be printed once, and kept nowhere.
+#[derive(Clone)]
+pub struct DevelopmentToken(String);
+
+impl DevelopmentToken {
+    /// 32 random bytes.
+    pub fn generate() -> Result<Self, Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(Error::Random)?;
+        Ok(Self(format!("dev-{}", URL_SAFE_NO_PAD.encode(bytes))))
+    }
+
+    /// The token as it is sent.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for DevelopmentToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DevelopmentToken(***)")
+    }
+}
+
+/// Authentication could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("a development token exists in embedded mode only")]
+    NotEmbedded,
+    #[error("read random bytes")]
+    Random(#[source] getrandom::Error),
+    #[error("read the service key file {path}")]
+    KeyFile { path: String, source: std::io::Error },
+    #[error("the service key file {path} holds a key shorter than 32 characters, or none")]
+    KeyShort { path: String },
+    #[error("set up the client that reads the issuer's keys")]
+    Client(#[source] reqwest::Error),
+}
+
+impl Authenticator {
+    /// The authenticator the settings ask for, and the development token it accepts, if any.
+    pub fn new(settings: &Settings, services: ServiceKeys) -> Result<(Self, Option<DevelopmentToken>), Error> {
+        let (people, token) = match settings.auth.mode {
+            AuthMode::Oidc => (People::Oidc(Arc::new(oidc::Verifier::new(&settings.auth)?)), None),
+            // The settings were validated, but this is the line that would open the door: it looks again.
+            AuthMode::Development if !settings.is_embedded() => return Err(Error::NotEmbedded),
+            AuthMode::Development => {
+                let token = DevelopmentToken::generate()?;
+                let tenant = settings.tenants.first().cloned().unwrap_or_default();
+                (People::Development { digest: digest(token.reveal()), tenant }, Some(token))
+            }
+        };
+        let tenants = settings.tenants.iter().cloned().collect();
+        Ok((Self { tenants, roles: settings.auth.roles.clone(), people, services }, token))
+    }
+
+    /// The verifier of the issuer's tokens, whose keys want refreshing in the background.
+    pub fn oidc(&self) -> Option<Arc<oidc::Verifier>> {
+        match &self.people {
+            People::Oidc(verifier) => Some(verifier.clone()),
+            People::Development { .. } => None,
+        }
+    }
+
+    /// The caller a request's metadata proves.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<service::Verified, Problem> {
+        let token = bearer(headers)?;
+        if let Some(verified) = self.services.verify(token)? {
+            return self.of_known_tenant(verified);
+        }
+        let caller = match &self.people {
+            People::Development { digest: expected, tenant } => developer(token, expected, tenant)?,
+            People::Oidc(verifier) => self.person(verifier.verify(token).await?),
+        };
+        self.of_known_tenant(service::Verified { caller, audience: None })
+    }
+
+    fn person(&self, claims: Arc<oidc::Claims>) -> Caller {
+        let from_roles = claims.roles.iter().filter_map(|role| self.roles.get(role)).flatten();
+        Caller {
+            tenant: claims.tenant.clone(),
+            subject: claims.sub.clone(),
+            kind: Kind::User,
+            roles: claims.roles.clone(),
+            permissions: claims.permissions.iter().chain(from_roles).collect(),
+            on_behalf_of: None,
+        }
+    }
+
+    fn of_known_tenant(&self, verified: service::Verified) -> Result<service::Verified, Problem> {
+        let caller = &verified.caller;
+        // A target that heals a gap works for no tenant; the edges allow it nothing but the event log.
+        let healing = caller.kind == Kind::Service && caller.tenant.is_empty();
+        if healing || self.tenants.contains(&caller.tenant) {
+            Ok(verified)
+        } else {
+            Err(Problem::of(TENANT_UNKNOWN))
+        }
+    }
+}
+
+fn developer(token: &str, expected: &[u8; 32], tenant: &str) -> Result<Caller, Problem> {
+    if !same(&digest(token), expected) {
+        return Err(Problem::of(TOKEN_INVALID));
+    }
+    Ok(Caller {
+        tenant: tenant.to_owned(),
+        subject: "developer".into(),
+        kind: Kind::Development,
+        roles: Vec::new(),
+        permissions: Permissions::all(),
+        on_behalf_of: None,
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let value = headers.get(AUTHORIZATION).ok_or(Problem::of(TOKEN_MISSING))?;
+    let text = value.to_str().map_err(|_| Problem::of(TOKEN_INVALID))?;
+    let (scheme, token) = text.split_once(' ').ok_or(Problem::of(TOKEN_INVALID))?;
+    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
+        Ok(token.trim())
+    } else {
+        Err(Problem::of(TOKEN_INVALID))
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// Compares in a time that does not depend on where two digests differ.
+fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+/// Seconds since 1970 on the real clock: tokens live by it, facts never do.
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! What stands between a request and its handler, in process and on the network alike: one stack, inside the routes.
+//!
+//! tonic's own limits would not do: its timeout answers CANCELLED and ends at the response's headers, its concurrency
+//! limit is per connection, and none of them see a call from a target in the same process.
+
+mod body;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use http::{Request, Response};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::ServiceExt as _;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::auth::{Authenticator, Caller, Kind, edges, service::Verified};
+use crate::call::{Call, Deadline};
+use crate::lifecycle::panic_text;
+use crate::methods::{Method, Methods};
+use crate::status::{
+    Code, DEADLINE_PASSED, METHOD_UNKNOWN, OVERLOADED, PANICKED, PERMISSION_MISSING, Problem, STOPPING,
+};
+use crate::telemetry::propagation;
+use crate::telemetry::rpc::{Instruments, OTHER, server_span};
+
+use body::{Limits, Record};
+
+/// When to try again after being shed.
+const SHED_RETRY: Duration = Duration::from_millis(250);
+
+/// Services that answer anybody: they tell nothing but what a port scan would.
+pub(crate) const PUBLIC: [&str; 3] =
+    ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
+
+/// Everything the stack asks. One for the process: its limit is the process's.
+#[derive(Debug)]
+pub struct Gate {
+    methods: Methods,
+    served: BTreeSet<String>,
+    authenticator: Arc<Authenticator>,
+    slots: Semaphore,
+    request_timeout: Duration,
+    instruments: Instruments,
+    stopping: CancellationToken,
+}
+
+/// What a gate is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub methods: Methods,
+    /// The targets this process serves: the audiences of service tokens it accepts.
+    pub served: BTreeSet<String>,
+    pub authenticator: Arc<Authenticator>,
+    pub max_in_flight: usize,
+    pub request_timeout: Duration,
+    /// Cancelled when streams shall end.
+    pub stopping: CancellationToken,
+}
+
+impl Gate {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let instruments = Instruments::new(&crate::telemetry::meter_of_process());
+        instruments.limit(parts.max_in_flight);
+        Arc::new(Self {
+            methods: parts.methods,
+            served: parts.served,
+            authenticator: parts.authenticator,
+            slots: Semaphore::new(parts.max_in_flight),
+            request_timeout: parts.request_timeout,
+            instruments,
+            stopping: parts.stopping,
+        })
+    }
+
+    /// Puts the stack around routes. The result is routes again: served, or called by a peer in this process.
+    pub fn guard(self: &Arc<Self>, routes: Routes) -> Routes {
+        let guarded = Guarded { gate: self.clone(), routes: routes.prepare() };
+        axum::Router::new().fallback_service(guarded).into()
+    }
+
+    /// The stack, outermost first.
+    async fn answer(self: Arc<Self>, routes: Routes, request: Request<Body>) -> Response<Body> {
+        let limits = Limits { deadline: None, stopping: self.stopping.clone() };
+        if is_public(request.uri().path()) {
+            return body::bound(pass(routes, request).await, limits);
+        }
+        let method = self.methods.find(request.uri().path());
+        let name = method.map_or(OTHER, |method| method.name);
+        let asked = Deadline::asked(request.headers());
+        // 1 Trace and metrics come first, so that they see every refusal below them.
+        let span = server_span(name);
+        let parent = propagation::extract(request.headers());
+        if propagation::has_span(&parent) {
+            // Fails without an OpenTelemetry layer only, and then nobody reads the trace.
+            let _ = span.set_parent(parent);
+        }
+        let record = Record::new(name, Instant::now(), span.clone(), self.instruments.clone());
+        // 2 A panic is this caller's INTERNAL and nobody else's business.
+        // 3 The deadline covers everything inside, waiting included; a stream has only the one its caller asked for.
+        let deadline = self.deadline(method, asked);
+        let inside = self.admit(routes, request, method, deadline);
+        let outcome = AssertUnwindSafe(in_time(deadline, inside)).catch_unwind().instrument(span.clone()).await;
+        let response = match outcome {
+            Ok(Ok(response)) => response,
+            Ok(Err(problem)) => span.in_scope(|| self.refuse(name, problem)),
+            Err(panic) => span.in_scope(|| {
+                tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked");
+                self.instruments.panicked(name);
+                Problem::of(PANICKED).into_status().into_http()
+            }),
+        };
+        body::observe(response, record, Limits { deadline, ..limits })
+    }
+
+    async fn admit(
+        &self,
+        routes: Routes,
+        mut request: Request<Body>,
+        method: Option<Method>,
+        deadline: Option<Deadline>,
+    ) -> Result<Response<Body>, Problem> {
+        // 4 One limit for the process, without a queue: waiting calls would all be late. Before authentication, which
+        //   costs more than a refusal. A stream counts until it has begun.
+        let _slot = self.enter(method)?;
+        // 5 Who calls: from here on, nothing is told to strangers, not even which methods exist.
+        let verified = self.authenticator.authenticate(request.headers()).await?;
+        // 6 May they: by the contract's permission, or for a target by the call graph. Not listed is not allowed.
+        let method = method.ok_or(Problem::of(METHOD_UNKNOWN))?;
+        self.authorise(&verified, method)?;
+        // 7 The handler, with the caller and the deadline at hand.
+        let call = Call::of_caller(&verified.caller, deadline);
+        request.extensions_mut().insert(verified.caller);
+        request.extensions_mut().insert(method);
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(deadline);
+        }
+        Ok(call.scope(pass(routes, request)).await)
+    }
+
+    fn deadline(&self, method: Option<Method>, asked: Option<Duration>) -> Option<Deadline> {
+        let streams = method.is_some_and(|method| method.streams);
+        let longest = (!streams).then_some(self.request_timeout);
+        let allowed = match (asked, longest) {
+            (Some(asked), Some(longest)) => Some(asked.min(longest)),
+            (asked, longest) => asked.or(longest),
+        };
+        allowed.map(Deadline::within)
+    }
+
+    fn enter(&self, method: Option<Method>) -> Result<Slot<'_>, Problem> {
+        if self.stopping.is_cancelled() && method.is_some_and(|method| method.streams) {
+            return Err(Problem::of(STOPPING));
+        }
+        match self.slots.try_acquire() {
+            Ok(permit) => {
+                self.instruments.entered();
+                Ok(Slot { _permit: permit, instruments: &self.instruments })
+            }
+            Err(_) => Err(Problem::of(OVERLOADED).retry_after(SHED_RETRY)),
+        }
+    }
+
+    fn authorise(&self, verified: &Verified, method: Method) -> Result<(), Problem> {
+        let caller = &verified.caller;
+        let allowed = match caller.kind {
+            Kind::Service => self.is_edge(caller, verified.audience.as_deref(), method),
+            Kind::User | Kind::Development => caller.permissions.allow(method.permission),
+        };
+        if allowed { Ok(()) } else { Err(Problem::of(PERMISSION_MISSING).with("permission", method.permission)) }
+    }
+
+    /// A service token is good for one callee, for the edges of the call graph, and without a tenant for healing only.
+    fn is_edge(&self, caller: &Caller, audience: Option<&str>, method: Method) -> bool {
+        let Some((from, audience)) = caller.target().zip(audience) else { return false };
+        let meant_here = match method.target {
+            Some(target) => target == audience,
+            None => self.served.contains(audience),
+        };
+        let for_a_tenant = !caller.tenant.is_empty() || method.target.is_none();
+        meant_here && for_a_tenant && edges::allows(from, method.name)
+    }
+
+    fn refuse(&self, name: &'static str, problem: Problem) -> Response<Body> {
+        match problem.reason.code {
+            Code::ResourceExhausted if problem.reason == OVERLOADED => self.instruments.shed(name),
+            Code::Unauthenticated | Code::PermissionDenied => self.instruments.rejected(name, &problem.reason),
+            _ => {}
+        }
+        problem.into_status().into_http()
+    }
+}
+
+/// A place among the calls being worked on.
+struct Slot<'a> {
+    _permit: SemaphorePermit<'a>,
+    instruments: &'a Instruments,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.instruments.left();
+    }
+}
+
+fn is_public(path: &str) -> bool {
+    PUBLIC.iter().any(|service| path.starts_with(service))
+}
+
+async fn pass(routes: Routes, request: Request<Body>) -> Response<Body> {
+    match routes.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+async fn in_time<T>(
+    deadline: Option<Deadline>,
+    work: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    match deadline {
+        None => work.await,
+        Some(Deadline(at)) => {
+            tokio::time::timeout_at(at, work).await.unwrap_or(Err(Problem::of(DEADLINE_PASSED)))
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Guarded {
+    gate: Arc<Gate>,
+    routes: Routes,
+}
+
+impl<B> tower::Service<Request<B>> for Guarded
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = self.gate.clone().answer(self.routes.clone(), request.map(Body::new));
+        Box::pin(answer.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Calls to other targets: in this process or over the network, one type, looked up at the first call.
+//!
+//! ```text
+//! let mut profiles = PartyServiceClient::new(deps.peers.to("profiles"));
+//! ```
+//!
+//! A [`Peer`] adds to each call what the callee's layer asks for: a service token for this one edge, the tenant and
+//! the person of the [`Call`] we are in, what is left of its deadline, and the trace.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tower::ServiceExt as _;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::auth::{ServiceKeys, service::Grant};
+use crate::call::{Call, Deadline};
+use crate::methods::{Method, Methods};
+use crate::status::{DEADLINE_PASSED, PEER_UNAVAILABLE, Problem, chain, code_in};
+use crate::telemetry::propagation;
+use crate::telemetry::rpc::{Instruments, OTHER, client_span, close_span};
+
+/// How long a call may take when the one it is made for has no deadline.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// The other targets, as seen from one of them.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    from: &'static str,
+    directory: Arc<Directory>,
+}
+
+/// Where every target is, and how calls to it are signed. One for the process.
+#[derive(Debug)]
+pub struct Directory {
+    local: Mutex<HashMap<String, Routes>>,
+    remote: Mutex<HashMap<String, Channel>>,
+    urls: BTreeMap<String, String>,
+    keys: ServiceKeys,
+    methods: Methods,
+    instruments: Instruments,
+}
+
+impl Directory {
+    pub fn new(urls: BTreeMap<String, String>, keys: ServiceKeys, methods: Methods) -> Arc<Self> {
+        Arc::new(Self {
+            local: Mutex::default(),
+            remote: Mutex::default(),
+            urls,
+            keys,
+            methods,
+            instruments: Instruments::new(&crate::telemetry::meter_of_process()),
+        })
+    }
+
+    /// Tells where a target of this process is: routes with the layers around them.
+    pub fn serve(&self, target: &str, routes: Routes) {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), routes);
+    }
+
+    /// The directory as one target sees it.
+    pub fn seen_from(self: &Arc<Self>, from: &'static str) -> Peers {
+        Peers { from, directory: self.clone() }
+    }
+
+    fn transport(&self, target: &str) -> Result<Transport, Problem> {
+        let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(routes) = local.get(target) {
+            return Ok(Transport::Local(routes.clone()));
+        }
+        let mut remote = self.remote.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = remote.get(target) {
+            return Ok(Transport::Remote(channel.clone()));
+        }
+        let url = self.urls.get(target).ok_or_else(|| unavailable(target, "no setting peers names it"))?;
+        let channel = channel(url).map_err(|error| unavailable(target, &chain(&error)))?;
+        remote.insert(target.to_owned(), channel.clone());
+        Ok(Transport::Remote(channel))
+    }
+}
+
+impl Peers {
+    /// The client's transport to a target. Nothing is looked up before the first call.
+    pub fn to(&self, target: &'static str) -> Peer {
+        Peer { from: self.from, to: target, directory: self.directory.clone() }
+    }
+}
+
+/// A transport for generated clients.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    from: &'static str,
+    to: &'static str,
+    directory: Arc<Directory>,
+}
+
+enum Transport {
+    Local(Routes),
+    Remote(Channel),
+}
+
+impl Peer {
+    async fn call(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+        let method = self.directory.methods.find(request.uri().path());
+        let name = method.map_or(OTHER, |method| method.name);
+        let span = client_span(name, self.to);
+        let deadline = self.prepare(method, &mut request);
+        propagation::inject(&span.context(), request.headers_mut());
+        let began = Instant::now();
+        let sent = self.send(request, deadline).instrument(span.clone()).await;
+        // A response without a status in its headers has begun to answer: a unary one is OK by then.
+        let (code, answer) = match sent {
+            Ok(response) => (code_in(response.headers()).unwrap_or_default(), Ok(response)),
+            Err(problem) => {
+                let status = span.in_scope(|| problem.into_status());
+                (status.code() as i32, Err(status))
+            }
+        };
+        self.directory.instruments.called(name, self.to, code, began.elapsed());
+        close_span(&span, code, code != 0);
+        answer
+    }
+
+    /// Adds token and deadline; a stream goes on as long as its caller does.
+    fn prepare(&self, method: Option<Method>, request: &mut Request<Body>) -> Option<Deadline> {
+        let call = Call::current();
+        let streams = method.is_some_and(|method| method.streams);
+        let longest = call.deadline.or_else(|| (!streams).then(|| Deadline::within(DEFAULT_TIMEOUT)));
+        let asked = Deadline::asked(request.headers()).map(Deadline::within);
+        let deadline = asked.into_iter().chain(longest).min();
+        if let Some(deadline) = deadline {
+            deadline.tell(request.headers_mut());
+        }
+        let grant = Grant {
+            from: self.from,
+            to: self.to,
+            tenant: &call.tenant,
+            on_behalf_of: call.on_behalf_of.as_deref(),
+        };
+        let token = format!("Bearer {}", self.directory.keys.mint(grant));
+        if let Ok(mut value) = HeaderValue::try_from(token) {
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        deadline
+    }
+
+    async fn send(&self, request: Request<Body>, deadline: Option<Deadline>) -> Result<Response<Body>, Problem> {
+        let transport = self.directory.transport(self.to)?;
+        let sent = async {
+            match transport {
+                Transport::Local(routes) => match routes.oneshot(request).await {
+                    Ok(response) => Ok(response),
+                    Err(never) => match never {},
+                },
+                Transport::Remote(channel) => {
+                    channel.oneshot(request).await.map_err(|error| unavailable(self.to, &chain(&error)))
+                }
+            }
+        };
+        match deadline {
+            None => sent.await,
+            // A callee that cannot even say so in time is not waited for.
+            Some(Deadline(at)) => {
+                tokio::time::timeout_at(at, sent).await.unwrap_or(Err(Problem::of(DEADLINE_PASSED)))
+            }
+        }
+    }
+}
+
+impl tower::Service<Request<Body>> for Peer {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().call(request))
+    }
+}
+
+fn unavailable(target: &str, why: &str) -> Problem {
+    tracing::warn!(peer = target, why, "a peer cannot be reached");
+    Problem::of(PEER_UNAVAILABLE).with("target", target).retry_after(Duration::from_secs(1))
+}
+
+fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {
+    let mut endpoint = Endpoint::from_shared(url.to_owned())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_while_idle(true);
+    if url.starts_with("https://") {
+        endpoint = endpoint.tls_config(ClientTlsConfig::new().with_webpki_roots())?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+#[cfg(test)]
+mod tests;

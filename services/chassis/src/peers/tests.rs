@@ -1,0 +1,133 @@
+//! The same client, the same answers: in process and over the network.
+
+use std::sync::Arc;
+
+use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient as Client;
+use rapport_proto::eventlog::v1::event_log_service_server::{EventLogService, EventLogServiceServer};
+use rapport_proto::eventlog::v1::{
+    GetHeadRequest, GetHeadResponse, ReadEventsRequest, ReadEventsResponse, TailEventsRequest, TailEventsResponse,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Request;
+
+use super::*;
+use crate::auth::{Authenticator, Caller, Kind};
+use crate::layers::{Gate, Parts};
+use crate::settings::Settings;
+use crate::status::reason;
+use crate::telemetry::propagation::current_traceparent;
+
+/// Tells what reached it.
+struct Mirror;
+
+#[tonic::async_trait]
+impl EventLogService for Mirror {
+    async fn read_events(&self, request: Request<ReadEventsRequest>) -> Result<tonic::Response<ReadEventsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        assert_eq!((caller.kind, caller.target()), (Kind::Service, Some("kpis")));
+        match request.get_ref().source.as_str() {
+            "panic" => panic!("out of luck"),
+            "sleep" => std::future::pending().await,
+            "person" => assert_eq!(caller.on_behalf_of.as_deref(), Some("ada")),
+            "traced" => assert!(current_traceparent().is_some()),
+            _ => {}
+        }
+        let left = Call::current().deadline.map_or(Duration::MAX, Deadline::remaining);
+        let micros = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+        Ok(tonic::Response::new(ReadEventsResponse { next_after_position: micros, ..Default::default() }))
+    }
+
+    type TailEventsStream = futures::stream::Pending<Result<TailEventsResponse, Status>>;
+
+    async fn tail_events(&self, _: Request<TailEventsRequest>) -> Result<tonic::Response<Self::TailEventsStream>, Status> {
+        Ok(tonic::Response::new(futures::stream::pending()))
+    }
+
+    async fn get_head(&self, _: Request<GetHeadRequest>) -> Result<tonic::Response<GetHeadResponse>, Status> {
+        Ok(tonic::Response::new(GetHeadResponse::default()))
+    }
+}
+
+/// One directory that knows `profiles` in this process, and one that knows it by its URL.
+async fn both_ways() -> [Client<Peer>; 2] {
+    let keys = ServiceKeys::generate().expect("key");
+    let methods = Methods::of_contract().expect("decodes");
+    let (authenticator, _) = Authenticator::new(&Settings::default(), keys.clone()).expect("embedded");
+    let gate = Gate::new(Parts {
+        methods: methods.clone(),
+        served: ["profiles".to_owned()].into(),
+        authenticator: Arc::new(authenticator),
+        max_in_flight: 8,
+        request_timeout: Duration::from_secs(30),
+        stopping: tokio_util::sync::CancellationToken::new(),
+    });
+    let routes = gate.guard(Routes::new(EventLogServiceServer::new(Mirror)));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let server = tonic::transport::Server::builder().add_routes(routes.clone());
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let local = Directory::new(BTreeMap::new(), keys.clone(), methods.clone());
+    local.serve("profiles", routes);
+    let remote = Directory::new([("profiles".to_owned(), url)].into(), keys, methods);
+    [local, remote].map(|directory| Client::new(directory.seen_from("kpis").to("profiles")))
+}
+
+fn read(source: &str) -> ReadEventsRequest {
+    ReadEventsRequest { source: source.into(), ..Default::default() }
+}
+
+fn told(status: &Status) -> (tonic::Code, String) {
+    (status.code(), reason(status).unwrap_or_default())
+}
+
+fn ada(bound: Duration) -> Call {
+    Call { on_behalf_of: Some("ada".into()), ..Call::of_tenant("default", bound) }
+}
+
+#[tokio::test]
+async fn a_peer_is_called_as_a_service_for_the_person_at_hand() {
+    for mut client in both_ways().await {
+        assert!(client.read_events(read("")).await.is_ok(), "healing needs no person and no tenant");
+        let call = ada(Duration::from_secs(5)).scope(client.read_events(read("person")));
+        assert!(call.await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_the_deadline_is_passed_on() {
+    for mut client in both_ways().await {
+        let call = ada(Duration::from_secs(5)).scope(client.read_events(read("")));
+        let left = Duration::from_micros(call.await.expect("answered").get_ref().next_after_position);
+        assert!(left <= Duration::from_secs(5), "{left:?}");
+        let left = client.read_events(read("")).await.expect("answered").get_ref().next_after_position;
+        assert!(Duration::from_micros(left) <= DEFAULT_TIMEOUT, "every call has a bound");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_or_panicking_peer_is_the_same_answer_near_and_far() {
+    for mut client in both_ways().await {
+        let call = ada(Duration::from_millis(200)).scope(client.read_events(read("sleep")));
+        let status = call.await.expect_err("too slow");
+        assert_eq!(told(&status), (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into()));
+        let status = client.read_events(read("panic")).await.expect_err("panicked");
+        assert_eq!(told(&status), (tonic::Code::Internal, "PANICKED".into()));
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_or_unreachable_peer_is_unavailable_never_a_yes() {
+    let free = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}", free.local_addr().expect("bound"));
+    drop(free);
+    let keys = ServiceKeys::generate().expect("key");
+    let methods = Methods::of_contract().expect("decodes");
+    let directory = Directory::new([("profiles".to_owned(), url)].into(), keys, methods);
+    for target in ["profiles", "content"] {
+        let mut client = Client::new(directory.seen_from("kpis").to(target));
+        let status = client.get_head(GetHeadRequest::default()).await.expect_err("nobody there");
+        assert_eq!(told(&status), (tonic::Code::Unavailable, "PEER_UNAVAILABLE".into()));
+        assert!(crate::status::is_transient(&status));
+    }
+}

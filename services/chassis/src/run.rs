@@ -1,0 +1,312 @@
+//! A process from start to stop: bind → migrate → build → ready → serve → drain.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_web::GrpcWebLayer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
+
+use crate::admin::{Admin, Health};
+use crate::assembly::{self, Assembly, Means, Target};
+use crate::auth::DevelopmentToken;
+use crate::lifecycle::{Failure, Shutdown};
+use crate::readiness::Readiness;
+use crate::settings::{ClockMode, Faults, Grpc, Settings};
+use crate::simulation::Simulation;
+use crate::telemetry::{self, Telemetry};
+
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the last traces and metrics may take to leave.
+const FLUSH: Duration = Duration::from_secs(3);
+/// The trailers a browser must be allowed to read, or every error looks like OK.
+const EXPOSED: [HeaderName; 3] = [
+    HeaderName::from_static("grpc-status"),
+    HeaderName::from_static("grpc-message"),
+    HeaderName::from_static("grpc-status-details-bin"),
+];
+
+/// The process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Settings(#[from] Faults),
+    #[error("start telemetry")]
+    Telemetry(#[from] telemetry::Error),
+    #[error("listen on {address}")]
+    Bind { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Assembly(#[from] assembly::Error),
+    #[error("set up reflection")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A process that serves.
+pub struct Process {
+    /// Where gRPC listens; the real port when the settings said 0.
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+    /// To be printed once; `None` outside embedded mode.
+    pub token: Option<DevelopmentToken>,
+    pub readiness: Readiness,
+    pub shutdown: Shutdown,
+    ended: JoinHandle<()>,
+}
+
+impl Process {
+    /// Waits until the process has stopped; the failure that stopped it, if it was not asked to.
+    pub async fn stopped(self) -> Result<(), Failure> {
+        if let Err(error) = self.ended.await {
+            self.shutdown.fail(Failure { task: "process".into(), why: format!("ended: {error}") });
+        }
+        self.shutdown.failure().map_or(Ok(()), Err)
+    }
+
+    /// Asks it to stop, and waits.
+    pub async fn stop(self) -> Result<(), Failure> {
+        self.shutdown.soft().cancel();
+        self.stopped().await
+    }
+}
+
+/// Starts a process. It listens and serves when this returns, and turns ready when everything it needs is.
+pub async fn start(targets: &[Target], settings: Settings, shutdown: Shutdown) -> Result<Process, Error> {
+    settings.check()?;
+    let telemetry = telemetry::start(&settings.telemetry, &service_name(targets))?;
+    // Both ports first: a process that cannot have them shall not touch a database.
+    let (grpc, grpc_address) = bind(settings.grpc.address).await?;
+    let (admin, admin_address) = bind(settings.admin.address).await?;
+    let readiness = Readiness::new();
+    readiness.need("", "start");
+    let stops = Stops::default();
+    let means = Means::of(&settings).await?;
+    let mut assembly = assembly::assemble(targets, &settings, &means, &readiness, stops.calls.clone()).await?;
+    let token = assembly.token.take();
+
+    let health = Health::new(health_names(targets, &assembly)).await;
+    let page = Admin {
+        telemetry: telemetry.clone(),
+        readiness: readiness.clone(),
+        targets: targets.iter().map(|target| target.name).collect(),
+    };
+    let admin_routes = page.routes(&health, simulation(&settings, &means, &assembly, &readiness));
+    let routes = public(&assembly, &health, settings.grpc.reflection)?;
+    let listeners = Listeners {
+        grpc: tokio::spawn(serve_grpc(grpc, routes, settings.grpc.clone(), stops.calls.clone(), shutdown.clone())),
+        admin: tokio::spawn(serve_admin(admin, admin_routes, stops.admin.clone())),
+    };
+    assembly.watch_health(&readiness, &shutdown, &stops.work);
+    start_work(&mut assembly, &health, &readiness, &shutdown, &stops.work);
+    readiness.set("", "start", true);
+    tracing::info!(grpc = %grpc_address, admin = %admin_address, "serving");
+
+    let ending = Ending {
+        grpc: settings.grpc,
+        shutdown: shutdown.clone(),
+        readiness: readiness.clone(),
+        stops,
+        listeners,
+        assembly,
+        telemetry,
+    };
+    let ended = tokio::spawn(ending.wind_down());
+    Ok(Process { grpc: grpc_address, admin: admin_address, token, readiness, shutdown, ended })
+}
+
+/// `rapport-profiles` for one target, `rapport` for several.
+fn service_name(targets: &[Target]) -> String {
+    match targets {
+        [target] => format!("rapport-{}", target.name),
+        _ => "rapport".into(),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| Error::Bind { address, source })
+}
+
+/// Each target, and each gRPC service as the target it belongs to.
+fn health_names(targets: &[Target], assembly: &Assembly) -> Vec<(String, String)> {
+    let targets = targets.iter().map(|target| (target.name.to_owned(), target.name.to_owned()));
+    targets.chain(assembly.rpcs.iter().map(|(rpc, target)| ((*rpc).to_owned(), (*target).to_owned()))).collect()
+}
+
+fn simulation(settings: &Settings, means: &Means, assembly: &Assembly, readiness: &Readiness) -> Routes {
+    if settings.clock.mode == ClockMode::System {
+        return Routes::default();
+    }
+    let simulation = Simulation::new(means.clock.clone(), &assembly.deps, readiness.clone());
+    assembly.gate.guard(Routes::new(simulation.server()))
+}
+
+/// The guarded routes, and beside them what answers anybody.
+fn public(assembly: &Assembly, health: &Health, reflection: bool) -> Result<Routes, Error> {
+    let mut open = Routes::new(health.server());
+    if reflection {
+        let described = || {
+            let builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(rapport_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("grpc.health.v1.Health");
+            assembly.rpcs.iter().fold(builder, |builder, (rpc, _)| builder.with_service_name(*rpc))
+        };
+        open = open.add_service(described().build_v1()?).add_service(described().build_v1alpha()?);
+    }
+    let open = assembly.gate.guard(open);
+    let guarded = assembly.routes.clone().into_axum_router();
+    let public = crate::layers::PUBLIC.iter().fold(guarded, |all, service| {
+        let path = format!("{service}{{*method}}");
+        all.route_service(&path, open.clone())
+    });
+    Ok(public.into())
+}
+
+fn start_work(
+    assembly: &mut Assembly,
+    health: &Health,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+    stop: &CancellationToken,
+) {
+    let follow = health.clone().follow(readiness.clone());
+    let stopped = stop.clone();
+    shutdown.spawn("health", async move {
+        stopped.run_until_cancelled(follow).await;
+        Ok::<_, Infallible>(())
+    });
+    for (name, work) in std::mem::take(&mut assembly.work) {
+        shutdown.spawn(name, work(stop.clone()));
+    }
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    routes: Routes,
+    settings: Grpc,
+    stop: CancellationToken,
+    shutdown: Shutdown,
+) {
+    let served = Server::builder()
+        .accept_http1(true)
+        .max_connection_age(connection_age(&settings))
+        .max_connection_age_grace(settings.shutdown_drain())
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(cors(&settings.web_origins))
+        .layer(GrpcWebLayer::new())
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.cancelled_owned(),
+        )
+        .await;
+    if let Err(error) = served {
+        shutdown.fail(Failure { task: "grpc".into(), why: format!("failed: {}", crate::status::chain(&error)) });
+    }
+}
+
+/// The admin port lives to the very end, so that a probe can read "draining" while we drain.
+async fn serve_admin(listener: TcpListener, routes: Routes, stop: CancellationToken) {
+    let served = Server::builder()
+        .accept_http1(true)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener), stop.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(error = %crate::status::chain(&error), "the admin port failed");
+    }
+}
+
+/// Up to a tenth more, by chance: replicas started together shall not shed their connections together.
+fn connection_age(settings: &Grpc) -> Duration {
+    let mut chance = [0];
+    // Without chance every process has the same age, which is only less even.
+    let _ = getrandom::fill(&mut chance);
+    let age = Duration::from_secs(settings.max_connection_age_s);
+    age + age.mul_f64(f64::from(chance[0]) / 2560.0)
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(ExposeHeaders::list(EXPOSED))
+        .max_age(Duration::from_secs(3600))
+}
+
+/// What is stopped when: calls and streams, then background work, then the admin port.
+#[derive(Clone, Default)]
+struct Stops {
+    calls: CancellationToken,
+    work: CancellationToken,
+    admin: CancellationToken,
+}
+
+struct Listeners {
+    grpc: JoinHandle<()>,
+    admin: JoinHandle<()>,
+}
+
+/// Everything needed to stop in order.
+struct Ending {
+    grpc: Grpc,
+    shutdown: Shutdown,
+    readiness: Readiness,
+    stops: Stops,
+    listeners: Listeners,
+    assembly: Assembly,
+    telemetry: Telemetry,
+}
+
+impl Ending {
+    /// Waits for the wish to stop; then: not ready, wait for balancers to notice, accept nothing new, finish calls,
+    /// finish background work, close stores, send the last telemetry. The hard stage skips what waits.
+    async fn wind_down(self) {
+        let Self { grpc, shutdown, readiness, stops, listeners, assembly, telemetry } = self;
+        shutdown.soft().cancelled().await;
+        readiness.begin_draining();
+        tracing::info!("draining");
+        shutdown.hard().run_until_cancelled(tokio::time::sleep(grpc.shutdown_delay())).await;
+        stops.calls.cancel();
+        let deadline = Instant::now() + grpc.shutdown_drain();
+        finish(listeners.grpc, deadline, shutdown.hard()).await;
+        stops.work.cancel();
+        shutdown.drain(deadline.saturating_duration_since(Instant::now())).await;
+        assembly.close().await;
+        stops.admin.cancel();
+        finish(listeners.admin, Instant::now() + Duration::from_millis(100), shutdown.hard()).await;
+        tracing::info!("stopped");
+        telemetry.flush(FLUSH).await;
+    }
+}
+
+/// Waits for a listener to finish its calls, at most until the deadline or the hard stage.
+async fn finish(mut listener: JoinHandle<()>, deadline: Instant, hard: &CancellationToken) {
+    let finished = hard.run_until_cancelled(tokio::time::timeout_at(deadline, &mut listener)).await;
+    if !matches!(finished, Some(Ok(_))) {
+        listener.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! A whole process on real ports: start, probes, calls, drain.
+
+use rapport_proto::eventlog::v1::GetHeadRequest;
+use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient as Client;
+use rapport_proto::simulation::v1::simulation_service_client::SimulationServiceClient;
+use rapport_proto::simulation::v1::{SetTimeRequest, SettleRequest};
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus as Told;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::*;
+use crate::service::Service;
+use crate::testing::embedded;
+
+const QUIET: Target =
+    Target { name: "profiles", schema: eventstore::Schema::default, service: |_| Service::new() };
+
+async fn started(settings: Settings) -> Process {
+    let process = start(&[QUIET], settings, Shutdown::new()).await.expect("started");
+    let ready = tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await;
+    if !process.readiness.missing().iter().any(|what| what == "simulated_time") {
+        ready.expect("ready");
+    }
+    process
+}
+
+fn channel(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).expect("URL").connect_lazy()
+}
+
+fn with_token<T>(process: &Process, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let token = process.token.as_ref().expect("embedded").reveal();
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
+    request
+}
+
+fn head() -> GetHeadRequest {
+    GetHeadRequest { source: "profiles".into() }
+}
+
+async fn get(process: &Process, path: &str) -> (u16, String) {
+    let response = reqwest::get(format!("http://{}{path}", process.admin)).await.expect("answered");
+    (response.status().as_u16(), response.text().await.expect("text"))
+}
+
+#[tokio::test]
+async fn a_process_serves_probes_and_drains() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().expect("folder");
+    let process = started(embedded(&folder)).await;
+    let reply = Client::new(channel(process.grpc)).get_head(with_token(&process, head())).await.expect("answered");
+    assert_eq!(reply.get_ref().position, 0);
+
+    for address in [process.grpc, process.admin] {
+        for name in ["", "readiness", "liveness", "profiles", "rapport.eventlog.v1.EventLogService"] {
+            let request = HealthCheckRequest { service: name.into() };
+            let reply = HealthClient::new(channel(address)).check(request).await.expect("told");
+            assert_eq!(reply.get_ref().status(), Told::Serving, "{name} on {address}");
+        }
+    }
+    assert_eq!(get(&process, "/livez").await, (200, "ok\n".into()));
+    assert_eq!(get(&process, "/readyz").await, (200, "ok\n".into()));
+    assert_eq!(get(&process, "/build-info").await.0, 200);
+    let (_, metrics) = get(&process, "/metrics").await;
+    assert!(metrics.contains("# HELP rpc_server_call_duration_seconds"), "{metrics}");
+    let call = r#"rpc_method="rapport.eventlog.v1.EventLogService/GetHead""#;
+    assert!(metrics.lines().any(|line| line.contains(call) && line.contains(r#"rpc_response_status_code="OK""#)));
+    process.stop().await.expect("stopped as asked");
+}
+
+#[tokio::test]
+async fn the_log_level_changes_while_running() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().expect("folder");
+    let process = started(embedded(&folder)).await;
+    let url = format!("http://{}/log-level", process.admin);
+    let put = async |filter: &'static str| reqwest::Client::new().put(&url).body(filter).send().await.expect("answered");
+    assert_eq!(put("loud").await.status(), 400);
+    assert_eq!(put("warn").await.status(), 200);
+    assert_eq!(put("info").await.status(), 200);
+    process.stop().await.expect("stopped as asked");
+}
+
+#[tokio::test]
+async fn reflection_lists_what_is_served_and_can_be_switched_off() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let list = async |process: &Process| {
+        let message_request = Some(MessageRequest::ListServices(String::new()));
+        let asked = ServerReflectionRequest { message_request, ..Default::default() };
+        let mut client = ServerReflectionClient::new(channel(process.grpc));
+        let mut replies = client.server_reflection_info(tokio_stream::iter([asked])).await?.into_inner();
+        match replies.message().await?.and_then(|reply| reply.message_response) {
+            Some(MessageResponse::ListServicesResponse(list)) => {
+                Ok(list.service.into_iter().map(|service| service.name).collect::<Vec<_>>())
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let folder = tempfile::tempdir().expect("folder");
+    let process = started(embedded(&folder)).await;
+    let names: Result<_, tonic::Status> = list(&process).await;
+    assert!(names.expect("listed").contains(&"rapport.eventlog.v1.EventLogService".to_owned()));
+    process.stop().await.expect("stopped as asked");
+
+    let mut settings = embedded(&folder);
+    settings.grpc.reflection = false;
+    let process = started(settings).await;
+    let refused = list(&process).await.expect_err("off");
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+    process.stop().await.expect("stopped as asked");
+}
+
+#[tokio::test]
+async fn a_browser_may_call_and_read_the_status() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().expect("folder");
+    let process = started(embedded(&folder)).await;
+    let url = format!("http://{}/rapport.eventlog.v1.EventLogService/GetHead", process.grpc);
+    let client = reqwest::Client::new();
+    let preflight = client
+        .request(reqwest::Method::OPTIONS, &url)
+        .header("origin", "https://console.example.com")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,content-type,x-grpc-web")
+        .send()
+        .await
+        .expect("answered");
+    assert_eq!(preflight.headers()["access-control-allow-origin"], "*");
+    let token = process.token.as_ref().expect("embedded").reveal();
+    let mut body = vec![0, 0, 0, 0, 10, 10, 8];
+    body.extend_from_slice(b"profiles");
+    let called = client
+        .post(&url)
+        .header("origin", "https://console.example.com")
+        .header("content-type", "application/grpc-web+proto")
+        .header("x-grpc-web", "1")
+        .bearer_auth(token)
+        .body(body)
+        .send()
+        .await
+        .expect("answered");
+    assert!(called.headers()["access-control-expose-headers"].to_str().expect("ASCII").contains("grpc-status"));
+    let bytes = called.bytes().await.expect("read");
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.contains("grpc-status:0"), "{text:?}");
+    process.stop().await.expect("stopped as asked");
+}
+
+#[tokio::test]
+async fn a_driver_owns_simulated_time() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut settings = embedded(&folder);
+    settings.clock.mode = ClockMode::Simulated;
+    let process = start(&[QUIET], settings, Shutdown::new()).await.expect("started");
+    let mut driver = SimulationServiceClient::new(channel(process.admin));
+    let stranger = driver.settle(SettleRequest::default()).await.expect_err("no token");
+    assert_eq!(stranger.code(), tonic::Code::Unauthenticated);
+    assert!(process.readiness.missing().contains(&"simulated_time".to_owned()));
+    let at = |seconds| SetTimeRequest { time: Some(eventstore::Timestamp(seconds * 1_000_000).to_proto()) };
+    driver.set_time(with_token(&process, at(100))).await.expect("told");
+    tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await.expect("ready");
+    let back = driver.set_time(with_token(&process, at(99))).await.expect_err("never back");
+    assert_eq!(back.code(), tonic::Code::InvalidArgument);
+    let settled = driver.settle(with_token(&process, SettleRequest::default())).await.expect("settled");
+    assert_eq!(settled.get_ref().heads["profiles"], 0);
+    process.stop().await.expect("stopped as asked");
+}
+
+#[tokio::test]
+async fn no_simulation_is_served_on_the_systems_clock() {
+    let folder = tempfile::tempdir().expect("folder");
+    let process = started(embedded(&folder)).await;
+    let mut driver = SimulationServiceClient::new(channel(process.admin));
+    let refused = driver.settle(with_token(&process, SettleRequest::default())).await.expect_err("not served");
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+    process.stop().await.expect("stopped as asked");
+}
+
+#[tokio::test]
+async fn a_failing_background_task_stops_the_process_and_is_named() {
+    const BROKEN: Target = Target {
+        name: "profiles",
+        schema: eventstore::Schema::default,
+        service: |_| Service::new().work("timers", |_| async { Err(eventstore::Error::corrupt("torn")) }),
+    };
+    let folder = tempfile::tempdir().expect("folder");
+    let process = start(&[BROKEN], embedded(&folder), Shutdown::new()).await.expect("started");
+    let failure = process.stopped().await.expect_err("it failed");
+    assert_eq!(failure.task, "profiles/timers");
+    assert!(failure.why.contains("torn"), "{}", failure.why);
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error_that_names_it() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let folder = tempfile::tempdir().expect("folder");
+    let mut settings = embedded(&folder);
+    settings.grpc.address = taken.local_addr().expect("bound");
+    let refused = start(&[QUIET], settings.clone(), Shutdown::new()).await.err().expect("refused");
+    assert_eq!(refused.to_string(), format!("listen on {}", settings.grpc.address));
+    assert!(std::fs::read_dir(folder.path()).expect("folder").next().is_none(), "no database was touched");
+}
+
+#[tokio::test]
+async fn a_service_outside_the_contract_does_not_start() {
+    #[derive(Clone)]
+    struct Unlisted;
+    impl tonic::server::NamedService for Unlisted {
+        const NAME: &'static str = "rapport.profiles.v1.SecretService";
+    }
+    impl tower::Service<http::Request<tonic::body::Body>> for Unlisted {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future {
+            std::future::ready(Ok(http::Response::new(tonic::body::Body::empty())))
+        }
+    }
+    const SECRET: Target = Target {
+        name: "profiles",
+        schema: eventstore::Schema::default,
+        service: |_| Service::new().serve(Unlisted),
+    };
+    let folder = tempfile::tempdir().expect("folder");
+    let refused = start(&[SECRET], embedded(&folder), Shutdown::new()).await.err().expect("refused");
+    assert!(refused.to_string().contains("rapport.profiles.v1.SecretService"), "{refused}");
+}

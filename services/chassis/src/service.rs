@@ -1,0 +1,82 @@
+//! A service as a value: routes, background work, and the reasons it refuses with.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+
+use http::Request;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tokio_util::sync::CancellationToken;
+
+use crate::status::Reason;
+
+/// Work in the background; it returns when the token is cancelled.
+pub type Work = Box<
+    dyn FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = Result<(), eventstore::Error>> + Send>> + Send,
+>;
+
+/// What a target is made of; built by `service(&Deps)` of its crate.
+pub struct Service {
+    pub(crate) routes: Routes,
+    /// Full names of the gRPC services in `routes`.
+    pub(crate) rpcs: Vec<&'static str>,
+    pub(crate) work: Vec<(&'static str, Work)>,
+    pub(crate) reasons: &'static [Reason],
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Service {
+    pub fn new() -> Self {
+        Self { routes: Routes::default(), rpcs: Vec::new(), work: Vec::new(), reasons: &[] }
+    }
+
+    /// Serves a generated server; give it [`limited!`](crate::limited).
+    #[must_use]
+    pub fn serve<S>(mut self, server: S) -> Self
+    where
+        S: tower::Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S::Response: axum::response::IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.routes = self.routes.add_service(server);
+        self.rpcs.push(S::NAME);
+        self
+    }
+
+    /// Runs something in the background while the process is ready: a timer loop, a worker. It watches the token.
+    #[must_use]
+    pub fn work<F>(mut self, name: &'static str, work: impl FnOnce(CancellationToken) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<(), eventstore::Error>> + Send + 'static,
+    {
+        self.work.push((name, Box::new(move |soft| Box::pin(work(soft)))));
+        self
+    }
+
+    /// The reasons this service refuses with, for the catalogue.
+    #[must_use]
+    pub fn reasons(mut self, reasons: &'static [Reason]) -> Self {
+        self.reasons = reasons;
+        self
+    }
+}
+
+/// Bounds a generated server's messages both ways; tonic bounds only what comes in.
+///
+/// ```text
+/// chassis::limited!(PartyServiceServer::new(api), deps.max_message_bytes)
+/// ```
+#[macro_export]
+macro_rules! limited {
+    ($server:expr, $max_bytes:expr) => {{
+        let max_bytes = $max_bytes;
+        $server.max_decoding_message_size(max_bytes).max_encoding_message_size(max_bytes)
+    }};
+}

@@ -1,0 +1,423 @@
+//! Settings: one name in file, environment and flag; validated whole; printable with secrets hidden.
+//!
+//! ```
+//! use chassis::settings::{Settings, Sources};
+//! let sources = Sources { flags: vec!["grpc.address=127.0.0.1:0".into()], ..Sources::default() };
+//! let settings = Settings::load(&sources).unwrap();
+//! assert_eq!(settings.grpc.address.port(), 0);
+//! assert!(settings.is_embedded());
+//! ```
+
+mod load;
+mod table;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+pub use load::Sources;
+pub use table::{Kind, Setting, TABLE, find, reference};
+
+/// All settings of a process.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub targets: Vec<String>,
+    pub tenants: Vec<String>,
+    pub clock: Clock,
+    pub grpc: Grpc,
+    pub admin: Admin,
+    pub database: Database,
+    pub commit: Commit,
+    pub log: Log,
+    pub auth: Auth,
+    pub keys: Keys,
+    pub telemetry: Telemetry,
+    pub peers: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    pub mode: ClockMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockMode {
+    System,
+    Simulated,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grpc {
+    pub address: SocketAddr,
+    pub max_message_bytes: usize,
+    pub request_timeout_ms: u64,
+    pub max_in_flight: usize,
+    pub max_connection_age_s: u64,
+    pub shutdown_delay_ms: u64,
+    pub shutdown_drain_ms: u64,
+    pub reflection: bool,
+    pub web_origins: Vec<String>,
+}
+
+impl Grpc {
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    pub fn shutdown_delay(&self) -> Duration {
+        Duration::from_millis(self.shutdown_delay_ms)
+    }
+
+    pub fn shutdown_drain(&self) -> Duration {
+        Duration::from_millis(self.shutdown_drain_ms)
+    }
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    pub address: SocketAddr,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: String,
+    pub max_connections: u32,
+}
+
+impl Database {
+    /// The URL of a service's own database.
+    pub fn url_for(&self, service: &str) -> String {
+        self.url.replace("{service}", service)
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    pub max_units: usize,
+    pub max_bytes: usize,
+    pub wait_us: u64,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub url: String,
+    pub prefix: String,
+    pub replicas: usize,
+    pub in_flight: usize,
+}
+
+impl Log {
+    /// True when the log is a view on the stores of this process.
+    pub fn is_local(&self) -> bool {
+        self.url.is_empty()
+    }
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub mode: AuthMode,
+    pub issuer: String,
+    pub audience: String,
+    pub jwks_url: String,
+    pub algorithms: Vec<String>,
+    pub leeway_s: u64,
+    pub service_key_file: PathBuf,
+    pub roles: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    Development,
+    Oidc,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    pub kek_file: PathBuf,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    pub otlp_endpoint: String,
+    pub sample_ratio: f64,
+    pub log_format: LogFormat,
+    pub log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The key, variable or flag as it was written.
+    pub key: String,
+    pub problem: String,
+    pub remedy: String,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the settings have {} problem(s)", self.0.len())?;
+        for fault in &self.0 {
+            write!(f, "\n  {}: {}. {}", fault.key, fault.problem, fault.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::load(&Sources::default()).expect("the defaults are valid; a test loads them")
+    }
+}
+
+impl Settings {
+    /// Merges the sources, checks types, ranges and how the settings go together, and tells every problem at once.
+    pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        load::load(sources)
+    }
+
+    /// Checks settings that were built in code, as [`load`](Self::load) checks what it read.
+    pub fn check(&self) -> Result<(), Faults> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+    }
+
+    /// SQLite, a local log and a loopback listener: nothing outside this machine is needed or can call. Only here
+    /// may a process make up its keys and accept a development token.
+    pub fn is_embedded(&self) -> bool {
+        self.database.is_sqlite() && self.log.is_local() && self.grpc.address.ip().is_loopback()
+    }
+
+    /// TOML of all settings in force, secrets hidden.
+    pub fn print(&self) -> String {
+        let table = Table::try_from(self).expect("settings are tables of plain values");
+        let hidden = hide(String::new(), Value::Table(table));
+        toml::to_string(&hidden).expect("settings are tables of plain values")
+    }
+
+    fn from_table(table: Table) -> Result<Self, toml::de::Error> {
+        table.try_into()
+    }
+
+    /// How the settings fail to go together.
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut require = |holds: bool, key: &str, problem: &str, remedy: &str| {
+            if !holds {
+                faults.push(Fault { key: key.into(), problem: problem.into(), remedy: remedy.into() });
+            }
+        };
+        require(!self.targets.is_empty(), "targets", "is empty", "Name targets, or all.");
+        require(!self.tenants.is_empty(), "tenants", "is empty", "List at least one tenant.");
+        require(
+            self.tenants.iter().all(|tenant| crate::name::is_tenant(tenant)),
+            "tenants",
+            "holds a name that is no tenant",
+            "Use a lower-case letter, then 1 to 30 of a-z, 0-9 and -.",
+        );
+        require(
+            ["sqlite:", "postgres:", "postgresql:"].iter().any(|s| self.database.url.starts_with(s)),
+            "database.url",
+            "is neither SQLite nor PostgreSQL",
+            "Write sqlite://path/{service}.db or postgres://user@host/{service}.",
+        );
+        require(
+            self.database.url.contains("{service}"),
+            "database.url",
+            "gives every service the same database",
+            "Write {service} where the service's name belongs; each service has a database of its own.",
+        );
+        require(
+            self.log.is_local() || self.log.url.split(',').all(|u| starts_with_any(u.trim(), &["nats://", "tls://"])),
+            "log.url",
+            "is no NATS URL",
+            "Write nats://host:4222, or leave it empty for the local log.",
+        );
+        require(
+            !self.log.prefix.is_empty() && self.log.prefix.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+            "log.prefix",
+            "is no single subject token",
+            "Use a-z and - only.",
+        );
+        self.require_auth(&mut require);
+        require(
+            self.is_embedded() || !self.keys.kek_file.as_os_str().is_empty(),
+            "keys.kek_file",
+            "is missing outside embedded mode",
+            "Name the file with the key-encryption key; all replicas need the same one.",
+        );
+        require(
+            self.clock.mode == ClockMode::System
+                || self.grpc.address.ip().is_loopback() && self.admin.address.ip().is_loopback(),
+            "clock.mode",
+            "simulated time is refused when a listener reaches beyond loopback",
+            "Listen on 127.0.0.1, or use the system clock.",
+        );
+        require(
+            self.telemetry.otlp_endpoint.is_empty() || is_http(&self.telemetry.otlp_endpoint),
+            "telemetry.otlp_endpoint",
+            "is no http URL",
+            "Write http://host:4317 or https://host:4317.",
+        );
+        require(
+            crate::telemetry::is_filter(&self.telemetry.log_level),
+            "telemetry.log_level",
+            "is no level or filter",
+            "Write error, warn, info, debug, trace, or a filter such as info,profiles=debug.",
+        );
+        require(
+            self.peers.values().all(|url| is_http(url)),
+            "peers",
+            "holds a URL that is not http",
+            "Write http://host:8080 or https://host:8443.",
+        );
+        faults
+    }
+
+    fn require_auth(&self, require: &mut impl FnMut(bool, &str, &str, &str)) {
+        let auth = &self.auth;
+        if auth.mode == AuthMode::Development {
+            require(
+                self.is_embedded(),
+                "auth.mode",
+                "development is accepted in embedded mode only: SQLite, local log, loopback listener",
+                "Set auth.mode = \"oidc\" with auth.issuer and auth.audience.",
+            );
+        } else {
+            require(is_http(&auth.issuer), "auth.issuer", "is no http URL", "Name the issuer, https://login.example.com.");
+            require(!auth.audience.is_empty(), "auth.audience", "is empty", "Name the audience your issuer puts in tokens.");
+            require(
+                auth.jwks_url.is_empty() || is_http(&auth.jwks_url),
+                "auth.jwks_url",
+                "is no http URL",
+                "Leave it empty to use the issuer's discovery document.",
+            );
+        }
+        require(
+            !auth.algorithms.is_empty() && auth.algorithms.iter().all(|a| crate::auth::is_algorithm(a)),
+            "auth.algorithms",
+            "is empty or holds an algorithm that is not accepted",
+            "Choose from RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.",
+        );
+        require(
+            self.is_embedded() || !auth.service_key_file.as_os_str().is_empty(),
+            "auth.service_key_file",
+            "is missing outside embedded mode",
+            "Name the file with the key that signs tokens between targets; all targets need the same one.",
+        );
+    }
+}
+
+/// Prints what [`Settings::print`] prints: a log line can never leak a secret.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.print())
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    starts_with_any(url, &["http://", "https://"])
+}
+
+fn starts_with_any(text: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| text.starts_with(prefix) && text.len() > prefix.len())
+}
+
+fn hide(key: String, value: Value) -> Value {
+    let kind = table::find(&key).map(|setting| setting.kind);
+    match (kind, value) {
+        (Some(Kind::Url), Value::String(urls)) => {
+            Value::String(urls.split(',').map(hide_credentials).collect::<Vec<_>>().join(","))
+        }
+        (Some(Kind::TextMap), Value::Table(map)) => Value::Table(
+            map.into_iter()
+                .map(|(name, value)| {
+                    let shown = value.as_str().map(hide_credentials).unwrap_or_default();
+                    (name, Value::String(shown))
+                })
+                .collect(),
+        ),
+        (None, Value::Table(section)) => Value::Table(
+            section
+                .into_iter()
+                .map(|(name, value)| {
+                    let inner = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                    (name, hide(inner, value))
+                })
+                .collect(),
+        ),
+        (_, value) => value,
+    }
+}
+
+/// `postgres://user:secret@host/db?password=x` → `postgres://user:***@host/db?password=***`.
+fn hide_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // The last @ ends the credentials: a password that was not percent-encoded may hold one, and even a slash.
+    let (authority, path) = match rest.rfind('@') {
+        Some(at) if at >= authority.len() => rest.split_at(at + rest[at..].find(['/', '?']).unwrap_or(rest.len() - at)),
+        _ => (authority, path),
+    };
+    let authority = match authority.rsplit_once('@') {
+        Some((credentials, host)) => match credentials.split_once(':') {
+            Some((user, _)) => format!("{user}:***@{host}"),
+            None if scheme.starts_with("nats") || scheme == "tls" => format!("***@{host}"),
+            None => format!("{credentials}@{host}"),
+        },
+        None => authority.to_owned(),
+    };
+    let path = match path.split_once('?') {
+        Some((path, query)) => {
+            let pairs: Vec<String> = query
+                .split('&')
+                .map(|pair| match pair.split_once('=') {
+                    Some((name, _)) if is_secret_name(name) => format!("{name}=***"),
+                    _ => pair.to_owned(),
+                })
+                .collect();
+            format!("{path}?{}", pairs.join("&"))
+        }
+        None => path.to_owned(),
+    };
+    format!("{scheme}://{authority}{path}")
+}
+
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["pass", "token", "secret", "key"].iter().any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! `SimulationService`: a driver owns the domain time of this process. Served in simulated mode only, on the admin
+//! port, which then listens on loopback.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eventstore::{Clock, Timestamp};
+use rapport_proto::simulation::v1::simulation_service_server::{SimulationService, SimulationServiceServer};
+use rapport_proto::simulation::v1::{SetTimeRequest, SetTimeResponse, SettleRequest, SettleResponse};
+use tonic::{Request, Response, Status};
+
+use crate::assembly::heads;
+use crate::deps::Deps;
+use crate::readiness::Readiness;
+use crate::status::Problem;
+
+/// Pause between two looks at what is still due.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// The latch that a simulated clock holds until it was told the time.
+const LATCH: &str = "simulated_time";
+
+/// Moves the clock and waits for what follows from it.
+#[derive(Clone)]
+pub struct Simulation {
+    clock: Clock,
+    deps: Arc<[Deps]>,
+    readiness: Readiness,
+}
+
+impl Simulation {
+    /// Takes over the clock: the process is not ready until it is told the time.
+    pub fn new(clock: Clock, deps: &[Deps], readiness: Readiness) -> Self {
+        readiness.need("", LATCH);
+        Self { clock, deps: deps.into(), readiness }
+    }
+
+    pub fn server(self) -> SimulationServiceServer<Self> {
+        SimulationServiceServer::new(self)
+    }
+
+    /// The earliest instant at which a timer of any store is due.
+    async fn next_due(&self) -> Result<Option<Timestamp>, Problem> {
+        let mut next = None;
+        for deps in self.deps.iter() {
+            let due = deps.store.next_due().await?;
+            next = next.into_iter().chain(due).min();
+        }
+        Ok(next)
+    }
+
+    async fn heads(&self) -> Result<BTreeMap<String, u64>, Problem> {
+        Ok(heads(&self.deps).await?)
+    }
+}
+
+#[tonic::async_trait]
+impl SimulationService for Simulation {
+    async fn set_time(&self, request: Request<SetTimeRequest>) -> Result<Response<SetTimeResponse>, Status> {
+        let time = request.get_ref().time.as_ref().and_then(Timestamp::from_proto);
+        let time = time.ok_or_else(|| Problem::field("time", "Give an instant."))?;
+        if !self.clock.set(time) {
+            return Err(Problem::field("time", format!("Give {} or later; time never goes back.", self.clock.now())).into());
+        }
+        self.readiness.set("", LATCH, true);
+        Ok(Response::new(SetTimeResponse { time: Some(self.clock.now().to_proto()) }))
+    }
+
+    async fn settle(&self, _: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
+        // Timers fire by themselves once the clock shows their instant; this waits until none is due any more, and
+        // ends at the call's deadline if one cannot fire.
+        let mut next = self.next_due().await?;
+        while next.is_some_and(|due| due <= self.clock.now()) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            next = self.next_due().await?;
+        }
+        Ok(Response::new(SettleResponse {
+            heads: self.heads().await?,
+            next_due_time: next.map(Timestamp::to_proto),
+            fired: 0,
+        }))
+    }
+}

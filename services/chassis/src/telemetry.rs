@@ -1,0 +1,237 @@
+//! Traces, metrics and logs, instrumented once.
+//!
+//! - **Spans** are `tracing` spans. Their names and attributes follow the OpenTelemetry conventions: an RPC's span is
+//!   named after its full method, `rapport.profiles.v1.PartyService/RegisterParty`. They leave by OTLP when an
+//!   endpoint is set; ids exist in any case, for logs and for the `traceparent` of events.
+//! - **Metrics** are OpenTelemetry instruments with two readers on one provider: Prometheus on the admin port,
+//!   always, and OTLP when an endpoint is set. No label ever holds a tenant, a party or a stream id.
+//! - **Logs** are one line an event on stderr, as text or JSON, with the trace and span ids.
+//!
+//! A process starts telemetry once; a second start (tests that serve several servers) gets the first one's handle.
+
+pub(crate) mod line;
+pub mod propagation;
+pub mod rpc;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use opentelemetry::trace::{TraceContextExt as _, TraceId, TracerProvider as _};
+use opentelemetry::{Context, KeyValue, global};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use prometheus::Encoder as _;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, filter::filter_fn, reload};
+
+use crate::settings;
+
+/// Name of the meter and tracer, and the resource's `service.namespace`.
+const SCOPE: &str = "rapport";
+
+/// The running telemetry of this process.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    tracer: SdkTracerProvider,
+    meter: SdkMeterProvider,
+    prometheus: prometheus::Registry,
+    level: reload::Handle<EnvFilter, Registry>,
+}
+
+/// Telemetry could not be started or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("build the OTLP exporter")]
+    Otlp(#[from] opentelemetry_otlp::ExporterBuildError),
+    #[error("build the Prometheus exporter")]
+    Prometheus(#[from] opentelemetry_sdk::error::OTelSdkError),
+    #[error("encode metrics")]
+    Encode(#[from] prometheus::Error),
+    #[error("`{0}` is no level or filter")]
+    Filter(String),
+}
+
+static RUNNING: OnceLock<Telemetry> = OnceLock::new();
+
+/// Starts telemetry for this process under a service name such as `rapport-profiles`, inside a Tokio runtime.
+pub fn start(settings: &settings::Telemetry, service: &str) -> Result<Telemetry, Error> {
+    if let Some(running) = RUNNING.get() {
+        return Ok(running.clone());
+    }
+    let resource = Resource::builder()
+        .with_service_name(service.to_owned())
+        .with_attributes([
+            KeyValue::new("service.namespace", SCOPE),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", instance_id()),
+        ])
+        .build();
+    let (meter, prometheus) = meter(settings, resource.clone())?;
+    let tracer = tracer(settings, resource)?;
+    let filter = EnvFilter::try_new(&settings.log_level).map_err(|_| Error::Filter(settings.log_level.clone()))?;
+    let (filter, level) = reload::Layer::new(filter);
+    let telemetry = RUNNING.get_or_init(|| Telemetry { tracer, meter, prometheus, level }).clone();
+    global::set_meter_provider(telemetry.meter.clone());
+    global::set_tracer_provider(telemetry.tracer.clone());
+    // A test harness may have a subscriber already; its logs are then its own affair.
+    let _ = tracing_subscriber::registry()
+        .with(line::layer(settings.log_format, filter))
+        .with(spans(&telemetry.tracer))
+        .try_init();
+    watch_runtime();
+    Ok(telemetry)
+}
+
+impl Telemetry {
+    /// The Prometheus text exposition.
+    pub fn metrics_text(&self) -> Result<String, Error> {
+        let mut text = Vec::new();
+        prometheus::TextEncoder::new().encode(&self.prometheus.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The log filter in force.
+    pub fn log_level(&self) -> String {
+        self.level.with_current(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Changes the log filter while running.
+    pub fn set_log_level(&self, filter: &str) -> Result<(), Error> {
+        let refused = || Error::Filter(filter.to_owned());
+        if !is_filter(filter) {
+            return Err(refused());
+        }
+        let filter = EnvFilter::try_new(filter).map_err(|_| refused())?;
+        self.level.reload(filter).map_err(|_| refused())
+    }
+
+    /// Sends what is buffered, waiting at most `bound`. Exporters block, so they get a thread.
+    pub async fn flush(&self, bound: Duration) {
+        let (tracer, meter) = (self.tracer.clone(), self.meter.clone());
+        let flush = tokio::task::spawn_blocking(move || (tracer.force_flush(), meter.force_flush()));
+        match tokio::time::timeout(bound, flush).await {
+            Ok(Ok((Ok(()), Ok(())))) => {}
+            Ok(told) => tracing::warn!(?told, "the last traces or metrics were not sent"),
+            Err(_) => tracing::warn!("the last traces or metrics were not sent in time"),
+        }
+    }
+}
+
+/// True when the text is a level or a filter directive list.
+pub(crate) fn is_filter(text: &str) -> bool {
+    !text.trim().is_empty() && EnvFilter::try_new(text).is_ok() && {
+        // EnvFilter reads a bare unknown word as a target; a word alone shall be a level.
+        text.contains(['=', ',', '[']) || text.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+    }
+}
+
+/// The trace id of the span we are in; `None` outside any trace.
+pub fn current_trace_id() -> Option<String> {
+    let id = Context::current().span().span_context().trace_id();
+    (id != TraceId::INVALID).then(|| id.to_string())
+}
+
+/// The meter of every instrument here; fetched when used, so that it belongs to the running provider.
+pub fn meter_of_process() -> opentelemetry::metrics::Meter {
+    global::meter(SCOPE)
+}
+
+/// Spans at INFO and above become OpenTelemetry spans, whatever the log level is. Events stay in the log.
+fn spans<S>(tracer: &SdkTracerProvider) -> impl tracing_subscriber::Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer.tracer(SCOPE))
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_target(false)
+        .with_filter(filter_fn(|about| about.is_span() && *about.level() <= Level::INFO))
+}
+
+fn tracer(settings: &settings::Telemetry, resource: Resource) -> Result<SdkTracerProvider, Error> {
+    let root = Sampler::TraceIdRatioBased(settings.sample_ratio);
+    let builder = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_sampler(Sampler::ParentBased(Box::new(root)));
+    if settings.otlp_endpoint.is_empty() {
+        return Ok(builder.build());
+    }
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(&settings.otlp_endpoint)
+        .build()?;
+    Ok(builder.with_batch_exporter(exporter).build())
+}
+
+fn meter(
+    settings: &settings::Telemetry,
+    resource: Resource,
+) -> Result<(SdkMeterProvider, prometheus::Registry), Error> {
+    let registry = prometheus::Registry::new();
+    let pull = opentelemetry_prometheus::exporter()
+        .with_registry(registry.clone())
+        .scope_info_enabled(false)
+        .build()?;
+    let builder = SdkMeterProvider::builder().with_resource(resource).with_reader(pull);
+    if settings.otlp_endpoint.is_empty() {
+        return Ok((builder.build(), registry));
+    }
+    let exporter = opentelemetry_otlp::MetricExporter::builder()
+        .with_tonic()
+        .with_endpoint(&settings.otlp_endpoint)
+        .build()?;
+    Ok((builder.with_reader(PeriodicReader::builder(exporter).build()).build(), registry))
+}
+
+/// The pod's name where the platform tells it, else the process id on this host.
+fn instance_id() -> String {
+    std::env::var("HOSTNAME").map_or_else(
+        |_| std::process::id().to_string(),
+        |host| format!("{host}/{}", std::process::id()),
+    )
+}
+
+/// What an SRE asks about the process itself.
+fn watch_runtime() {
+    let meter = meter_of_process();
+    let version = [KeyValue::new("version", env!("CARGO_PKG_VERSION"))];
+    meter.u64_gauge("rapport.build_info").with_description("Always 1; the labels tell the build").build().record(1, &version);
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let tasks = runtime.clone();
+    meter
+        .u64_observable_gauge("rapport.runtime.tasks")
+        .with_description("Tokio tasks alive")
+        .with_callback(move |gauge| gauge.observe(tasks.metrics().num_alive_tasks() as u64, &[]))
+        .build();
+    meter
+        .u64_observable_gauge("rapport.runtime.queue")
+        .with_description("Tokio tasks waiting for a worker in the global queue")
+        .with_callback(move |gauge| gauge.observe(runtime.metrics().global_queue_depth() as u64, &[]))
+        .build();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn metrics_are_served_with_descriptions_and_the_level_can_change() {
+        let telemetry = start(&settings::Settings::default().telemetry, "rapport-test").expect("started");
+        meter_of_process().u64_counter("rapport.test").with_description("A test").build().add(1, &[]);
+        let text = telemetry.metrics_text().expect("encoded");
+        assert!(text.contains("# HELP rapport_test_total A test"), "{text}");
+        assert!(text.contains("rapport_build_info{version="), "{text}");
+        telemetry.set_log_level("warn,chassis=debug").expect("changed");
+        assert!(telemetry.log_level().contains("chassis=debug"));
+        assert!(telemetry.set_log_level("loud").is_err());
+        telemetry.set_log_level("info").expect("changed back");
+        telemetry.flush(Duration::from_secs(5)).await;
+    }
+}

@@ -1,0 +1,285 @@
+//! Subject keys: one per (tenant, subject), wrapped by the deployment's key, and everything else that
+//! is derived from that key: blind indexes and request digests.
+//!
+//! Destroying a subject's key leaves ciphertext, hashes and proofs as they are and makes the personal
+//! fields unreadable for ever. Plaintext keys stay in memory for at most five minutes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::event::Hash;
+use crate::ids::Ids;
+use crate::sql::{Database, Tx};
+use crate::time::Timestamp;
+use crate::values;
+
+const KEPT: Duration = Duration::from_secs(300);
+/// Beyond this many cached keys the cache starts afresh.
+const CACHED: usize = 100_000;
+
+/// The deployment's key, 32 bytes; every other key is derived from it or wrapped by one that is.
+#[derive(Clone)]
+pub struct RootKey(Zeroizing<[u8; 32]>);
+
+impl RootKey {
+    /// From 32 secret bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// A key for one use: HMAC-SHA-256 of the use's name under the root (NIST SP 800-108, one block).
+    pub fn derive(&self, name: &str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(mac(&self.0, &[name.as_bytes()]))
+    }
+}
+
+/// HMAC-SHA-256 over length-prefixed parts.
+fn mac(key: &[u8; 32], parts: &[&[u8]]) -> Hash {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// A subject's key in the clear.
+#[derive(Clone)]
+pub struct DataKey {
+    /// Its id, `key_…`.
+    pub key_id: String,
+    pub(crate) secret: Arc<Zeroizing<[u8; 32]>>,
+}
+
+impl std::fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DataKey({})", self.key_id)
+    }
+}
+
+/// What became of the key that seals an event.
+#[derive(Clone, Debug, Default)]
+pub enum KeyState {
+    /// At hand.
+    Live(DataKey),
+    /// Destroyed: personal fields read as erased.
+    Destroyed,
+    /// The event has none, or this process does not hold it.
+    #[default]
+    Absent,
+}
+
+/// A key made for a subject that has none yet; it is stored in the unit that first uses it.
+#[derive(Clone, Debug)]
+pub(crate) struct NewKey {
+    pub subject: String,
+    pub key_id: String,
+    pub wrapped: Vec<u8>,
+}
+
+/// The keys of one store.
+#[derive(Clone)]
+pub struct Keyring(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    ids: Ids,
+    wrapping: Zeroizing<[u8; 32]>,
+    index: Zeroizing<[u8; 32]>,
+    digest: Zeroizing<[u8; 32]>,
+    cache: Mutex<HashMap<(String, String), (KeyState, Instant)>>,
+}
+
+impl Keyring {
+    pub(crate) fn new(database: Database, ids: Ids, root: &RootKey) -> Self {
+        Self(Arc::new(Inner {
+            database,
+            ids,
+            wrapping: root.derive("rapport/subject-keys/v1"),
+            index: root.derive("rapport/blind-index/v1"),
+            digest: root.derive("rapport/request-digest/v1"),
+            cache: Mutex::default(),
+        }))
+    }
+
+    /// A blind index: a keyed HMAC by which a personal value can be looked up, never a bare hash.
+    pub fn blind_index(&self, tenant: &str, parts: &[&str]) -> Hash {
+        let mut all = vec![tenant.as_bytes()];
+        all.extend(parts.iter().map(|it| it.as_bytes()));
+        mac(&self.0.index, &all)
+    }
+
+    /// A keyed digest of a request's body.
+    pub fn request_digest(&self, body: &[u8]) -> Hash {
+        mac(&self.0.digest, &[body])
+    }
+
+    /// The key of a subject, made if there is none. `Err` when it is destroyed.
+    pub(crate) async fn for_subject(
+        &self,
+        tenant: &str,
+        subject: &str,
+    ) -> Result<(DataKey, Option<NewKey>), Error> {
+        let found = self
+            .0
+            .database
+            .query(
+                "SELECT key_id, wrapped, destroyed_at FROM subject_key
+                 WHERE tenant = $1 AND subject = $2",
+                values![tenant, subject],
+            )
+            .await?;
+        let Some(row) = found.first() else { return self.make(tenant, subject).map(|(key, new)| (key, Some(new))) };
+        if row.int(2)? != 0 {
+            return Err(Error::refused("the subject's key is destroyed"));
+        }
+        let key = self.unwrap(tenant, row.text(0)?, row.blob(1)?)?;
+        self.remember(tenant, KeyState::Live(key.clone()), &key.key_id);
+        Ok((key, None))
+    }
+
+    /// The keys by which events are sealed, each at most once from the database.
+    pub(crate) async fn open(
+        &self,
+        wanted: Vec<(&str, &str)>,
+    ) -> Result<HashMap<(String, String), KeyState>, Error> {
+        let (mut states, missing) = self.cached(wanted);
+        if missing.is_empty() {
+            return Ok(states);
+        }
+        let rows: Vec<_> = missing.iter().map(|(tenant, key)| values![tenant, key]).collect();
+        let found = self
+            .0
+            .database
+            .query_keys(
+                "k(tenant, key_id)",
+                &rows,
+                "SELECT s.tenant, s.key_id, s.wrapped, s.destroyed_at FROM k
+                 JOIN subject_key s ON s.tenant = k.tenant AND s.key_id = k.key_id",
+            )
+            .await?;
+        for row in found {
+            let (tenant, key_id) = (row.text(0)?, row.text(1)?);
+            let state = if row.int(3)? == 0 {
+                KeyState::Live(self.unwrap(tenant, key_id, row.blob(2)?)?)
+            } else {
+                KeyState::Destroyed
+            };
+            self.remember(tenant, state.clone(), key_id);
+            states.insert((tenant.to_owned(), key_id.to_owned()), state);
+        }
+        Ok(states)
+    }
+
+    /// Destroys a subject's key: overwritten and marked before this returns.
+    pub async fn destroy(
+        &self,
+        tenant: &str,
+        subject: &str,
+        reason: &str,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        let changed = self
+            .0
+            .database
+            .exec(
+                "UPDATE subject_key SET wrapped = $3, destroyed_at = $4, reason = $5
+                 WHERE tenant = $1 AND subject = $2 AND destroyed_at = 0",
+                values![tenant, subject, Vec::new(), at.0.max(1), reason],
+            )
+            .await?;
+        self.lock().clear();
+        Ok(changed > 0)
+    }
+
+    fn make(&self, tenant: &str, subject: &str) -> Result<(DataKey, NewKey), Error> {
+        let key_id = self.0.ids.random("key");
+        let secret = Arc::new(Zeroizing::new(self.0.ids.bytes::<32>()));
+        let nonce: [u8; 24] = self.0.ids.bytes();
+        let aad = [tenant, &key_id].join("\0");
+        let payload = Payload { msg: &secret[..], aad: aad.as_bytes() };
+        let ciphertext = XChaCha20Poly1305::new(&Key::from(*self.0.wrapping))
+            .encrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| Error::corrupt("wrap a subject key"))?;
+        let wrapped = [&nonce[..], &ciphertext].concat();
+        let new = NewKey { subject: subject.to_owned(), key_id: key_id.clone(), wrapped };
+        Ok((DataKey { key_id, secret }, new))
+    }
+
+    fn unwrap(&self, tenant: &str, key_id: &str, wrapped: &[u8]) -> Result<DataKey, Error> {
+        let open = || {
+            let (nonce, ciphertext) = wrapped.split_first_chunk::<24>()?;
+            let aad = [tenant, key_id].join("\0");
+            let plain = XChaCha20Poly1305::new(&Key::from(*self.0.wrapping))
+                .decrypt(&XNonce::from(*nonce), Payload { msg: ciphertext, aad: aad.as_bytes() })
+                .ok()?;
+            let secret: [u8; 32] = Zeroizing::new(plain).as_slice().try_into().ok()?;
+            Some(DataKey { key_id: key_id.to_owned(), secret: Arc::new(Zeroizing::new(secret)) })
+        };
+        open().ok_or_else(|| {
+            Error::corrupt(format!("{key_id} does not open with this deployment's key"))
+        })
+    }
+
+    fn cached(
+        &self,
+        wanted: Vec<(&str, &str)>,
+    ) -> (HashMap<(String, String), KeyState>, Vec<(String, String)>) {
+        let cache = self.lock();
+        let (mut states, mut missing) = (HashMap::new(), Vec::new());
+        for (tenant, key_id) in wanted {
+            let name = (tenant.to_owned(), key_id.to_owned());
+            if states.contains_key(&name) {
+                continue;
+            }
+            match cache.get(&name) {
+                Some((state, since)) if since.elapsed() < KEPT => {
+                    states.insert(name, state.clone());
+                }
+                _ => {
+                    states.insert(name.clone(), KeyState::Absent);
+                    missing.push(name);
+                }
+            }
+        }
+        (states, missing)
+    }
+
+    fn remember(&self, tenant: &str, state: KeyState, key_id: &str) {
+        let mut cache = self.lock();
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        cache.insert((tenant.to_owned(), key_id.to_owned()), (state, Instant::now()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), (KeyState, Instant)>> {
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stores the keys that units brought along.
+pub(crate) async fn store_new(tx: &mut Tx, rows: Vec<Vec<crate::Value>>) -> Result<(), Error> {
+    tx.insert_many(
+        "INSERT INTO subject_key (tenant, key_id, subject, wrapped, destroyed_at, reason)",
+        rows,
+        "",
+    )
+    .await
+    .map(drop)
+}
+
+impl NewKey {
+    /// Its row.
+    pub(crate) fn row(&self, tenant: &str) -> Vec<crate::Value> {
+        values![tenant, &self.key_id, &self.subject, self.wrapped.clone(), 0_i64, ""]
+    }
+}

@@ -1,0 +1,457 @@
+//! NATS JetStream: one stream per source, whose sequence is the store's position.
+//!
+//! The relay is the only publisher of a source and states the expected last sequence with every event,
+//! so the server refuses duplicates, gaps and reordering; the stream's last sequence is the cursor.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::stream::{self, StorageType};
+use async_nats::jetstream::{self, Context};
+use futures::StreamExt as _;
+
+use crate::error::Error;
+use crate::event::{Hash, Stored};
+use crate::failpoint;
+use crate::ids::hex;
+use crate::log::{Batch, Tail};
+use crate::trace;
+use crate::unit::{MAX_HEADERS, MAX_PAYLOAD};
+
+/// Where the server is and how streams are made.
+#[derive(Clone, Debug)]
+pub struct NatsOptions {
+    /// `nats://…`, several separated by commas.
+    pub url: String,
+    /// First word of streams and subjects; keeps deployments on one server apart.
+    pub prefix: String,
+    /// Replicas of each stream.
+    pub replicas: usize,
+    /// Publishes on their way, at most.
+    pub in_flight: usize,
+    /// How long one request to the server may take.
+    pub timeout: Duration,
+}
+
+impl NatsOptions {
+    /// Options for a URL: prefix `rapport`, one replica, 512 in flight, 5 s.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "rapport".into(),
+            replicas: 1,
+            in_flight: 512,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The log on JetStream.
+pub struct NatsLog {
+    client: async_nats::Client,
+    context: Context,
+    options: NatsOptions,
+    /// Whether this process relays: then it needs no poke.
+    pub(crate) relaying: AtomicBool,
+}
+
+/// Subject of an event: `<prefix>.<source>.<aggregate>.<event>`; no ids in it.
+pub fn subject_of(prefix: &str, source: &str, stream: &str, type_name: &str) -> String {
+    let aggregate = stream.split('/').next().unwrap_or_default();
+    let event = type_name.rsplit('.').next().unwrap_or_default();
+    let mut subject = format!("{prefix}.{source}.{aggregate}.");
+    for (index, letter) in event.char_indices() {
+        if letter.is_uppercase() && index > 0 {
+            subject.push('_');
+        }
+        subject.extend(letter.to_lowercase());
+    }
+    subject
+}
+
+impl NatsLog {
+    pub(super) async fn connect(options: NatsOptions) -> Result<Self, Error> {
+        let servers: Vec<&str> = options.url.split(',').map(str::trim).collect();
+        let client = async_nats::ConnectOptions::new()
+            .name("rapport")
+            .max_reconnects(None)
+            .connection_timeout(options.timeout)
+            .request_timeout(Some(options.timeout))
+            .reconnect_delay_callback(|attempt| {
+                Duration::from_millis(u64::try_from(attempt).unwrap_or(u64::MAX).saturating_mul(50))
+                    .min(Duration::from_secs(2))
+            })
+            .connect(servers)
+            .await
+            .map_err(|it| Error::unavailable_because("connect to the log", it))?;
+        let needed = MAX_PAYLOAD + 16 * 1024 + MAX_HEADERS;
+        let offered = client.server_info().max_payload;
+        if offered < needed {
+            return Err(Error::unavailable(format!(
+                "the log's max_payload is {offered} bytes and must be {needed} at least"
+            )));
+        }
+        let context = jetstream::ContextBuilder::new()
+            .timeout(options.timeout)
+            .ack_timeout(options.timeout)
+            .max_ack_inflight(options.in_flight * 2)
+            .build(client.clone());
+        Ok(Self { client, context, options, relaying: AtomicBool::new(false) })
+    }
+
+    /// Name of a source's stream.
+    pub fn stream_name(&self, source: &str) -> String {
+        format!("{}-{source}", self.options.prefix)
+    }
+
+    fn poke_subject(&self, source: &str) -> String {
+        format!("{}-poke.{source}", self.options.prefix)
+    }
+
+    /// Whether the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    pub(super) fn poke(&self, source: &str) {
+        if self.relaying.load(Ordering::Relaxed) {
+            return;
+        }
+        let (client, subject) = (self.client.clone(), self.poke_subject(source));
+        // Lossy by design: a 100 ms poll stands behind it. The publish only fills a buffer.
+        if let Some(sent) = futures::FutureExt::now_or_never(async move {
+            client.publish(subject, bytes::Bytes::new()).await
+        }) {
+            drop(sent);
+        }
+    }
+
+    /// Wakes when another replica has new events.
+    pub(crate) async fn pokes(&self, source: &str) -> Result<async_nats::Subscriber, Error> {
+        self.client
+            .subscribe(self.poke_subject(source))
+            .await
+            .map_err(|it| Error::unavailable_because("subscribe to pokes", it))
+    }
+
+    async fn stream(&self, source: &str) -> Result<Option<stream::Stream>, Error> {
+        match self.context.get_stream(self.stream_name(source)).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) => match error.kind() {
+                async_nats::jetstream::context::GetStreamErrorKind::JetStream(it)
+                    if it.error_code()
+                        == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND =>
+                {
+                    Ok(None)
+                }
+                _ => Err(Error::unavailable_because("look up a stream", error)),
+            },
+        }
+    }
+
+    /// Makes sure the stream of a source is there.
+    pub(crate) async fn ensure_stream(&self, source: &str) -> Result<(), Error> {
+        if self.stream(source).await?.is_some() {
+            return Ok(());
+        }
+        let config = stream::Config {
+            name: self.stream_name(source),
+            subjects: vec![format!("{}.{source}.>", self.options.prefix)],
+            storage: StorageType::File,
+            num_replicas: self.options.replicas,
+            description: Some(format!("Events of {source}; sequence = position")),
+            ..stream::Config::default()
+        };
+        let made = self
+            .context
+            .get_or_create_stream(config)
+            .await
+            .map_err(|it| Error::unavailable_because("create a stream", it))?;
+        tracing::info!(source, first = made.cached_info().state.first_sequence, "stream created");
+        Ok(())
+    }
+
+    pub(super) async fn tail(&self, source: &str) -> Result<Option<Tail>, Error> {
+        let Some(stream) = self.stream(source).await? else { return Ok(None) };
+        let state = &stream.cached_info().state;
+        let (last, messages) = (state.last_sequence, state.messages);
+        if messages == 0 {
+            return Ok(Some(Tail { last, newest: None }));
+        }
+        let subject = format!("{}.{source}.>", self.options.prefix);
+        let message = stream
+            .get_last_raw_message_by_subject(&subject)
+            .await
+            .map_err(|it| Error::unavailable_because("read the last event of a stream", it))?;
+        let newest = stored(message.sequence, Some(&message.headers), message.payload)?;
+        Ok(Some(Tail { last: last.max(newest.position), newest: Some(newest) }))
+    }
+
+    pub(super) async fn read(
+        &self,
+        source: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        let Some(stream) = self.stream(source).await? else { return Ok(Vec::new()) };
+        let last = stream.cached_info().state.last_sequence;
+        let mut found = Vec::new();
+        if after >= last {
+            return Ok(found);
+        }
+        let mut reader = self.reader(source, after).await?;
+        while found.len() < limit {
+            match reader.next(limit - found.len(), self.options.timeout).await? {
+                Batch::Events(events) => found.extend(events),
+                Batch::Idle | Batch::Stalled { .. } => break,
+            }
+            if found.last().is_some_and(|it| it.position >= last) {
+                break;
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    pub(super) async fn reader(&self, source: &str, after: u64) -> Result<Reader, Error> {
+        Ok(Reader {
+            context: self.context.clone(),
+            name: self.stream_name(source),
+            position: after,
+            messages: None,
+            quiet_since: Instant::now(),
+            waiting: VecDeque::new(),
+        })
+    }
+
+    /// Publishes events one after another, each only after its predecessor; returns when all are
+    /// acknowledged, or with the first failure.
+    pub(crate) async fn publish(&self, source: &str, events: &[Stored]) -> Result<(), Error> {
+        let mut acks: VecDeque<PublishAckFuture> = VecDeque::new();
+        for event in events {
+            if acks.len() >= self.options.in_flight {
+                acknowledged(acks.pop_front()).await?;
+            }
+            acks.push_back(self.send(source, event).await?);
+            failpoint::reach("mid_publish").await;
+        }
+        while !acks.is_empty() {
+            acknowledged(acks.pop_front()).await?;
+        }
+        failpoint::reach("after_publish").await;
+        Ok(())
+    }
+
+    async fn send(&self, source: &str, event: &Stored) -> Result<PublishAckFuture, Error> {
+        let envelope = event.envelope()?;
+        let subject =
+            subject_of(&self.options.prefix, source, &envelope.stream, &envelope.r#type);
+        let span = trace::send_span(&subject, &envelope, event.position);
+        let mut headers = cloud_event(source, event, &envelope);
+        headers.insert("traceparent", span.traceparent(&envelope.traceparent));
+        let sent = self
+            .context
+            .publish_with_headers(subject, headers, event.envelope.clone())
+            .await
+            .map_err(|it| Error::unavailable_because("publish an event", it));
+        span.end(sent.is_ok());
+        sent
+    }
+}
+
+async fn acknowledged(ack: Option<PublishAckFuture>) -> Result<(), Error> {
+    let Some(ack) = ack else { return Ok(()) };
+    ack.await.map(drop).map_err(|it| Error::unavailable_because("publish an event", it))
+}
+
+/// CloudEvents 1.0, binary mode (NATS protocol binding): any CloudEvents consumer can read it.
+fn cloud_event(
+    source: &str,
+    event: &Stored,
+    envelope: &rapport_proto::types::Envelope,
+) -> HeaderMap {
+    let time = envelope.recorded_at.as_ref().and_then(crate::Timestamp::from_proto);
+    let mut headers = HeaderMap::new();
+    let mut put = |name: &'static str, value: &str| {
+        if !value.is_empty() {
+            headers.insert(name, escaped(value));
+        }
+    };
+    put("Nats-Expected-Last-Sequence", &(event.position - 1).to_string());
+    put("rapport-chain", &hex(&event.chain));
+    put("ce-specversion", "1.0");
+    put("ce-id", &envelope.id);
+    put("ce-source", &format!("/rapport/{source}"));
+    put("ce-type", &envelope.r#type);
+    put("ce-subject", &envelope.stream);
+    put("ce-time", &time.unwrap_or_default().to_string());
+    put("ce-datacontenttype", "application/protobuf");
+    put("ce-dataschema", "urn:schema:rapport.type.v1.Envelope");
+    put("ce-sequence", &format!("{:020}", event.position));
+    put("ce-tenant", &envelope.tenant);
+    put("ce-correlationid", &envelope.correlation_id);
+    put("ce-causationid", &envelope.causation_id);
+    put("ce-traceparent", &envelope.traceparent);
+    headers
+}
+
+/// Percent-encodes what a header cannot carry (CloudEvents HTTP binding, 3.1.3.2).
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if (0x21..=0x7e).contains(&byte) && byte != b'"' && byte != b'%' {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+fn stored(
+    position: u64,
+    headers: Option<&HeaderMap>,
+    payload: bytes::Bytes,
+) -> Result<Stored, Error> {
+    let chain = headers
+        .and_then(|it| it.get("rapport-chain"))
+        .and_then(|it| parse_hash(it.as_str()))
+        .ok_or_else(|| Error::corrupt(format!("event {position} on the log has no chain")))?;
+    let hop = headers.and_then(|it| it.get("traceparent")).map(ToString::to_string);
+    Ok(Stored { position, chain, envelope: payload, hop: hop.unwrap_or_default() })
+}
+
+fn parse_hash(text: &str) -> Option<Hash> {
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// How long a reader may be quiet before it asks whether it misses something.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long messages that follow closely are waited for.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// An ordered consumer that starts over when the stream it reads is gone, replaced or silent.
+pub struct Reader {
+    context: Context,
+    name: String,
+    position: u64,
+    messages: Option<Ordered>,
+    quiet_since: Instant,
+    waiting: VecDeque<Stored>,
+}
+
+impl Reader {
+    pub(super) fn skip_to(&mut self, position: u64) {
+        self.position = self.position.max(position);
+        self.waiting.retain(|it| it.position > position);
+    }
+
+    pub(super) async fn next(&mut self, max: usize, patience: Duration) -> Result<Batch, Error> {
+        let until = Instant::now() + patience;
+        let mut events: Vec<Stored> = Vec::new();
+        while events.len() < max {
+            let deadline =
+                if events.is_empty() { until } else { Instant::now() + LINGER };
+            match self.one(deadline).await? {
+                Some(event) => events.push(event),
+                None => break,
+            }
+        }
+        if !events.is_empty() {
+            self.quiet_since = Instant::now();
+            return Ok(Batch::Events(events));
+        }
+        if self.quiet_since.elapsed() < QUIET {
+            return Ok(Batch::Idle);
+        }
+        self.quiet_since = Instant::now();
+        self.look().await
+    }
+
+    /// After a silence: does the stream hold, or did it hold, events beyond what was read?
+    async fn look(&mut self) -> Result<Batch, Error> {
+        // Whatever the reason for the silence, the next read opens a fresh consumer.
+        self.messages = None;
+        let last = match self.context.get_stream(&self.name).await {
+            Ok(stream) => stream.cached_info().state.last_sequence,
+            Err(_) => return Ok(Batch::Idle),
+        };
+        Ok(if last > self.position { Batch::Stalled { last } } else { Batch::Idle })
+    }
+
+    /// The next event after the position, or `None` at the deadline.
+    async fn one(&mut self, deadline: Instant) -> Result<Option<Stored>, Error> {
+        loop {
+            let Some(messages) = &mut self.messages else {
+                if !self.open(deadline).await? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let next = tokio::time::timeout_at(deadline.into(), messages.next()).await;
+            let message = match next {
+                Err(_) => return Ok(None),
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(stream = self.name, %error, "reader starts over");
+                    self.messages = None;
+                    continue;
+                }
+                Ok(None) => {
+                    self.messages = None;
+                    continue;
+                }
+            };
+            let position = message
+                .info()
+                .map_err(|it| Error::unavailable_because("read a message's position", it))?
+                .stream_sequence;
+            // A replaced stream or a consumer beyond the end starts at 1 again: known events are skipped.
+            if position <= self.position {
+                continue;
+            }
+            let event = stored(position, message.headers.as_ref(), message.payload.clone())?;
+            self.position = position;
+            return Ok(Some(event));
+        }
+    }
+
+    async fn open(&mut self, deadline: Instant) -> Result<bool, Error> {
+        let config = OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.position + 1 },
+            replay_policy: ReplayPolicy::Instant,
+            max_batch: 500,
+            max_expires: Duration::from_secs(5),
+            ..OrderedConfig::default()
+        };
+        let made = async {
+            let stream = self.context.get_stream(&self.name).await.ok()?;
+            let consumer = stream.create_consumer(config).await.ok()?;
+            consumer.messages().await.ok()
+        };
+        // Right after a node died the creation can hang once: a short time-out, then again.
+        match tokio::time::timeout(Duration::from_secs(2), made).await {
+            Ok(Some(messages)) => {
+                self.messages = Some(messages);
+                Ok(true)
+            }
+            _ if Instant::now() >= deadline => Ok(false),
+            _ => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Ok(true)
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The metrics of the waist, by OpenTelemetry names. Labels are bounded: never a tenant, party or id.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
+use opentelemetry::{KeyValue, global};
+
+use crate::commit::Outcome;
+
+struct Instruments {
+    appended: Counter<u64>,
+    append_duration: Histogram<f64>,
+    conflicts: Counter<u64>,
+    idempotency_hits: Counter<u64>,
+    outbox_pending: Gauge<u64>,
+    publish_duration: Histogram<f64>,
+    publish_failures: Counter<u64>,
+    consumer_position: Gauge<u64>,
+    consumer_lag: Gauge<u64>,
+    consumer_lag_time: Gauge<f64>,
+    consumer_healed: Counter<u64>,
+    dead_letters: Gauge<u64>,
+    timers_fired: Counter<u64>,
+    timers_lateness: Histogram<f64>,
+}
+
+fn instruments() -> &'static Instruments {
+    static INSTRUMENTS: OnceLock<Instruments> = OnceLock::new();
+    INSTRUMENTS.get_or_init(|| {
+        let meter = global::meter("rapport");
+        let counter = |name, text| meter.u64_counter(name).with_description(text).build();
+        let gauge = |name, text| meter.u64_gauge(name).with_description(text).build();
+        let seconds =
+            |name, text| meter.f64_histogram(name).with_unit("s").with_description(text).build();
+        Instruments {
+            appended: counter("rapport.events.appended", "Units appended durably"),
+            append_duration: seconds("rapport.append.duration", "Time from unit to durable"),
+            conflicts: counter("rapport.append.conflicts", "Version conflicts"),
+            idempotency_hits: counter("rapport.idempotency.hits", "Repeated requests answered"),
+            outbox_pending: gauge("rapport.outbox.pending", "Events not yet on the log"),
+            publish_duration: seconds("rapport.outbox.publish.duration", "Time to publish a page"),
+            publish_failures: counter("rapport.outbox.publish.failures", "Relay turns that failed"),
+            consumer_position: gauge("rapport.consumer.position", "Checkpoint of a consumer"),
+            consumer_lag: gauge("rapport.consumer.lag", "Events a consumer has yet to read"),
+            consumer_lag_time: meter
+                .f64_gauge("rapport.consumer.lag_time")
+                .with_unit("s")
+                .with_description("Age of the last event a consumer applied")
+                .build(),
+            consumer_healed: counter("rapport.consumer.healed", "Events healed from the producer"),
+            dead_letters: gauge("rapport.dead_letters", "Parked events"),
+            timers_fired: counter("rapport.timers.fired", "Timers fired"),
+            timers_lateness: seconds("rapport.timers.lateness", "How late timers fired"),
+        }
+    })
+}
+
+fn service(source: &str) -> KeyValue {
+    KeyValue::new("service", source.to_owned())
+}
+
+pub(crate) fn appended(source: &str, stream_type: &str, took: Duration, outcome: &Outcome) {
+    let labels = [service(source), KeyValue::new("stream_type", stream_type.to_owned())];
+    instruments().append_duration.record(took.as_secs_f64(), &labels);
+    if matches!(outcome, Outcome::Committed { .. }) {
+        instruments().appended.add(1, &labels);
+    }
+}
+
+pub(crate) fn conflict(source: &str, stream_type: &'static str, outcome: &'static str) {
+    let labels = [
+        service(source),
+        KeyValue::new("stream_type", stream_type),
+        KeyValue::new("outcome", outcome),
+    ];
+    instruments().conflicts.add(1, &labels);
+}
+
+pub(crate) fn idempotency_hit(method: &str) {
+    instruments().idempotency_hits.add(1, &[KeyValue::new("method", method.to_owned())]);
+}
+
+pub(crate) fn published(source: &str, took: Duration, head: u64, sent: u64) {
+    let labels = [service(source)];
+    instruments().outbox_pending.record(head.saturating_sub(sent), &labels);
+    if !took.is_zero() {
+        instruments().publish_duration.record(took.as_secs_f64(), &labels);
+    }
+}
+
+pub(crate) fn publish_failed(source: &str) {
+    instruments().publish_failures.add(1, &[service(source)]);
+}
+
+pub(crate) fn consumed(consumer: &str, source: &str, position: u64, age: Duration) {
+    let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
+    instruments().consumer_position.record(position, &labels);
+    instruments().consumer_lag_time.record(age.as_secs_f64(), &labels);
+}
+
+pub(crate) fn consumer_lag(consumer: &str, source: &str, lag: u64) {
+    let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
+    instruments().consumer_lag.record(lag, &labels);
+}
+
+pub(crate) fn healed(consumer: &str, source: &str, events: usize) {
+    let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
+    instruments().consumer_healed.add(events as u64, &labels);
+}
+
+pub(crate) fn dead_letters(consumer: &str, source: &str, events: u64) {
+    let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
+    instruments().dead_letters.record(events, &labels);
+}
+
+pub(crate) fn timer_fired(source: &str, late: Duration) {
+    instruments().timers_fired.add(1, &[service(source)]);
+    instruments().timers_lateness.record(late.as_secs_f64(), &[service(source)]);
+}

@@ -1,0 +1,65 @@
+//! Migrations: append-only, forward-only; the checksum of each applied step is kept and compared.
+
+use sha2::{Digest, Sha256};
+
+use crate::error::Error;
+use crate::ids::hex;
+use crate::sql::{Database, Tx};
+use crate::time::Timestamp;
+use crate::values;
+use crate::view::Migration;
+
+/// The event store's own tables: the only SQL with a dialect.
+pub(crate) const BASE: Migration = Migration {
+    name: "eventstore/0001_eventstore",
+    sqlite: include_str!("../migrations/sqlite/0001_eventstore.sql"),
+    postgres: include_str!("../migrations/postgres/0001_eventstore.sql"),
+};
+
+/// Applies what is missing, or says what is.
+pub(crate) async fn run(
+    database: &Database,
+    migrations: &[Migration],
+    apply: bool,
+) -> Result<(), Error> {
+    let mut tx = database.begin().await?;
+    if tx.is_postgres() {
+        // Replicas that start together take turns.
+        tx.query("SELECT CAST(pg_advisory_xact_lock(7236820351) AS TEXT)", vec![]).await?;
+    }
+    tx.script(
+        "CREATE TABLE IF NOT EXISTS migration (
+             name TEXT PRIMARY KEY, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)",
+    )
+    .await?;
+    for step in migrations {
+        step_once(&mut tx, step, apply).await?;
+    }
+    tx.commit().await
+}
+
+async fn step_once(tx: &mut Tx, step: &Migration, apply: bool) -> Result<(), Error> {
+    let sql = if tx.is_postgres() { step.postgres } else { step.sqlite };
+    let checksum = hex(&Sha256::digest(sql));
+    let applied = tx
+        .query("SELECT checksum FROM migration WHERE name = $1", values![step.name])
+        .await?;
+    if let Some(row) = applied.first() {
+        if row.text(0)? != checksum {
+            let what = format!("migration {} was edited after it was applied", step.name);
+            return Err(Error::corrupt(what));
+        }
+        return Ok(());
+    }
+    if !apply {
+        let what = format!("migration {} is pending: run `rapport migrate`", step.name);
+        return Err(Error::unavailable(what));
+    }
+    tx.script(sql).await?;
+    tx.exec(
+        "INSERT INTO migration (name, checksum, applied_at) VALUES ($1, $2, $3)",
+        values![step.name, checksum, Timestamp::real()],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The relay: carries a store's events to the log, in order, exactly once each.
+//!
+//! A lease keeps the other replicas idle; safety is the expected sequence, so two relays with one
+//! history are harmless. It compares the end of the stream with the head at start, at every renewal and
+//! after every refusal.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::failpoint;
+use crate::lease::{self, Lease};
+use crate::log::NatsLog;
+use crate::metrics;
+use crate::store::Store;
+
+const TTL: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+const PAGE: usize = 1_000;
+
+/// Relays until told to stop. On the embedded log there is nothing to relay.
+pub async fn run(store: Store, stop: CancellationToken) {
+    let holder = store.0.ids.random("relay");
+    let log = store.log().clone();
+    let Some(nats) = log.as_nats() else { return };
+    while !stop.is_cancelled() {
+        let turn = tokio::select! {
+            () = stop.cancelled() => return,
+            turn = turn(&store, nats, &holder, &stop) => turn,
+        };
+        nats.relaying.store(false, Ordering::Relaxed);
+        let pause = match turn {
+            Ok(()) => Duration::from_secs(1),
+            Err(error) => {
+                metrics::publish_failed(store.source());
+                tracing::warn!(source = store.source(), error = error.chain(), "relay starts over");
+                Duration::from_millis(200)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Holds the lease and relays until it is lost or something fails.
+async fn turn(
+    store: &Store,
+    nats: &NatsLog,
+    holder: &str,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let name = format!("relay/{}", store.source());
+    let Some(mut lease) = lease::acquire(store.database(), &name, holder, TTL).await? else {
+        return Ok(());
+    };
+    failpoint::reach("holding_lease").await;
+    nats.relaying.store(true, Ordering::Relaxed);
+    let mut pokes = nats.pokes(store.source()).await?;
+    let mut sent = resync(store, nats).await?;
+    let mut renewed = Instant::now();
+    loop {
+        if renewed.elapsed() > TTL / 3 {
+            match renew(store, &lease).await? {
+                Some(it) => lease = it,
+                None => return Ok(()),
+            }
+            renewed = Instant::now();
+            sent = resync(store, nats).await?;
+        }
+        let events = store.read(sent, PAGE).await?;
+        if let Some(last) = events.last().map(|it| it.position) {
+            failpoint::reach("before_publish").await;
+            let start = Instant::now();
+            nats.publish(store.source(), &events).await?;
+            sent = last;
+            metrics::published(store.source(), start.elapsed(), store.head().position, sent);
+            continue;
+        }
+        metrics::published(store.source(), Duration::ZERO, sent, sent);
+        let mut head = store.watch();
+        tokio::select! {
+            () = stop.cancelled() => {
+                lease::release(store.database(), &lease).await?;
+                return Ok(());
+            }
+            _ = head.wait_for(|it| it.position > sent) => {}
+            _ = pokes.next() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+async fn renew(store: &Store, lease: &Lease) -> Result<Option<Lease>, Error> {
+    lease::acquire(store.database(), &lease.name, &lease.holder, TTL).await
+}
+
+/// Makes sure that stream and store tell one history, and returns the position published so far.
+async fn resync(store: &Store, nats: &NatsLog) -> Result<u64, Error> {
+    nats.ensure_stream(store.source()).await?;
+    store.compare_with_log().await?;
+    let tail = store.log().tail(store.source()).await?;
+    Ok(tail.map_or(0, |it| it.last))
+}

@@ -1,0 +1,716 @@
+//! The one place that knows which database it is: SQL texts are written once, in the portable subset,
+//! and run here on SQLite or PostgreSQL.
+//!
+//! Tables hold no NULL: `''`, `0` and [`Timestamp::MAX`](crate::Timestamp::MAX) say "absent" where a
+//! column says so. Many rows travel in one statement: as arrays on PostgreSQL (one prepared statement
+//! for any number of rows), as small multi-row `VALUES` on SQLite.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
+};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Executor as _, Postgres, Row as _, Sqlite,
+    Transaction, TypeInfo as _, ValueRef as _,
+};
+
+use crate::error::Error;
+
+/// A value going into or coming out of a statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Only ever read, never written.
+    Null,
+    /// BIGINT.
+    Int(i64),
+    /// TEXT.
+    Text(String),
+    /// DOUBLE PRECISION.
+    Float(f64),
+    /// blob.
+    Blob(Vec<u8>),
+}
+
+macro_rules! value_from {
+    ($($type:ty => |$it:ident| $value:expr),* $(,)?) => {$(
+        impl From<$type> for Value {
+            fn from($it: $type) -> Self {
+                $value
+            }
+        }
+    )*};
+}
+
+value_from! {
+    i64 => |it| Self::Int(it),
+    i32 => |it| Self::Int(it.into()),
+    u32 => |it| Self::Int(it.into()),
+    u64 => |it| Self::Int(i64::try_from(it).unwrap_or(i64::MAX)),
+    bool => |it| Self::Int(it.into()),
+    f64 => |it| Self::Float(it),
+    &str => |it| Self::Text(it.to_owned()),
+    String => |it| Self::Text(it),
+    &String => |it| Self::Text(it.clone()),
+    Vec<u8> => |it| Self::Blob(it),
+    &[u8] => |it| Self::Blob(it.to_vec()),
+    [u8; 32] => |it| Self::Blob(it.to_vec()),
+    crate::Timestamp => |it| Self::Int(it.0),
+}
+
+/// Builds a list of [`Value`]s: `values![tenant, 5, &bytes[..]]`.
+#[macro_export]
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { vec![$($crate::Value::from($value)),*] };
+}
+
+/// A row that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row(Vec<Value>);
+
+impl Row {
+    /// The integer in a column.
+    pub fn int(&self, column: usize) -> Result<i64, Error> {
+        match self.0.get(column) {
+            Some(Value::Int(value)) => Ok(*value),
+            other => Err(wrong(column, "an integer", other)),
+        }
+    }
+
+    /// The integer in a column that cannot be negative.
+    pub fn count(&self, column: usize) -> Result<u64, Error> {
+        u64::try_from(self.int(column)?).map_err(|_| wrong(column, "a count", self.0.get(column)))
+    }
+
+    /// The instant in a column.
+    pub fn time(&self, column: usize) -> Result<crate::Timestamp, Error> {
+        self.int(column).map(crate::Timestamp)
+    }
+
+    /// The flag in a column.
+    pub fn flag(&self, column: usize) -> Result<bool, Error> {
+        self.int(column).map(|it| it != 0)
+    }
+
+    /// The number in a column.
+    pub fn float(&self, column: usize) -> Result<f64, Error> {
+        match self.0.get(column) {
+            Some(Value::Float(value)) => Ok(*value),
+            other => Err(wrong(column, "a number", other)),
+        }
+    }
+
+    /// The text in a column.
+    pub fn text(&self, column: usize) -> Result<&str, Error> {
+        match self.0.get(column) {
+            Some(Value::Text(value)) => Ok(value),
+            other => Err(wrong(column, "a text", other)),
+        }
+    }
+
+    /// The bytes in a column.
+    pub fn blob(&self, column: usize) -> Result<&[u8], Error> {
+        match self.0.get(column) {
+            Some(Value::Blob(value)) => Ok(value),
+            other => Err(wrong(column, "bytes", other)),
+        }
+    }
+
+    /// The 32 bytes in a column.
+    pub fn hash(&self, column: usize) -> Result<[u8; 32], Error> {
+        let bytes = self.blob(column)?;
+        bytes.try_into().map_err(|_| wrong(column, "32 bytes", self.0.get(column)))
+    }
+}
+
+fn wrong(column: usize, expected: &str, found: Option<&Value>) -> Error {
+    Error::corrupt(format!("column {column} holds {found:?}, not {expected}"))
+}
+
+/// How a database is reached.
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// `sqlite://<file>` or `postgres://…`.
+    pub url: String,
+    /// Connections for reading; SQLite and PostgreSQL each have one more for appending.
+    pub max_connections: u32,
+    /// How long to wait for a free connection.
+    pub acquire_timeout: Duration,
+}
+
+impl DatabaseOptions {
+    /// Options for a URL, with ten reading connections and five seconds of patience.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), max_connections: 10, acquire_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// A service's own database: a pool to read with and one connection to append with.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pools: Pools,
+    /// Counts the append connections opened so far: a new one must compare the log's tail first.
+    connections: Arc<AtomicU64>,
+    /// Names this opening of an SQLite file.
+    opened: String,
+}
+
+#[derive(Clone, Debug)]
+enum Pools {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres { shared: PgPool, append: Arc<AppendSlot> },
+}
+
+/// The one connection a replica appends with. A transaction takes it out and puts it back when it ends
+/// well; otherwise it is closed, and the next transaction opens another.
+#[derive(Debug)]
+struct AppendSlot {
+    connect: PgConnectOptions,
+    free: Mutex<Option<PgConnection>>,
+}
+
+impl Database {
+    /// Opens the database; creates an SQLite file that is not there.
+    pub async fn open(options: &DatabaseOptions) -> Result<Self, Error> {
+        let postgres = options.url.starts_with("postgres");
+        let pools =
+            if postgres { open_postgres(options).await? } else { open_sqlite(options).await? };
+        let opened = format!("sqlite/{}", crate::Timestamp::real().0);
+        Ok(Self { pools, connections: Arc::new(AtomicU64::new(0)), opened })
+    }
+
+    /// `sqlite` or `postgresql`, as OpenTelemetry's `db.system.name` spells them.
+    pub fn system(&self) -> &'static str {
+        match self.pools {
+            Pools::Sqlite { .. } => "sqlite",
+            Pools::Postgres { .. } => "postgresql",
+        }
+    }
+
+    /// Whether it is PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.pools, Pools::Postgres { .. })
+    }
+
+    /// Number of append connections opened so far.
+    pub(crate) fn generation(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Starts a transaction of a consumer, a lease or a rebuild.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        Ok(Tx(match &self.pools {
+            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres { shared, .. } => Inner::Postgres(shared.begin().await?),
+        }))
+    }
+
+    /// Starts a transaction on the append connection; its first statement must lock the head.
+    pub(crate) async fn begin_append(&self) -> Result<Tx, Error> {
+        Ok(Tx(match &self.pools {
+            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres { append, .. } => {
+                let free = append.free.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let mut connection = match free {
+                    Some(it) => it,
+                    None => {
+                        let opened = append.connect.connect().await?;
+                        self.connections.fetch_add(1, Ordering::SeqCst);
+                        opened
+                    }
+                };
+                connection.execute("BEGIN").await?;
+                Inner::Append { connection: Box::new(connection), slot: append.clone() }
+            }
+        }))
+    }
+
+    /// Names the running database: another one may be a standby that was promoted, or a restored copy.
+    pub(crate) async fn identity(&self, tx: &mut Tx) -> Result<String, Error> {
+        if !self.is_postgres() {
+            return Ok(self.opened.clone());
+        }
+        let rows = tx
+            .query(
+                "SELECT CAST(s.system_identifier AS TEXT) || '/' || CAST(c.timeline_id AS TEXT)
+                     || '/' || CAST(pg_postmaster_start_time() AS TEXT)
+                 FROM pg_control_system() s, pg_control_checkpoint() c",
+                vec![],
+            )
+            .await?;
+        rows.first().map_or_else(|| Ok(String::new()), |row| row.text(0).map(str::to_owned))
+    }
+
+    /// Runs one reading statement; once more when its connection turns out to be dead.
+    pub async fn query(&self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
+        match self.query_once(sql, args.clone()).await {
+            Err(error) if error.is_transient() => self.query_once(sql, args).await,
+            result => result,
+        }
+    }
+
+    async fn query_once(&self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
+        match &self.pools {
+            Pools::Sqlite { read, .. } => {
+                let rows = sqlx::query_with(sql, sqlite_args(Args::Values(args))?).fetch_all(read).await?;
+                rows.iter().map(from_sqlite).collect()
+            }
+            Pools::Postgres { shared, .. } => {
+                let rows = sqlx::query_with(sql, postgres_args(Args::Values(args))?).fetch_all(shared).await?;
+                rows.iter().map(from_postgres).collect()
+            }
+        }
+    }
+
+    /// Runs one reading statement over many keys; see [`Tx::query_keys`].
+    pub async fn query_keys(
+        &self,
+        keys: &'static str,
+        rows: &[Vec<Value>],
+        sql: &'static str,
+    ) -> Result<Vec<Row>, Error> {
+        let mut found = Vec::new();
+        for (text, args) in over(self.is_postgres(), keys, rows, sql)? {
+            match &self.pools {
+                Pools::Sqlite { read, .. } => {
+                    let query = sqlx::query_with(AssertSqlSafe(text), sqlite_args(args)?);
+                    for row in query.fetch_all(read).await? {
+                        found.push(from_sqlite(&row)?);
+                    }
+                }
+                Pools::Postgres { shared, .. } => {
+                    let query = sqlx::query_with(AssertSqlSafe(text), postgres_args(args)?);
+                    for row in query.fetch_all(shared).await? {
+                        found.push(from_postgres(&row)?);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Runs one writing statement in a transaction of its own; returns the number of rows.
+    pub async fn exec(&self, sql: &'static str, args: Vec<Value>) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
+        let rows = tx.exec(sql, args).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Postgres { shared, append } => {
+                shared.close().await;
+                append.free.lock().unwrap_or_else(PoisonError::into_inner).take();
+            }
+        }
+    }
+}
+
+async fn open_sqlite(options: &DatabaseOptions) -> Result<Pools, Error> {
+    let connect: SqliteConnectOptions = options.url.parse()?;
+    if let Some(folder) = connect.get_filename().parent() {
+        std::fs::create_dir_all(folder).map_err(|it| Error::unavailable(format!("create {}: {it}", folder.display())))?;
+    }
+    let connect = connect
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(options.acquire_timeout)
+        .statement_cache_capacity(200);
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_with(connect.clone())
+        .await?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(options.max_connections.max(1))
+        .acquire_timeout(options.acquire_timeout)
+        .connect_with(connect.read_only(true).create_if_missing(false))
+        .await?;
+    Ok(Pools::Sqlite { read, write })
+}
+
+async fn open_postgres(options: &DatabaseOptions) -> Result<Pools, Error> {
+    // The server notices a vanished client, and a client that sits in a transaction loses it.
+    let connect: PgConnectOptions = options.url.parse::<PgConnectOptions>()?.options([
+        ("lock_timeout", "5s"),
+        ("tcp_keepalives_idle", "5"),
+        ("tcp_keepalives_interval", "2"),
+        ("tcp_keepalives_count", "3"),
+    ]);
+    let shared = PgPoolOptions::new()
+        .max_connections(options.max_connections.max(2))
+        .acquire_timeout(options.acquire_timeout)
+        .test_before_acquire(false)
+        .connect_with(
+            connect.clone().options([("idle_in_transaction_session_timeout", "10s")]),
+        )
+        .await?;
+    let connect = connect.options([
+        ("idle_in_transaction_session_timeout", "1s"),
+        ("synchronous_commit", "on"),
+    ]);
+    Ok(Pools::Postgres {
+        shared,
+        append: Arc::new(AppendSlot { connect, free: Mutex::new(None) }),
+    })
+}
+
+/// A transaction; dropping it rolls back.
+#[derive(Debug)]
+pub struct Tx(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+    Append { connection: Box<PgConnection>, slot: Arc<AppendSlot> },
+}
+
+/// Runs an expression with the connection of whichever database it is.
+macro_rules! with {
+    ($inner:expr, |$sqlite:ident| $on_sqlite:expr, |$postgres:ident| $on_postgres:expr) => {
+        match $inner {
+            Inner::Sqlite(tx) => {
+                let $sqlite = &mut **tx;
+                $on_sqlite
+            }
+            Inner::Postgres(tx) => {
+                let $postgres = &mut **tx;
+                $on_postgres
+            }
+            Inner::Append { connection, .. } => {
+                let $postgres = &mut **connection;
+                $on_postgres
+            }
+        }
+    };
+}
+
+impl Tx {
+    /// Runs a reading statement.
+    pub async fn query(&mut self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
+        self.query_text(sql.to_owned(), Args::Values(args)).await
+    }
+
+    /// Runs a writing statement; returns the number of rows.
+    pub async fn exec(&mut self, sql: &'static str, args: Vec<Value>) -> Result<u64, Error> {
+        self.exec_text(sql.to_owned(), Args::Values(args)).await
+    }
+
+    /// Runs a statement over many keys: `keys` names a table of them and its columns, for example
+    /// `k(tenant, stream)`, and `sql` uses it.
+    pub async fn query_keys(
+        &mut self,
+        keys: &'static str,
+        rows: &[Vec<Value>],
+        sql: &'static str,
+    ) -> Result<Vec<Row>, Error> {
+        let mut found = Vec::new();
+        for (text, args) in over(self.is_postgres(), keys, rows, sql)? {
+            found.extend(self.query_text(text, args).await?);
+        }
+        Ok(found)
+    }
+
+    /// Like [`Tx::query_keys`], for a writing statement.
+    pub async fn exec_keys(
+        &mut self,
+        keys: &'static str,
+        rows: &[Vec<Value>],
+        sql: &'static str,
+    ) -> Result<u64, Error> {
+        let mut changed = 0;
+        for (text, args) in over(self.is_postgres(), keys, rows, sql)? {
+            changed += self.exec_text(text, args).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Inserts many rows: `insert` is `INSERT INTO t (a, b)`, `conflict` what follows the values, for
+    /// example `ON CONFLICT (a) DO UPDATE SET b = excluded.b`. Returns the number of rows written.
+    pub async fn insert_many(
+        &mut self,
+        insert: &'static str,
+        rows: Vec<Vec<Value>>,
+        conflict: &'static str,
+    ) -> Result<u64, Error> {
+        let mut changed = 0;
+        if self.is_postgres() {
+            let Some(first) = rows.first() else { return Ok(0) };
+            let text = format!("{insert} SELECT * FROM {} {conflict}", unnest(first)?);
+            return self.exec_text(text, Args::Columns(rows)).await;
+        }
+        for chunk in chunks(rows, &[32, 8, 1]) {
+            let values = placeholders(chunk.len(), chunk.first().map_or(0, Vec::len));
+            let text = format!("{insert} VALUES {values} {conflict}");
+            let args = Args::Values(chunk.into_iter().flatten().collect());
+            changed += self.exec_text(text, args).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Commits.
+    pub async fn commit(self) -> Result<(), Error> {
+        self.end("COMMIT").await
+    }
+
+    /// Rolls back.
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(self, how: &'static str) -> Result<(), Error> {
+        match self.0 {
+            Inner::Sqlite(tx) if how == "COMMIT" => tx.commit().await?,
+            Inner::Postgres(tx) if how == "COMMIT" => tx.commit().await?,
+            Inner::Sqlite(tx) => tx.rollback().await?,
+            Inner::Postgres(tx) => tx.rollback().await?,
+            Inner::Append { mut connection, slot } => {
+                connection.execute(how).await?;
+                let mut free = slot.free.lock().unwrap_or_else(PoisonError::into_inner);
+                *free = Some(*connection);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a script of statements; for migrations only.
+    pub(crate) async fn script(&mut self, sql: &str) -> Result<(), Error> {
+        let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        with!(
+            &mut self.0,
+            |sqlite| sqlite.execute(script).await.map(drop)?,
+            |postgres| postgres.execute(script).await.map(drop)?
+        );
+        Ok(())
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        !matches!(self.0, Inner::Sqlite(_))
+    }
+
+    async fn query_text(&mut self, sql: String, args: Args) -> Result<Vec<Row>, Error> {
+        let sql = AssertSqlSafe(sql);
+        with!(
+            &mut self.0,
+            |sqlite| {
+                let rows = sqlx::query_with(sql, sqlite_args(args)?).fetch_all(sqlite).await?;
+                rows.iter().map(from_sqlite).collect()
+            },
+            |postgres| {
+                let rows = sqlx::query_with(sql, postgres_args(args)?).fetch_all(postgres).await?;
+                rows.iter().map(from_postgres).collect()
+            }
+        )
+    }
+
+    async fn exec_text(&mut self, sql: String, args: Args) -> Result<u64, Error> {
+        let sql = AssertSqlSafe(sql);
+        Ok(with!(
+            &mut self.0,
+            |sqlite| {
+                let query = sqlx::query_with(sql, sqlite_args(args)?);
+                query.execute(sqlite).await?.rows_affected()
+            },
+            |postgres| {
+                let query = sqlx::query_with(sql, postgres_args(args)?);
+                query.execute(postgres).await?.rows_affected()
+            }
+        ))
+    }
+}
+
+/// The statements that run `sql` over a table of keys, with their arguments.
+fn over(
+    postgres: bool,
+    keys: &str,
+    rows: &[Vec<Value>],
+    sql: &str,
+) -> Result<Vec<(String, Args)>, Error> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    if postgres {
+        let text = format!("WITH {keys} AS (SELECT * FROM {}) {sql}", unnest(first)?);
+        return Ok(vec![(text, Args::Columns(rows.to_vec()))]);
+    }
+    Ok(chunks(rows.to_vec(), &[64, 8, 1])
+        .into_iter()
+        .map(|chunk| {
+            let values = placeholders(chunk.len(), first.len());
+            let text = format!("WITH {keys} AS (VALUES {values}) {sql}");
+            (text, Args::Values(chunk.into_iter().flatten().collect()))
+        })
+        .collect())
+}
+
+/// What a statement is given: one value per placeholder, or rows that travel as one array per column.
+enum Args {
+    Values(Vec<Value>),
+    Columns(Vec<Vec<Value>>),
+}
+
+/// `unnest($1::bigint[], $2::text[], …)` for rows like this one.
+fn unnest(row: &[Value]) -> Result<String, Error> {
+    let mut arrays = Vec::with_capacity(row.len());
+    for (index, value) in row.iter().enumerate() {
+        let kind = match value {
+            Value::Int(_) => "bigint",
+            Value::Text(_) => "text",
+            Value::Float(_) => "double precision",
+            Value::Blob(_) => "bytea",
+            Value::Null => return Err(Error::corrupt("a NULL was to be written".to_owned())),
+        };
+        arrays.push(format!("${}::{kind}[]", index + 1));
+    }
+    Ok(format!("unnest({})", arrays.join(", ")))
+}
+
+/// `($1, $2), ($3, $4)` for two rows of two columns.
+fn placeholders(rows: usize, width: usize) -> String {
+    let row = |row: usize| {
+        let columns: Vec<_> = (1..=width).map(|it| format!("${}", row * width + it)).collect();
+        format!("({})", columns.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// Cuts rows into chunks of few sizes, largest first, so that few statements are prepared.
+fn chunks(rows: Vec<Vec<Value>>, sizes: &[usize]) -> Vec<Vec<Vec<Value>>> {
+    let mut rest = rows.into_iter();
+    let mut cut = Vec::new();
+    for size in sizes {
+        while rest.len() >= *size {
+            cut.push(rest.by_ref().take(*size).collect());
+        }
+    }
+    cut
+}
+
+fn sqlite_args(args: Args) -> Result<SqliteArguments, Error> {
+    let Args::Values(values) = args else {
+        return Err(Error::corrupt("SQLite takes no arrays".to_owned()));
+    };
+    let mut bound = SqliteArguments::default();
+    for value in values {
+        match value {
+            Value::Null => return Err(Error::corrupt("a NULL was to be written".to_owned())),
+            Value::Int(it) => bound.add(it),
+            Value::Text(it) => bound.add(it),
+            Value::Float(it) => bound.add(it),
+            Value::Blob(it) => bound.add(it),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(bound)
+}
+
+fn postgres_args(args: Args) -> Result<PgArguments, Error> {
+    let mut bound = PgArguments::default();
+    match args {
+        Args::Values(values) => {
+            for value in values {
+                match value {
+                    Value::Null => return Err(Error::corrupt("a NULL was to be written".to_owned())),
+                    Value::Int(it) => bound.add(it),
+                    Value::Text(it) => bound.add(it),
+                    Value::Float(it) => bound.add(it),
+                    Value::Blob(it) => bound.add(it),
+                }
+                .map_err(sqlx::Error::Encode)?;
+            }
+        }
+        Args::Columns(rows) => bind_columns(&mut bound, rows)?,
+    }
+    Ok(bound)
+}
+
+/// Binds one array per column.
+fn bind_columns(bound: &mut PgArguments, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+    let width = rows.first().map_or(0, Vec::len);
+    let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
+    for _ in 0..width {
+        let column: Vec<Value> = rows.iter_mut().filter_map(Iterator::next).collect();
+        let mut array = Array::default();
+        for value in column {
+            array.push(value);
+        }
+        match array {
+            Array { ints, .. } if !ints.is_empty() => bound.add(ints),
+            Array { texts, .. } if !texts.is_empty() => bound.add(texts),
+            Array { floats, .. } if !floats.is_empty() => bound.add(floats),
+            Array { blobs, .. } => bound.add(blobs),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Array {
+    ints: Vec<i64>,
+    texts: Vec<String>,
+    floats: Vec<f64>,
+    blobs: Vec<Vec<u8>>,
+}
+
+impl Array {
+    fn push(&mut self, value: Value) {
+        match value {
+            // `unnest` refused a NULL before.
+            Value::Null => {}
+            Value::Int(it) => self.ints.push(it),
+            Value::Text(it) => self.texts.push(it),
+            Value::Float(it) => self.floats.push(it),
+            Value::Blob(it) => self.blobs.push(it),
+        }
+    }
+}
+
+fn from_sqlite(row: &SqliteRow) -> Result<Row, Error> {
+    let mut values = Vec::with_capacity(row.len());
+    for index in 0..row.len() {
+        let raw = row.try_get_raw(index)?;
+        let kind = raw.type_info().name().to_owned();
+        values.push(match kind.as_str() {
+            _ if raw.is_null() => Value::Null,
+            "REAL" => Value::Float(row.try_get_unchecked(index)?),
+            "TEXT" => Value::Text(row.try_get_unchecked(index)?),
+            "BLOB" => Value::Blob(row.try_get_unchecked(index)?),
+            _ => Value::Int(row.try_get_unchecked(index)?),
+        });
+    }
+    Ok(Row(values))
+}
+
+fn from_postgres(row: &PgRow) -> Result<Row, Error> {
+    let mut values = Vec::with_capacity(row.len());
+    for (index, column) in row.columns().iter().enumerate() {
+        if row.try_get_raw(index)?.is_null() {
+            values.push(Value::Null);
+            continue;
+        }
+        values.push(match column.type_info().name() {
+            "INT8" => Value::Int(row.try_get_unchecked(index)?),
+            "INT4" => Value::Int(row.try_get_unchecked::<i32, _>(index)?.into()),
+            "BOOL" => Value::Int(row.try_get_unchecked::<bool, _>(index)?.into()),
+            "FLOAT8" => Value::Float(row.try_get_unchecked(index)?),
+            "BYTEA" | "blob" => Value::Blob(row.try_get_unchecked(index)?),
+            "TEXT" | "VARCHAR" | "NAME" => Value::Text(row.try_get_unchecked(index)?),
+            other => {
+                let text = format!("column {} has type {other}", column.name());
+                return Err(Error::corrupt(text));
+            }
+        });
+    }
+    Ok(Row(values))
+}

@@ -1,0 +1,271 @@
+//! Real servers for tests: each in a folder of its own, on a free port, stopped by its process id.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A port nobody listens on right now.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|it| it.local_addr())
+        .map(|it| it.port())
+        .expect("loopback has a free port")
+}
+
+fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while !ready() {
+        assert!(Instant::now() < give_up, "{what} did not come up within 30 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn listens(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Looks a program up: an environment variable, then well-known places.
+#[expect(clippy::disallowed_methods, reason = "tests are told where servers are")]
+fn program(variable: &str, places: &[&str]) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return PathBuf::from(path);
+    }
+    let found = places.iter().map(PathBuf::from).find(|it| it.exists());
+    found.unwrap_or_else(|| panic!("set {variable}, or run `make test`, which installs it"))
+}
+
+fn kill(child: &mut Child) {
+    // It may have ended already; waiting reaps it either way.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn signal(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status();
+    assert!(sent.is_ok_and(|it| it.success()), "kill {signal} {pid}");
+}
+
+/// A PostgreSQL server.
+pub struct Postgres {
+    folder: TempDir,
+    port: u16,
+    server: Option<Child>,
+}
+
+static DATABASES: AtomicU64 = AtomicU64::new(0);
+
+impl Postgres {
+    /// Starts a server with an empty cluster.
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("rapport-pg-").tempdir().expect("a folder");
+        own(folder.path());
+        let data = folder.path().join("data");
+        let made = as_postgres(&bin().join("initdb"))
+            .args(["--locale=C", "--encoding=UTF8", "--auth=trust", "--username=postgres", "-D"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .status();
+        assert!(made.is_ok_and(|it| it.success()), "initdb");
+        let mut server = Self { folder, port: free_port(), server: None };
+        server.launch();
+        server
+    }
+
+    /// Starts the server again on the same port.
+    pub fn launch(&mut self) {
+        let log = fs::File::create(self.folder.path().join("log")).expect("a log file");
+        let child = as_postgres(&bin().join("postgres"))
+            .arg("-D")
+            .arg(self.folder.path().join("data"))
+            .args(["-p", &self.port.to_string(), "-k"])
+            .arg(self.folder.path())
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"])
+            .args(["-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("postgres starts");
+        self.server = Some(child);
+        let socket = self.folder.path().to_owned();
+        let port = self.port.to_string();
+        wait_for("postgres", || {
+            as_postgres(&bin().join("pg_isready"))
+                .args(["-q", "-p", &port, "-h"])
+                .arg(&socket)
+                .status()
+                .is_ok_and(|it| it.success())
+        });
+    }
+
+    /// Stops the server at once, without a checkpoint, as a power cut would.
+    pub fn stop_at_once(&mut self) {
+        if let Some(mut child) = self.server.take() {
+            signal(child.id(), "-QUIT");
+            let _ = child.wait();
+        }
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// URL of the administrative database.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Creates a fresh database and returns its URL.
+    pub fn database(&self) -> String {
+        let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test_{}_{number}", std::process::id());
+        self.psql("postgres", &format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    /// Runs SQL with psql; returns its output without decoration.
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        let output = Command::new(bin().join("psql"))
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .arg(self.url(database))
+            .output()
+            .expect("psql runs");
+        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop_at_once();
+    }
+}
+
+fn bin() -> PathBuf {
+    let places: Vec<String> =
+        (12..=20).rev().map(|it| format!("/usr/lib/postgresql/{it}/bin")).collect();
+    program("TEST_PG_BIN", &places.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The server refuses to run as root; as another user it runs as that user.
+fn as_postgres(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+    command.current_dir("/");
+    command
+}
+
+fn own(folder: &Path) {
+    if is_root() {
+        let done = Command::new("chown").arg("postgres:postgres").arg(folder).status();
+        assert!(done.is_ok_and(|it| it.success()), "chown {}", folder.display());
+    }
+}
+
+fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|it| String::from_utf8_lossy(&it.stdout).trim() == "0")
+}
+
+/// A nats-server with JetStream.
+pub struct NatsServer {
+    folder: TempDir,
+    program: PathBuf,
+    port: u16,
+    extra: Vec<String>,
+    server: Option<Child>,
+}
+
+impl NatsServer {
+    /// Starts a current server.
+    pub fn start() -> Self {
+        Self::with(program("TEST_NATS", &[".tools/bin/nats-server", "../.tools/bin/nats-server", "../../.tools/bin/nats-server", "/usr/sbin/nats-server"]), &[])
+    }
+
+    /// Starts a 2.9 server.
+    pub fn start_2_9() -> Self {
+        Self::with(program("TEST_NATS_2_9", &["/usr/sbin/nats-server", "/usr/bin/nats-server"]), &[])
+    }
+
+    /// Starts a three-node cluster.
+    pub fn cluster() -> Vec<Self> {
+        let program = program("TEST_NATS", &[".tools/bin/nats-server", "../.tools/bin/nats-server", "../../.tools/bin/nats-server", "/usr/sbin/nats-server"]);
+        let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let all: Vec<String> =
+            routes.iter().map(|it| format!("nats-route://127.0.0.1:{it}")).collect();
+        routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| {
+                let extra = [
+                    "--server_name".to_owned(),
+                    format!("node-{index}"),
+                    "--cluster_name".to_owned(),
+                    "test".to_owned(),
+                    "--cluster".to_owned(),
+                    format!("nats://127.0.0.1:{route}"),
+                    "--routes".to_owned(),
+                    all.join(","),
+                ];
+                Self::with(program.clone(), &extra)
+            })
+            .collect()
+    }
+
+    fn with(program: PathBuf, extra: &[String]) -> Self {
+        let folder = tempfile::Builder::new().prefix("rapport-nats-").tempdir().expect("a folder");
+        let (port, extra) = (free_port(), extra.to_vec());
+        let mut server = Self { folder, program, port, extra, server: None };
+        server.launch();
+        server
+    }
+
+    /// Starts the server again on the same port and folder.
+    pub fn launch(&mut self) {
+        let log = fs::File::create(self.folder.path().join("log")).expect("a log file");
+        let child = Command::new(&self.program)
+            .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"])
+            .arg(self.storage())
+            .args(&self.extra)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("nats-server starts");
+        self.server = Some(child);
+        let port = self.port;
+        wait_for("nats-server", || listens(port));
+    }
+
+    /// Kills the server (SIGKILL).
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.server.take() {
+            kill(&mut child);
+        }
+    }
+
+    /// Its JetStream folder.
+    pub fn storage(&self) -> PathBuf {
+        self.folder.path().join("js")
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

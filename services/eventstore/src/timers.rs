@@ -1,0 +1,169 @@
+//! Durable timers: rows stated by events, fired exactly once each, because the commit that handles a
+//! firing deletes its row or does not happen.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::sql::{Database, Tx};
+use crate::time::Timestamp;
+use crate::values;
+use crate::view::TimerOp;
+
+/// How long a claim keeps other replicas from a timer. Safety does not depend on it.
+const CLAIM: Duration = Duration::from_secs(30);
+
+/// Names one firing of a timer: a timer that was moved is another firing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimerKey {
+    /// Tenant.
+    pub tenant: String,
+    /// Id of the timer.
+    pub id: String,
+    /// When it was due.
+    pub due_at: Timestamp,
+}
+
+impl TimerKey {
+    /// The request id of the command it fires: `<timer id>/<firing>`, the firing being its due instant.
+    pub fn request_id(&self) -> String {
+        format!("{}/{}", self.id, self.due_at.0)
+    }
+
+    /// Reads a request id made by [`TimerKey::request_id`].
+    pub fn parse(tenant: &str, request_id: &str) -> Option<Self> {
+        let (id, due_at) = request_id.rsplit_once('/')?;
+        let due_at = Timestamp(due_at.parse().ok()?);
+        Some(Self { tenant: tenant.to_owned(), id: id.to_owned(), due_at })
+    }
+}
+
+/// The method of commands that timers fire.
+pub const TIMER_METHOD: &str = "timer";
+
+/// A timer that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// Which firing.
+    pub key: TimerKey,
+    /// What fires, for example `consent.expiry`.
+    pub kind: String,
+    /// Stream it belongs to.
+    pub stream: String,
+}
+
+/// Claims timers due at or before `now`, earliest first.
+pub(crate) async fn claim(
+    database: &Database,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Timer>, Error> {
+    let real = Timestamp::real();
+    let mut tx = database.begin().await?;
+    let rows = tx
+        .query(
+            "UPDATE timer SET claimed_until = $2
+             WHERE (tenant, id) IN (
+                 SELECT tenant, id FROM timer
+                 WHERE due_at <= $1 AND claimed_until < $3
+                 ORDER BY due_at, tenant, id LIMIT $4
+             ) AND claimed_until < $3
+             RETURNING tenant, id, kind, stream, due_at",
+            values![now, real.plus(CLAIM), real, limit],
+        )
+        .await?;
+    tx.commit().await?;
+    let mut timers = rows
+        .iter()
+        .map(|row| {
+            Ok(Timer {
+                key: TimerKey {
+                    tenant: row.text(0)?.to_owned(),
+                    id: row.text(1)?.to_owned(),
+                    due_at: row.time(4)?,
+                },
+                kind: row.text(2)?.to_owned(),
+                stream: row.text(3)?.to_owned(),
+            })
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    timers.sort_by(|a, b| (a.key.due_at, &a.key).cmp(&(b.key.due_at, &b.key)));
+    Ok(timers)
+}
+
+/// Gives a claimed timer back, to be fired again.
+pub(crate) async fn release(database: &Database, key: &TimerKey) -> Result<(), Error> {
+    database
+        .exec(
+            "UPDATE timer SET claimed_until = 0 WHERE tenant = $1 AND id = $2 AND due_at = $3",
+            values![&key.tenant, &key.id, key.due_at],
+        )
+        .await?;
+    Ok(())
+}
+
+/// The earliest instant at which a timer is due.
+pub(crate) async fn next_due(database: &Database) -> Result<Option<Timestamp>, Error> {
+    let rows = database.query("SELECT due_at FROM timer ORDER BY due_at LIMIT 1", vec![]).await?;
+    rows.first().map(|row| row.time(0)).transpose()
+}
+
+/// Which of these firings still stand.
+pub(crate) async fn standing(tx: &mut Tx, keys: &[&TimerKey]) -> Result<Vec<TimerKey>, Error> {
+    let rows: Vec<_> =
+        keys.iter().map(|it| values![&it.tenant, &it.id, it.due_at]).collect();
+    tx.query_keys(
+        "k(tenant, id, due_at)",
+        &rows,
+        "SELECT t.tenant, t.id, t.due_at FROM k
+         JOIN timer t ON t.tenant = k.tenant AND t.id = k.id AND t.due_at = k.due_at",
+    )
+    .await?
+    .iter()
+    .map(|row| {
+        let (tenant, id) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
+        Ok(TimerKey { tenant, id, due_at: row.time(2)? })
+    })
+    .collect()
+}
+
+/// Removes fired timers, then does what the events say, in order.
+pub(crate) async fn apply(
+    tx: &mut Tx,
+    fired: &[&TimerKey],
+    operations: &[(String, TimerOp)],
+) -> Result<(), Error> {
+    // Of several operations on one timer the last counts.
+    let mut last: std::collections::BTreeMap<(&str, &str), Option<Vec<crate::Value>>> =
+        fired.iter().map(|it| ((it.tenant.as_str(), it.id.as_str()), None)).collect();
+    for (tenant, operation) in operations {
+        match operation {
+            TimerOp::Set { id, kind, stream, due_at } => {
+                let row = values![tenant, id, *kind, stream, *due_at, 0_i64];
+                last.insert((tenant, id), Some(row));
+            }
+            TimerOp::Cancel { id } => {
+                last.insert((tenant, id), None);
+            }
+        }
+    }
+    let gone: Vec<_> = last
+        .iter()
+        .filter(|(_, row)| row.is_none())
+        .map(|((tenant, id), _)| values![*tenant, *id])
+        .collect();
+    let set: Vec<_> = last.into_values().flatten().collect();
+    tx.exec_keys(
+        "k(tenant, id)",
+        &gone,
+        "DELETE FROM timer WHERE (tenant, id) IN (SELECT tenant, id FROM k)",
+    )
+    .await?;
+    tx.insert_many(
+        "INSERT INTO timer (tenant, id, kind, stream, due_at, claimed_until)",
+        set,
+        "ON CONFLICT (tenant, id) DO UPDATE SET kind = excluded.kind, stream = excluded.stream,
+         due_at = excluded.due_at, claimed_until = 0",
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Interactions of a party in the order in which they happened.
+
+use eventstore::{Database, Error, Recorded, Timestamp, Tx, values};
+use rapport_proto::profiles::v1::interaction_event::Event;
+
+pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
+    let mut rows = Vec::new();
+    for event in events.iter().filter(|it| it.envelope.r#type.ends_with(".InteractionRecorded")) {
+        let Some(Event::Recorded(it)) = event.decode()? else { continue };
+        rows.push(values![
+            &event.envelope.tenant,
+            it.source_id,
+            it.message_id,
+            event.id(),
+            &event.envelope.party_id,
+            it.name,
+            event.occurred_at(),
+            event.position,
+            it.body_digest
+        ]);
+    }
+    tx.insert_many(
+        "INSERT INTO interaction
+             (tenant, source_id, message_id, interaction_id, party_id, name, occurred_at, position, body_digest)",
+        rows,
+        "ON CONFLICT (tenant, source_id, message_id) DO NOTHING",
+    )
+    .await
+    .map(drop)
+}
+
+/// Where a page ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) occurred_at: Timestamp,
+    pub(crate) position: i64,
+}
+
+impl Place {
+    /// Before everything.
+    pub(crate) const START: Self = Self { occurred_at: Timestamp(i64::MIN), position: 0 };
+
+    /// Reads what `Display` wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (occurred_at, position) = text.split_once('/')?;
+        Some(Self { occurred_at: Timestamp(occurred_at.parse().ok()?), position: position.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.occurred_at.0, self.position)
+    }
+}
+
+/// Ids and places of a party's interactions after a place, oldest first; only those of a name if one is given.
+pub(crate) async fn list(
+    database: &Database,
+    tenant: &str,
+    party_id: &str,
+    name: &str,
+    after: Place,
+    limit: u32,
+) -> Result<Vec<(String, Place)>, Error> {
+    let rows = database
+        .query(
+            "SELECT interaction_id, occurred_at, position
+             FROM interaction
+             WHERE tenant = $1 AND party_id = $2 AND party_id <> '' AND ($3 = '' OR name = $3)
+                 AND (occurred_at > $4 OR (occurred_at = $4 AND position > $5))
+             ORDER BY occurred_at, position
+             LIMIT $6",
+            values![tenant, party_id, name, after.occurred_at, after.position, limit],
+        )
+        .await?;
+    (rows.iter())
+        .map(|row| {
+            let place = Place { occurred_at: row.time(1)?, position: row.int(2)? };
+            Ok((row.text(0)?.to_owned(), place))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_page_token() {
+        let place = Place { occurred_at: Timestamp(-5), position: 7 };
+        assert_eq!(Place::parse(&place.to_string()), Some(place));
+        assert_eq!(Place::parse("x/7"), None);
+    }
+}
