@@ -271,6 +271,10 @@ fn binary() -> &'static Path {
 }
 
 /// A third-party program: where the variable says, or where tests/setup puts it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests are told where programs are"
+)]
 fn tool(variable: &str, installed: &str) -> PathBuf {
     let place = env::var_os(variable).map(PathBuf::from);
     let place = place.unwrap_or_else(|| root().join(".tools").join(installed));

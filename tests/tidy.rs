@@ -153,7 +153,7 @@ fn every_view_statement_names_the_tenant() {
         }
     }
     obeyed(
-        "Every statement of a view names the tenant, in its `WHERE` or among the columns it inserts.",
+        "Every statement of a view names the tenant: where it selects, joins or inserts.",
         &offences,
     );
 }
@@ -366,13 +366,11 @@ fn is_sql(literal: &str) -> bool {
         .any(|it| text.starts_with(it))
 }
 
+/// In the condition that selects rows, or among the columns inserted.
 fn names_tenant(sql: &str) -> bool {
-    match sql.split_once("WHERE") {
-        Some((columns, condition)) => {
-            condition.contains("tenant") || sql.contains("INSERT ") && columns.contains("tenant")
-        }
-        None => sql.contains("INSERT ") && sql.contains("tenant"),
-    }
+    let condition = ["WHERE", "JOIN"].iter().filter_map(|it| sql.find(it)).min();
+    let inserts = sql.contains("INSERT ") && sql.contains("tenant");
+    inserts || condition.is_some_and(|it| sql[it..].contains("tenant"))
 }
 
 /// Adds a file and every module below it.

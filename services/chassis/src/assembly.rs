@@ -2,18 +2,22 @@
 //! network; tests call it in memory.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use eventstore::{
-    Clock, CommitOptions, DatabaseOptions, Ids, Log, NatsOptions, Schema, Store, StoreOptions, Timestamp,
+    Clock, CommitOptions, Consumer, DatabaseOptions, Ids, Log, NatsOptions, Schema, Store, StoreOptions, Timestamp,
 };
+use futures::FutureExt as _;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::auth::{self, Authenticator, DevelopmentToken, ServiceKeys, edges};
 use crate::deps::Deps;
-use crate::event_log::EventLog;
+use crate::event_log::{EventLog, Healer};
 use crate::layers::{Gate, Parts};
 use crate::lifecycle::Shutdown;
 use crate::methods::{self, Methods};
@@ -22,6 +26,8 @@ use crate::readiness::Readiness;
 use crate::root_key;
 use crate::service::{Service, Work};
 use crate::settings::{ClockMode, Settings};
+
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 /// A row of the table of targets.
 #[derive(Clone, Copy)]
@@ -91,6 +97,8 @@ pub struct Assembly {
     /// For tests that speak as a target.
     pub service_keys: ServiceKeys,
     pub(crate) work: Vec<(String, Work)>,
+    /// Each consumer with the means of the service it belongs to.
+    pub consumers: Arc<[(Deps, Consumer)]>,
 }
 
 /// Opens, migrates, builds and checks; starts nothing but the stores' committers. `stopping` ends streams.
@@ -133,11 +141,12 @@ pub async fn assemble(
     let log = EventLog::new(deps.iter().map(|deps| deps.store.clone()), settings.grpc.max_message_bytes).server();
     let mut all = Routes::new(log).into_axum_router();
     let mut rpcs = vec![(edges::EVENT_LOG, "")];
-    let mut work = Vec::new();
+    let (mut work, mut consumers) = (Vec::new(), Vec::new());
     for (target, deps) in targets.iter().zip(&deps) {
         let service = (target.service)(deps);
         rpcs.extend(service.rpcs.iter().map(|rpc| (*rpc, target.name)));
         work.extend(service.work.into_iter().map(|(name, work)| (format!("{}/{name}", target.name), work)));
+        consumers.extend(service.consumers.into_iter().map(|consumer| (deps.clone(), consumer)));
         // The fallback for unknown paths is the same everywhere; a router that merges may bring none of its own.
         all = all.merge(service.routes.into_axum_router().reset_fallback());
     }
@@ -148,7 +157,7 @@ pub async fn assemble(
     for target in targets {
         directory.serve(target.name, routes.clone());
     }
-    Ok(Assembly { routes, rpcs, deps, gate, authenticator, token, service_keys, work })
+    Ok(Assembly { routes, rpcs, deps, gate, authenticator, token, service_keys, work, consumers: consumers.into() })
 }
 
 /// Applies pending migrations and compares each store with the log, as a start would, then closes again.
@@ -203,37 +212,36 @@ impl Assembly {
     /// Follows each store's health, and with OIDC the issuer's keys.
     pub(crate) fn watch_health(&self, readiness: &Readiness, shutdown: &Shutdown, stop: &CancellationToken) {
         for deps in &self.deps {
-            let (target, mut health) = (deps.target, deps.store.health());
-            let (readiness, stop) = (readiness.clone(), stop.clone());
-            shutdown.spawn(format!("{target}/health"), async move {
-                let follow = async {
-                    loop {
-                        let ok = *health.borrow_and_update();
-                        readiness.set(target, "store", ok);
-                        if health.changed().await.is_err() {
-                            return;
-                        }
-                    }
-                };
-                stop.run_until_cancelled(follow).await;
-                Ok::<_, std::convert::Infallible>(())
-            });
+            let follow = follow_store(deps.target, deps.store.health(), readiness.clone());
+            spawn(shutdown, format!("{}/health", deps.target), until(stop.clone(), follow));
         }
         if let Some(verifier) = self.authenticator.oidc() {
-            let (readiness, stop) = (readiness.clone(), stop.clone());
+            let readiness = readiness.clone();
             readiness.need("", "issuer_keys");
-            shutdown.spawn("issuer_keys", async move {
-                let tell = |ok| readiness.set("", "issuer_keys", ok);
-                stop.run_until_cancelled(verifier.keep_reading(tell)).await;
-                Ok::<_, std::convert::Infallible>(())
-            });
+            let read = async move { verifier.keep_reading(|ok| readiness.set("", "issuer_keys", ok)).await };
+            spawn(shutdown, "issuer_keys".into(), until(stop.clone(), read));
         }
     }
 
-    /// Closes every store.
-    pub async fn close(&self) {
+    /// Starts what runs in the background: relays, consumers with their healers, housekeeping, the services' work.
+    pub(crate) fn start_work(&mut self, shutdown: &Shutdown, stop: &CancellationToken) {
         for deps in &self.deps {
-            deps.store.close().await;
+            let store = deps.store.clone();
+            if deps.log.is_remote() {
+                spawn(shutdown, format!("{}/relay", deps.target), eventstore::relay::run(store.clone(), stop.clone()));
+            }
+            spawn(shutdown, format!("{}/housekeeping", deps.target), keep_house(store, stop.clone()));
+        }
+        for (deps, consumer) in self.consumers.iter() {
+            let healer = Arc::new(Healer::new(deps.peers.clone()));
+            for source in consumer.sources.clone() {
+                let name = format!("{}/{}/{source}", deps.target, consumer.name);
+                let (store, consumer) = (deps.store.clone(), consumer.clone());
+                spawn(shutdown, name, eventstore::consumer::run(store, consumer, source, healer.clone(), stop.clone()));
+            }
+        }
+        for (name, work) in std::mem::take(&mut self.work) {
+            shutdown.spawn(name, work(stop.clone()));
         }
     }
 
@@ -245,6 +253,37 @@ impl Assembly {
     /// Heads of the sources of this process, by name.
     pub async fn heads(&self) -> Result<BTreeMap<String, u64>, eventstore::Error> {
         heads(&self.deps).await
+    }
+}
+
+async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    stop.run_until_cancelled(work).await;
+}
+
+async fn follow_store(target: &'static str, mut health: watch::Receiver<bool>, readiness: Readiness) {
+    loop {
+        let ok = *health.borrow_and_update();
+        readiness.set(target, "store", ok);
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Work that handles its own errors; only a panic ends the process.
+fn spawn(shutdown: &Shutdown, name: String, work: impl Future<Output = ()> + Send + 'static) {
+    shutdown.spawn(name, work.map(Ok::<_, Infallible>));
+}
+
+/// Forgets old request ids, hour by hour. The real clock drives it: what a retry may expect is real time.
+async fn keep_house(store: Store, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING)).await.is_some() {
+        match store.forget_requests().await {
+            Ok(forgotten) => tracing::debug!(source = store.source(), forgotten, "forgot old request ids"),
+            Err(error) => {
+                tracing::warn!(source = store.source(), error = error.chain(), "old request ids were not forgotten");
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a service is given: named, never positional, and nothing global.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eventstore::{Clock, Ids, Log, Store};
 
@@ -10,6 +10,8 @@ use crate::status::{BEHIND, Problem};
 
 /// How long a read waits for the positions it was asked to include.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Pause between two looks at a consumer's checkpoint.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A service's means. Cheap to clone.
 #[derive(Clone)]
@@ -26,14 +28,38 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// Waits until this replica has seen the service's own position in `min_positions`; positions of other sources
-    /// are the consumers' to wait for.
-    pub async fn caught_up(&self, min_positions: &BTreeMap<String, u64>) -> Result<(), Problem> {
-        let Some(position) = min_positions.get(self.target) else { return Ok(()) };
-        if self.store.wait_for(*position, PATIENCE).await? {
-            return Ok(());
+    /// Waits until this replica has seen what `min_positions` asks for: its own commits, and for other sources what
+    /// the named consumers, those that feed the answer, have handled.
+    pub async fn caught_up(&self, consumers: &[&str], min_positions: &BTreeMap<String, u64>) -> Result<(), Problem> {
+        let until = Instant::now() + PATIENCE;
+        for (source, position) in min_positions {
+            if source == self.target {
+                let seen = self.store.wait_for(*position, PATIENCE).await?;
+                if !seen {
+                    return Err(behind(source, self.store.head().position));
+                }
+                continue;
+            }
+            for consumer in consumers {
+                let mut seen = self.handled(consumer, source).await?;
+                while seen < *position {
+                    if Instant::now() >= until {
+                        return Err(behind(source, seen));
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    seen = self.handled(consumer, source).await?;
+                }
+            }
         }
-        let seen = self.store.head().position;
-        Err(Problem::of(BEHIND).with("source", self.target).with("position", seen).retry_after(PATIENCE))
+        Ok(())
     }
+
+    /// Up to which position of a source a consumer of this service has handled everything.
+    pub async fn handled(&self, consumer: &str, source: &str) -> Result<u64, eventstore::Error> {
+        Ok(eventstore::consumer::read_checkpoint(&self.store, consumer, source).await?.position)
+    }
+}
+
+fn behind(source: &str, seen: u64) -> Problem {
+    Problem::of(BEHIND).with("source", source).with("position", seen).retry_after(PATIENCE)
 }

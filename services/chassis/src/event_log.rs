@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventstore::{Store, Stored};
+use eventstore::{SourceReader, Store, Stored};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
 use rapport_proto::eventlog::v1::event_log_service_server::{EventLogService, EventLogServiceServer};
 use rapport_proto::eventlog::v1::{
     GetHeadRequest, GetHeadResponse, LoggedEvent, ReadEventsRequest, ReadEventsResponse, TailEventsRequest,
@@ -17,6 +20,7 @@ use rapport_proto::eventlog::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::auth::{Caller, Kind};
+use crate::peers::Peers;
 use crate::status::{NOT_FOUND, Problem};
 
 const DEFAULT_LIMIT: i32 = 500;
@@ -171,3 +175,44 @@ impl Tail {
 fn logged(event: Stored) -> LoggedEvent {
     LoggedEvent { position: event.position, chain: event.chain.to_vec(), envelope: event.envelope.to_vec() }
 }
+
+/// Reads a source from the target that owns it: how a consumer heals a gap.
+#[derive(Clone, Debug)]
+pub struct Healer {
+    peers: Peers,
+}
+
+impl Healer {
+    pub fn new(peers: Peers) -> Self {
+        Self { peers }
+    }
+
+    async fn page(&self, source: &str, after: u64, limit: usize) -> Result<Vec<Stored>, eventstore::Error> {
+        let mut client = EventLogServiceClient::new(self.peers.to(source));
+        let limit = i32::try_from(limit).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
+        let request = ReadEventsRequest { source: source.to_owned(), after_position: after, limit };
+        let reply = client.read_events(request).await;
+        let reply = reply.map_err(|status| eventstore::Error::unavailable_because(format!("read {source}"), status))?;
+        reply.into_inner().events.into_iter().map(stored).collect()
+    }
+}
+
+impl SourceReader for Healer {
+    fn read<'a>(
+        &'a self,
+        source: &'a str,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Stored>, eventstore::Error>> {
+        self.page(source, after, limit).boxed()
+    }
+}
+
+fn stored(event: LoggedEvent) -> Result<Stored, eventstore::Error> {
+    let chain = event.chain.as_slice().try_into();
+    let chain = chain.map_err(|_| eventstore::Error::corrupt("a chain of the event log is not 32 bytes"))?;
+    Ok(Stored { position: event.position, chain, envelope: event.envelope.into(), hop: String::new() })
+}
+
+#[cfg(test)]
+mod tests;

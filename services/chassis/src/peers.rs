@@ -94,8 +94,8 @@ impl Directory {
 
 impl Peers {
     /// The client's transport to a target. Nothing is looked up before the first call.
-    pub fn to(&self, target: &'static str) -> Peer {
-        Peer { from: self.from, to: target, directory: self.directory.clone() }
+    pub fn to(&self, target: &str) -> Peer {
+        Peer { from: self.from, to: target.into(), directory: self.directory.clone() }
     }
 }
 
@@ -103,7 +103,7 @@ impl Peers {
 #[derive(Clone, Debug)]
 pub struct Peer {
     from: &'static str,
-    to: &'static str,
+    to: Arc<str>,
     directory: Arc<Directory>,
 }
 
@@ -116,7 +116,7 @@ impl Peer {
     async fn call(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let method = self.directory.methods.find(request.uri().path());
         let name = method.map_or(OTHER, |method| method.name);
-        let span = client_span(name, self.to);
+        let span = client_span(name, &self.to);
         let deadline = self.prepare(method, &mut request);
         propagation::inject(&span.context(), request.headers_mut());
         let began = Instant::now();
@@ -129,7 +129,7 @@ impl Peer {
                 (status.code() as i32, Err(status))
             }
         };
-        self.directory.instruments.called(name, self.to, code, began.elapsed());
+        self.directory.instruments.called(name, &self.to, code, began.elapsed());
         close_span(&span, code, code != 0);
         answer
     }
@@ -146,7 +146,7 @@ impl Peer {
         }
         let grant = Grant {
             from: self.from,
-            to: self.to,
+            to: &self.to,
             tenant: &call.tenant,
             on_behalf_of: call.on_behalf_of.as_deref(),
         };
@@ -159,7 +159,7 @@ impl Peer {
     }
 
     async fn send(&self, request: Request<Body>, deadline: Option<Deadline>) -> Result<Response<Body>, Problem> {
-        let transport = self.directory.transport(self.to)?;
+        let transport = self.directory.transport(&self.to)?;
         let sent = async {
             match transport {
                 Transport::Local(routes) => match routes.oneshot(request).await {
@@ -167,7 +167,7 @@ impl Peer {
                     Err(never) => match never {},
                 },
                 Transport::Remote(channel) => {
-                    channel.oneshot(request).await.map_err(|error| unavailable(self.to, &chain(&error)))
+                    channel.oneshot(request).await.map_err(|error| unavailable(&self.to, &chain(&error)))
                 }
             }
         };

@@ -18,6 +18,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 use crate::admin::{Admin, Health};
 use crate::assembly::{self, Assembly, Means, Target};
 use crate::auth::DevelopmentToken;
+use crate::deps::Deps;
 use crate::lifecycle::{Failure, Shutdown};
 use crate::readiness::Readiness;
 use crate::settings::{ClockMode, Faults, Grpc, Settings};
@@ -105,7 +106,12 @@ pub async fn start(targets: &[Target], settings: Settings, shutdown: Shutdown) -
         admin: tokio::spawn(serve_admin(admin, admin_routes, stops.admin.clone())),
     };
     assembly.watch_health(&readiness, &shutdown, &stops.work);
-    start_work(&mut assembly, &health, &readiness, &shutdown, &stops.work);
+    assembly.start_work(&shutdown, &stops.work);
+    let (told, stop) = (health.follow(readiness.clone()), stops.work.clone());
+    shutdown.spawn("health", async move {
+        stop.run_until_cancelled(told).await;
+        Ok::<_, Infallible>(())
+    });
     readiness.set("", "start", true);
     tracing::info!(grpc = %grpc_address, admin = %admin_address, "serving");
 
@@ -115,7 +121,7 @@ pub async fn start(targets: &[Target], settings: Settings, shutdown: Shutdown) -
         readiness: readiness.clone(),
         stops,
         listeners,
-        assembly,
+        deps: assembly.deps,
         telemetry,
     };
     let ended = tokio::spawn(ending.wind_down());
@@ -149,7 +155,7 @@ fn simulation(settings: &Settings, means: &Means, assembly: &Assembly, readiness
     if settings.clock.mode == ClockMode::System {
         return Routes::default();
     }
-    let simulation = Simulation::new(means.clock.clone(), &assembly.deps, readiness.clone());
+    let simulation = Simulation::new(means.clock.clone(), assembly, readiness.clone());
     assembly.gate.guard(Routes::new(simulation.server()))
 }
 
@@ -173,24 +179,6 @@ fn public(assembly: &Assembly, health: &Health, reflection: bool) -> Result<Rout
         all.route_service(&path, open.clone())
     });
     Ok(public.into())
-}
-
-fn start_work(
-    assembly: &mut Assembly,
-    health: &Health,
-    readiness: &Readiness,
-    shutdown: &Shutdown,
-    stop: &CancellationToken,
-) {
-    let follow = health.clone().follow(readiness.clone());
-    let stopped = stop.clone();
-    shutdown.spawn("health", async move {
-        stopped.run_until_cancelled(follow).await;
-        Ok::<_, Infallible>(())
-    });
-    for (name, work) in std::mem::take(&mut assembly.work) {
-        shutdown.spawn(name, work(stop.clone()));
-    }
 }
 
 async fn serve_grpc(
@@ -274,7 +262,7 @@ struct Ending {
     readiness: Readiness,
     stops: Stops,
     listeners: Listeners,
-    assembly: Assembly,
+    deps: Vec<Deps>,
     telemetry: Telemetry,
 }
 
@@ -282,7 +270,7 @@ impl Ending {
     /// Waits for the wish to stop; then: not ready, wait for balancers to notice, accept nothing new, finish calls,
     /// finish background work, close stores, send the last telemetry. The hard stage skips what waits.
     async fn wind_down(self) {
-        let Self { grpc, shutdown, readiness, stops, listeners, assembly, telemetry } = self;
+        let Self { grpc, shutdown, readiness, stops, listeners, deps, telemetry } = self;
         shutdown.soft().cancelled().await;
         readiness.begin_draining();
         tracing::info!("draining");
@@ -292,7 +280,9 @@ impl Ending {
         finish(listeners.grpc, deadline, shutdown.hard()).await;
         stops.work.cancel();
         shutdown.drain(deadline.saturating_duration_since(Instant::now())).await;
-        assembly.close().await;
+        for deps in &deps {
+            deps.store.close().await;
+        }
         stops.admin.cancel();
         finish(listeners.admin, Instant::now() + Duration::from_millis(100), shutdown.hard()).await;
         tracing::info!("stopped");

@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 
+use eventstore::Consumer;
 use http::Request;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tokio_util::sync::CancellationToken;
 
 use crate::status::Reason;
 
@@ -22,6 +23,7 @@ pub struct Service {
     pub(crate) routes: Routes,
     /// Full names of the gRPC services in `routes`.
     pub(crate) rpcs: Vec<&'static str>,
+    pub(crate) consumers: Vec<Consumer>,
     pub(crate) work: Vec<(&'static str, Work)>,
     pub(crate) reasons: &'static [Reason],
 }
@@ -34,7 +36,7 @@ impl Default for Service {
 
 impl Service {
     pub fn new() -> Self {
-        Self { routes: Routes::default(), rpcs: Vec::new(), work: Vec::new(), reasons: &[] }
+        Self { routes: Routes::default(), rpcs: Vec::new(), consumers: Vec::new(), work: Vec::new(), reasons: &[] }
     }
 
     /// Serves a generated server; give it [`limited!`](crate::limited).
@@ -47,6 +49,13 @@ impl Service {
     {
         self.routes = self.routes.add_service(server);
         self.rpcs.push(S::NAME);
+        self
+    }
+
+    /// Reads other services' events; each of its sources is followed by a task of its own.
+    #[must_use]
+    pub fn consume(mut self, consumer: Consumer) -> Self {
+        self.consumers.push(consumer);
         self
     }
 

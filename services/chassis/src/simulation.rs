@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventstore::{Clock, Timestamp};
+use eventstore::{Clock, Consumer, Timestamp};
 use rapport_proto::simulation::v1::simulation_service_server::{SimulationService, SimulationServiceServer};
 use rapport_proto::simulation::v1::{SetTimeRequest, SetTimeResponse, SettleRequest, SettleResponse};
 use tonic::{Request, Response, Status};
 
-use crate::assembly::heads;
+use crate::assembly::{Assembly, heads};
 use crate::deps::Deps;
 use crate::readiness::Readiness;
 use crate::status::Problem;
@@ -26,14 +26,15 @@ const LATCH: &str = "simulated_time";
 pub struct Simulation {
     clock: Clock,
     deps: Arc<[Deps]>,
+    consumers: Arc<[(Deps, Consumer)]>,
     readiness: Readiness,
 }
 
 impl Simulation {
     /// Takes over the clock: the process is not ready until it is told the time.
-    pub fn new(clock: Clock, deps: &[Deps], readiness: Readiness) -> Self {
+    pub fn new(clock: Clock, assembly: &Assembly, readiness: Readiness) -> Self {
         readiness.need("", LATCH);
-        Self { clock, deps: deps.into(), readiness }
+        Self { clock, deps: assembly.deps.as_slice().into(), consumers: assembly.consumers.clone(), readiness }
     }
 
     pub fn server(self) -> SimulationServiceServer<Self> {
@@ -48,6 +49,22 @@ impl Simulation {
             next = next.into_iter().chain(due).min();
         }
         Ok(next)
+    }
+
+    /// True when no timer is due and every consumer has handled its part of the frontier.
+    async fn is_settled(&self, frontier: &BTreeMap<String, u64>) -> Result<bool, Problem> {
+        if self.next_due().await?.is_some_and(|due| due <= self.clock.now()) {
+            return Ok(false);
+        }
+        for (deps, consumer) in self.consumers.iter() {
+            for source in &consumer.sources {
+                let to = frontier.get(source).copied().unwrap_or_default();
+                if to > 0 && deps.handled(&consumer.name, source).await? < to {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     async fn heads(&self) -> Result<BTreeMap<String, u64>, Problem> {
@@ -67,17 +84,15 @@ impl SimulationService for Simulation {
         Ok(Response::new(SetTimeResponse { time: Some(self.clock.now().to_proto()) }))
     }
 
-    async fn settle(&self, _: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
-        // Timers fire by themselves once the clock shows their instant; this waits until none is due any more, and
-        // ends at the call's deadline if one cannot fire.
-        let mut next = self.next_due().await?;
-        while next.is_some_and(|due| due <= self.clock.now()) {
+    async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
+        // Timers fire by themselves once the clock shows their instant, and consumers run by themselves: this waits
+        // for both, and ends at the call's deadline if one of them cannot go on.
+        while !self.is_settled(&request.get_ref().frontier).await? {
             tokio::time::sleep(LOOK_AGAIN).await;
-            next = self.next_due().await?;
         }
         Ok(Response::new(SettleResponse {
             heads: self.heads().await?,
-            next_due_time: next.map(Timestamp::to_proto),
+            next_due_time: self.next_due().await?.map(Timestamp::to_proto),
             fired: 0,
         }))
     }

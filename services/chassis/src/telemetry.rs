@@ -156,7 +156,9 @@ where
 }
 
 fn tracer(settings: &settings::Telemetry, resource: Resource) -> Result<SdkTracerProvider, Error> {
-    let root = Sampler::TraceIdRatioBased(settings.sample_ratio);
+    // Without a receiver a new trace has ids and nothing more: recording it would be work for nobody.
+    let ratio = if settings.otlp_endpoint.is_empty() { 0.0 } else { settings.sample_ratio };
+    let root = Sampler::TraceIdRatioBased(ratio);
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(Sampler::ParentBased(Box::new(root)));

@@ -66,9 +66,7 @@ impl Harness {
         let (shutdown, stop) = (Shutdown::new(), CancellationToken::new());
         let mut assembly = assemble(targets, &settings, &means, &readiness, stop.clone()).await.expect("assembled");
         assembly.watch_health(&readiness, &shutdown, &stop);
-        for (name, work) in std::mem::take(&mut assembly.work) {
-            shutdown.spawn(name, work(stop.clone()));
-        }
+        assembly.start_work(&shutdown, &stop);
         Self { clock, issuer, readiness, assembly, shutdown, stop, _folder: folder }
     }
 
@@ -106,7 +104,9 @@ impl Harness {
     pub async fn stop(self) {
         self.stop.cancel();
         self.shutdown.drain(std::time::Duration::from_secs(10)).await;
-        self.assembly.close().await;
+        for deps in &self.assembly.deps {
+            deps.store.close().await;
+        }
     }
 }
 

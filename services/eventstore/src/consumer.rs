@@ -293,7 +293,7 @@ impl<'a> Runner<'a> {
     }
 
     async fn apply_once(
-        &self,
+        &mut self,
         view: &dyn View,
         good: &[Recorded],
         queued: &[Recorded],
@@ -311,7 +311,7 @@ impl<'a> Runner<'a> {
 
     /// Finds the first event that fails when events are applied one by one.
     async fn find_poison<'b>(
-        &self,
+        &mut self,
         view: &dyn View,
         events: &'b [Recorded],
     ) -> Result<Option<&'b Recorded>, Error> {
@@ -353,7 +353,7 @@ impl<'a> Runner<'a> {
         metrics::dead_letters(&self.consumer.name, self.source, self.parked_events);
     }
 
-    async fn insert_parked(&self, tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
+    async fn insert_parked(&mut self, tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
         let mut rows = Vec::with_capacity(events.len());
         for event in events {
             let stored = self.pending.iter().find(|it| it.position == event.position);
@@ -382,7 +382,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Compare-and-set: zero rows mean that another owner is ahead.
-    async fn move_to(&self, tx: &mut Tx, to: Head) -> Result<(), Error> {
+    async fn move_to(&mut self, tx: &mut Tx, to: Head) -> Result<(), Error> {
         let moved = tx
             .exec(
                 "UPDATE checkpoint SET position = $3, chain = $4
@@ -436,7 +436,7 @@ impl<'a> Runner<'a> {
 
     /// Handles one event; returns whether its unit moved the checkpoint.
     async fn react_to(
-        &self,
+        &mut self,
         reactor: &dyn Reactor,
         event: &Recorded,
         moves: Option<CheckpointMove>,

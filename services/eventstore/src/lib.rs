@@ -41,7 +41,7 @@ mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
-mod timers;
+pub mod timers;
 pub mod trace;
 mod unit;
 mod view;
@@ -62,6 +62,6 @@ pub use replay::{Fault, Rebuilt};
 pub use sql::{Database, DatabaseOptions, Row, Tx, Value};
 pub use store::{AsOf, CommitOptions, ExecuteError, Executed, Loaded, Store, StoreOptions};
 pub use time::{Clock, Timestamp};
-pub use timers::{TIMER_METHOD, Timer, TimerKey};
+pub use timers::{TIMER_METHOD, Timer, TimerHandler, TimerKey};
 pub use unit::{MAX_EVENTS, MAX_HEADERS, MAX_PAYLOAD, Unit, UnitBuilder, UnitError};
 pub use view::{Migration, Schema, TimerOp, View};

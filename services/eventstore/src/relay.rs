@@ -88,7 +88,7 @@ async fn turn(
                 lease::release(store.database(), &lease).await?;
                 return Ok(());
             }
-            _ = head.wait_for(|it| it.position > sent) => {}
+            () = async { drop(head.wait_for(|it| it.position > sent).await) } => {}
             _ = pokes.next() => {}
             () = tokio::time::sleep(POLL) => {}
         }

@@ -1,10 +1,18 @@
 //! Durable timers: rows stated by events, fired exactly once each, because the commit that handles a
 //! firing deletes its row or does not happen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use rapport_proto::types::{Actor, actor};
+use tokio_util::sync::CancellationToken;
+
 use crate::error::Error;
+use crate::event::Metadata;
+use crate::metrics;
 use crate::sql::{Database, Tx};
+use crate::store::Store;
 use crate::time::Timestamp;
 use crate::values;
 use crate::view::TimerOp;
@@ -166,4 +174,79 @@ pub(crate) async fn apply(
     )
     .await?;
     Ok(())
+}
+
+/// Handles what fires.
+pub trait TimerHandler: Send + Sync + 'static {
+    /// Executes the command a timer stands for, with `meta`, which makes the firing part of the unit.
+    fn fire<'a>(
+        &'a self,
+        store: &'a Store,
+        timer: &'a Timer,
+        meta: Metadata,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// Fires everything that is due now, earliest first; returns how many timers were handled.
+pub async fn fire_due(store: &Store, handler: &dyn TimerHandler) -> Result<u64, Error> {
+    let mut fired = 0;
+    loop {
+        let due = claim(store.database(), store.clock().now(), 200).await?;
+        if due.is_empty() {
+            return Ok(fired);
+        }
+        for timer in &due {
+            let now = store.clock().now();
+            if let Err(error) = handler.fire(store, timer, firing(store, timer, now)).await {
+                release(store.database(), &timer.key).await?;
+                return Err(error);
+            }
+            metrics::timer_fired(store.source(), now.since(timer.key.due_at));
+            fired += 1;
+        }
+    }
+}
+
+/// Metadata of the command a timer fires.
+fn firing(store: &Store, timer: &Timer, now: Timestamp) -> Metadata {
+    Metadata {
+        tenant: timer.key.tenant.clone(),
+        actor: Actor {
+            subject: format!("service:{}", store.source()),
+            kind: actor::Kind::System.into(),
+            ..Actor::default()
+        },
+        method: TIMER_METHOD.to_owned(),
+        request_id: timer.key.request_id(),
+        causation_id: timer.key.id.clone(),
+        at: now,
+        fires: Some(timer.key.clone()),
+        ..Metadata::default()
+    }
+}
+
+/// Fires timers as they fall due, until told to stop.
+pub async fn run(store: Store, handler: Arc<dyn TimerHandler>, stop: CancellationToken) {
+    let mut head = store.watch();
+    while !stop.is_cancelled() {
+        let next = match fire_due(&store, &*handler).await {
+            Ok(_) => store.next_due().await,
+            Err(error) => Err(error),
+        };
+        let due = match next {
+            Ok(due) => due.unwrap_or(Timestamp::MAX),
+            Err(error) => {
+                tracing::warn!(source = store.source(), error = error.chain(), "timers try again");
+                store.clock().now().plus(Duration::from_millis(200))
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            // A commit may have set an earlier timer.
+            changed = head.changed() => if changed.is_err() { return },
+            () = store.clock().reach(due) => {}
+            // Another replica may have set one, or a claim may have run out.
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
 }

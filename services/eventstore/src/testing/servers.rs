@@ -39,6 +39,43 @@ fn program(variable: &str, places: &[&str]) -> PathBuf {
     found.unwrap_or_else(|| panic!("set {variable}, or run `make test`, which installs it"))
 }
 
+/// A folder of this process; those of processes that are gone are swept away.
+fn folder(kind: &str) -> TempDir {
+    let temporary = std::env::temp_dir();
+    let name = format!("rapport-{kind}-");
+    for entry in fs::read_dir(&temporary).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let process = found.to_str().and_then(|it| it.strip_prefix(&name)?.split('-').next());
+        if process.is_some_and(|it| !Path::new("/proc").join(it).exists()) {
+            // Somebody else may sweep at the same time.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(&format!("{name}{}-", std::process::id()))
+        .tempdir_in(temporary)
+        .expect("a temporary folder")
+}
+
+/// Starts a server that dies with this process, also when a static holds it. The kernel watches the
+/// thread that started it, so that thread stays.
+fn start(mut command: Command) -> Child {
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let started = send.send(command.spawn());
+        while started.is_ok() {
+            std::thread::park();
+        }
+    });
+    receive.recv().expect("the thread answers").expect("the server starts")
+}
+
+fn with_parent(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
 fn kill(child: &mut Child) {
     // It may have ended already; waiting reaps it either way.
     let _ = child.kill();
@@ -62,7 +99,7 @@ static DATABASES: AtomicU64 = AtomicU64::new(0);
 impl Postgres {
     /// Starts a server with an empty cluster.
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("rapport-pg-").tempdir().expect("a folder");
+        let folder = folder("pg");
         own(folder.path());
         let data = folder.path().join("data");
         let made = as_postgres(&bin().join("initdb"))
@@ -79,7 +116,8 @@ impl Postgres {
     /// Starts the server again on the same port.
     pub fn launch(&mut self) {
         let log = fs::File::create(self.folder.path().join("log")).expect("a log file");
-        let child = as_postgres(&bin().join("postgres"))
+        let mut command = as_postgres(&bin().join("postgres"));
+        command
             .arg("-D")
             .arg(self.folder.path().join("data"))
             .args(["-p", &self.port.to_string(), "-k"])
@@ -87,10 +125,8 @@ impl Postgres {
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"])
             .args(["-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB"])
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("postgres starts");
-        self.server = Some(child);
+            .stderr(log);
+        self.server = Some(start(command));
         let socket = self.folder.path().to_owned();
         let port = self.port.to_string();
         wait_for("postgres", || {
@@ -154,11 +190,11 @@ fn bin() -> PathBuf {
 
 /// The server refuses to run as root; as another user it runs as that user.
 fn as_postgres(program: &Path) -> Command {
-    if !is_root() {
-        return Command::new(program);
-    }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+    }
+    command.args(["--pdeathsig", "KILL"]).arg(program);
     command.current_dir("/");
     command
 }
@@ -177,6 +213,11 @@ fn is_root() -> bool {
         .is_ok_and(|it| String::from_utf8_lossy(&it.stdout).trim() == "0")
 }
 
+const CURRENT: &[&str] = &[
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/bin/nats-server"),
+    "/usr/sbin/nats-server",
+];
+
 /// A nats-server with JetStream.
 pub struct NatsServer {
     folder: TempDir,
@@ -189,7 +230,7 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts a current server.
     pub fn start() -> Self {
-        Self::with(program("TEST_NATS", &[".tools/bin/nats-server", "../.tools/bin/nats-server", "../../.tools/bin/nats-server", "/usr/sbin/nats-server"]), &[])
+        Self::with(program("TEST_NATS", CURRENT), &[])
     }
 
     /// Starts a 2.9 server.
@@ -199,7 +240,7 @@ impl NatsServer {
 
     /// Starts a three-node cluster.
     pub fn cluster() -> Vec<Self> {
-        let program = program("TEST_NATS", &[".tools/bin/nats-server", "../.tools/bin/nats-server", "../../.tools/bin/nats-server", "/usr/sbin/nats-server"]);
+        let program = program("TEST_NATS", CURRENT);
         let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let all: Vec<String> =
             routes.iter().map(|it| format!("nats-route://127.0.0.1:{it}")).collect();
@@ -223,7 +264,7 @@ impl NatsServer {
     }
 
     fn with(program: PathBuf, extra: &[String]) -> Self {
-        let folder = tempfile::Builder::new().prefix("rapport-nats-").tempdir().expect("a folder");
+        let folder = folder("nats");
         let (port, extra) = (free_port(), extra.to_vec());
         let mut server = Self { folder, program, port, extra, server: None };
         server.launch();
@@ -233,15 +274,14 @@ impl NatsServer {
     /// Starts the server again on the same port and folder.
     pub fn launch(&mut self) {
         let log = fs::File::create(self.folder.path().join("log")).expect("a log file");
-        let child = Command::new(&self.program)
+        let mut command = with_parent(&self.program);
+        command
             .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"])
             .arg(self.storage())
             .args(&self.extra)
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("nats-server starts");
-        self.server = Some(child);
+            .stderr(log);
+        self.server = Some(start(command));
         let port = self.port;
         wait_for("nats-server", || listens(port));
     }
