@@ -27,7 +27,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::auth::{ServiceKeys, service::Grant};
 use crate::call::{Call, Deadline};
 use crate::methods::{Method, Methods};
-use crate::status::{DEADLINE_PASSED, PEER_UNAVAILABLE, Problem, chain, code_in};
+use crate::status::{DEADLINE_PASSED, PEER_UNAVAILABLE, Problem, chain, code_in, is_timeout};
 use crate::telemetry::propagation;
 use crate::telemetry::rpc::{Instruments, OTHER, client_span, close_span};
 
@@ -167,7 +167,7 @@ impl Peer {
                     Err(never) => match never {},
                 },
                 Transport::Remote(channel) => {
-                    channel.oneshot(request).await.map_err(|error| unavailable(&self.to, &chain(&error)))
+                    channel.oneshot(request).await.map_err(|error| self.failed(&error))
                 }
             }
         };
@@ -178,6 +178,13 @@ impl Peer {
                 tokio::time::timeout_at(at, sent).await.unwrap_or(Err(Problem::of(DEADLINE_PASSED)))
             }
         }
+    }
+}
+
+impl Peer {
+    fn failed(&self, error: &tonic::transport::Error) -> Problem {
+        // The channel reads the deadline we told the callee, and may give up a moment before we do.
+        if is_timeout(error) { Problem::of(DEADLINE_PASSED) } else { unavailable(&self.to, &chain(error)) }
     }
 }
 

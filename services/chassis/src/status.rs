@@ -347,6 +347,18 @@ pub(crate) fn ended_without_status() -> i32 {
     tonic::Code::Cancelled as i32
 }
 
+/// True when tonic's client ended the call because its time was up.
+pub(crate) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Gives a status that tonic or a handler made without details its reason, and hides raw internal messages.
 pub(crate) fn with_details(status: Status) -> Status {
     if !status.details().is_empty() {

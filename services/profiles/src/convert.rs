@@ -18,6 +18,7 @@ pub(crate) mod consent;
 pub(crate) mod party;
 pub(crate) mod relation;
 pub(crate) mod source;
+pub(crate) mod timeline;
 
 /// An enum value that must be stated.
 fn choice<E>(fields: &mut Fields, field: &str, value: i32) -> Option<E>

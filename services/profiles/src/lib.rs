@@ -1,1 +1,68 @@
+//! # Who the customer is and what they allowed
+//!
+//! `profiles` owns parties (health-care professionals and organisations, pharmacists, patients, caregivers, payers,
+//! regulators, employees), their identifiers, contact points and preferences, how they are related, what they
+//! consented to, and what sources report that they did.
+//!
+//! | aggregate | stream | decides |
+//! |---|---|---|
+//! | party | `party/pty_…` | who it is, how to reach it, whether it may be contacted at all |
+//! | consent | `consent/con_…` | what counts for one purpose, channel, sender and market at an instant |
+//! | relation | `relation/rel_…` | who treats, covers, cares for, works at whom |
+//! | source | `source/<id>` | which properties of its messages are clear |
+//! | interaction | `interaction/itx_…` | that a message counts once |
+//!
+//! **Writing.** A method parses the whole request into a command of validated types, and the store loads the stream,
+//! decides, and commits events, view and request id at once. A repeated `request_id` gets the first answer; an id it
+//! made is derived from the request and is the same again.
+//!
+//! **Reading.** What a name leads to is folded from its stream, now or as of a position or time. Lists and look-ups
+//! read the tables of the one view.
+//!
+//! What must not be found here: a personal value in a table or in clear on the log (they are sealed under the
+//! subject's key, and looked up by a keyed hash); a consent that is allowed because nothing was found; a clock or a
+//! random number in `domain`; anything of another tenant than the caller's.
 
+mod convert;
+mod domain;
+mod grpc;
+mod refusal;
+mod timers;
+mod upcast;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use chassis::deps::Deps;
+use chassis::limited;
+use chassis::service::Service;
+use eventstore::{Migration, Schema};
+use rapport_proto::profiles::v1::consent_service_server::ConsentServiceServer;
+use rapport_proto::profiles::v1::party_service_server::PartyServiceServer;
+use rapport_proto::profiles::v1::source_service_server::SourceServiceServer;
+
+/// The tables, the view, and how released events are read.
+pub fn schema() -> Schema {
+    Schema {
+        migrations: vec![Migration::portable(
+            "profiles/0001_profiles",
+            include_str!("../migrations/0001_profiles.sql"),
+        )],
+        views: vec![Box::new(view::Profiles::default())],
+        upcasters: upcast::upcasters(),
+    }
+}
+
+/// The service: three gRPC services and the timers of grants that run out.
+pub fn service(deps: &Deps) -> Service {
+    let api = grpc::Api::new(deps);
+    let max_bytes = deps.max_message_bytes;
+    let timers = deps.clone();
+    Service::new()
+        .serve(limited!(PartyServiceServer::new(api.clone()), max_bytes))
+        .serve(limited!(ConsentServiceServer::new(api.clone()), max_bytes))
+        .serve(limited!(SourceServiceServer::new(api), max_bytes))
+        .work("timers", |stop| timers::run(timers, stop))
+        .reasons(refusal::REASONS)
+}

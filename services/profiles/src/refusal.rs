@@ -1,7 +1,8 @@
 //! Refusals on the wire: the reasons this service answers with, and which refusal has which.
 
+use chassis::command::of_command;
 use chassis::reasons;
-use chassis::status::{ETAG_MISMATCH, FIELD_INVALID, NOT_FOUND, Problem, Reason, Violation};
+use chassis::status::{CONFLICT, ETAG_MISMATCH, FIELD_INVALID, NOT_FOUND, Problem, Reason, Violation};
 use eventstore::{Error, ExecuteError};
 
 use crate::domain::{Invalid, consent, interaction, party, relation, source};
@@ -113,12 +114,19 @@ where
     R: Into<Problem> + std::error::Error + 'static,
 {
     match error {
-        ExecuteError::Refused(refusal) => refusal.into(),
-        ExecuteError::Taken(reason) if reason == view::identifier::TAKEN => Problem::of(IDENTIFIER_TAKEN),
         // The keyring alone refuses below the views: the subject's key is destroyed.
         ExecuteError::Store(Error::Refused(_)) => Problem::of(PARTY_ERASED),
-        other => chassis::status::executed(other, Into::into),
+        other => of_command(other, Into::into, taken),
     }
+}
+
+/// What a view found taken under the head lock.
+pub(crate) fn taken(what: &str) -> Problem {
+    if what == view::identifier::TAKEN {
+        return Problem::of(IDENTIFIER_TAKEN);
+    }
+    tracing::error!(what, "a view refused for a reason without a name");
+    Problem::of(CONFLICT)
 }
 
 /// Collects what is wrong with a request, so that its sender learns all of it at once.

@@ -161,7 +161,7 @@ async fn a_driver_owns_simulated_time() {
     let stranger = driver.settle(SettleRequest::default()).await.expect_err("no token");
     assert_eq!(stranger.code(), tonic::Code::Unauthenticated);
     assert!(process.readiness.missing().contains(&"simulated_time".to_owned()));
-    let at = |seconds| SetTimeRequest { time: Some(eventstore::Timestamp(seconds * 1_000_000).to_proto()) };
+    let at = |seconds: i64| SetTimeRequest { time: Some(eventstore::Timestamp(seconds * 1_000_000).to_proto()) };
     driver.set_time(with_token(&process, at(100))).await.expect("told");
     tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await.expect("ready");
     let back = driver.set_time(with_token(&process, at(99))).await.expect_err("never back");
