@@ -4,17 +4,17 @@
 //! (does it still run; never a dependency), and each target and each gRPC service. All but liveness start as
 //! NOT_SERVING.
 
+use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::Json;
 use serde_json::json;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
-use tonic_health::server::{HealthReporter, HealthService};
 use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::readiness::Readiness;
 use crate::telemetry::Telemetry;
@@ -54,11 +54,20 @@ impl Health {
     /// NOT_SERVING under every name but liveness, before anything listens: tonic's own start is SERVING.
     pub async fn new(names: impl IntoIterator<Item = (String, String)>) -> Self {
         let whole = ["", "readiness"].map(|name| (name.to_owned(), String::new()));
-        let health = Self { reporter: HealthReporter::new(), names: whole.into_iter().chain(names).collect() };
+        let health = Self {
+            reporter: HealthReporter::new(),
+            names: whole.into_iter().chain(names).collect(),
+        };
         for (name, _) in &health.names {
-            health.reporter.set_service_status(name, ServingStatus::NotServing).await;
+            health
+                .reporter
+                .set_service_status(name, ServingStatus::NotServing)
+                .await;
         }
-        health.reporter.set_service_status("liveness", ServingStatus::Serving).await;
+        health
+            .reporter
+            .set_service_status("liveness", ServingStatus::Serving)
+            .await;
         health
     }
 
@@ -71,8 +80,16 @@ impl Health {
         let mut changes = readiness.watch();
         while changes.changed().await {
             for (name, target) in &self.names {
-                let ready = if target.is_empty() { readiness.is_ready() } else { readiness.is_target_ready(target) };
-                let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+                let ready = if target.is_empty() {
+                    readiness.is_ready()
+                } else {
+                    readiness.is_target_ready(target)
+                };
+                let status = if ready {
+                    ServingStatus::Serving
+                } else {
+                    ServingStatus::NotServing
+                };
                 self.reporter.set_service_status(name, status).await;
             }
         }
@@ -84,7 +101,10 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     if missing.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", missing.join(", ")))
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("waiting for: {}\n", missing.join(", ")),
+        )
     }
 }
 
@@ -109,7 +129,10 @@ async fn set_log_level(State(admin): State<Admin>, filter: String) -> impl IntoR
             tracing::warn!(filter = %admin.telemetry.log_level(), "the log level was changed");
             (StatusCode::OK, format!("{}\n", admin.telemetry.log_level()))
         }
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}; write info, or info,profiles=debug\n")),
+        Err(error) => (
+            StatusCode::BAD_REQUEST,
+            format!("{error}; write info, or info,profiles=debug\n"),
+        ),
     }
 }
 
@@ -122,11 +145,18 @@ mod tests {
 
     async fn told(health: &Health, name: &str) -> Option<Told> {
         let mut client = HealthClient::new(Routes::new(health.server()));
-        let request = HealthCheckRequest { service: name.into() };
-        client.check(request).await.ok().map(|reply| reply.get_ref().status())
+        let request = HealthCheckRequest {
+            service: name.into(),
+        };
+        client
+            .check(request)
+            .await
+            .ok()
+            .map(|reply| reply.get_ref().status())
     }
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "aborted below")]
     async fn health_starts_not_serving_and_follows_readiness() {
         let readiness = Readiness::new();
         readiness.need("profiles", "store");
@@ -142,7 +172,11 @@ mod tests {
         let follower = tokio::spawn(health.clone().follow(readiness.clone()));
         readiness.set("profiles", "store", true);
         reaches(&health, "profiles", Told::Serving).await;
-        assert_eq!(told(&health, "").await, Some(Told::NotServing), "content is missing");
+        assert_eq!(
+            told(&health, "").await,
+            Some(Told::NotServing),
+            "content is missing"
+        );
         readiness.set("content", "store", true);
         reaches(&health, "", Told::Serving).await;
         readiness.set("content", "store", false);
@@ -157,6 +191,8 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), reached).await.expect("told in time");
+        tokio::time::timeout(std::time::Duration::from_secs(10), reached)
+            .await
+            .expect("told in time");
     }
 }

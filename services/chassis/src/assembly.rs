@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventstore::{
-    Clock, CommitOptions, Consumer, DatabaseOptions, Ids, Log, NatsOptions, Schema, Store, StoreOptions, Timestamp,
+    Clock, CommitOptions, Consumer, DatabaseOptions, Ids, Log, NatsOptions, Schema, Store,
+    StoreOptions, Timestamp,
 };
 use futures::FutureExt as _;
 use tokio::sync::watch;
@@ -48,7 +49,10 @@ pub enum Error {
     #[error("connect to the log")]
     Log(#[source] eventstore::Error),
     #[error("open the store of {target}")]
-    Store { target: &'static str, source: eventstore::Error },
+    Store {
+        target: &'static str,
+        source: eventstore::Error,
+    },
     #[error(transparent)]
     Methods(#[from] methods::Error),
 }
@@ -79,7 +83,11 @@ impl Means {
             };
             Log::nats(options).await.map_err(Error::Log)?
         };
-        Ok(Self { clock, ids: Ids::system(), log })
+        Ok(Self {
+            clock,
+            ids: Ids::system(),
+            log,
+        })
     }
 }
 
@@ -113,7 +121,11 @@ pub async fn assemble(
     let (authenticator, token) = Authenticator::new(settings, service_keys.clone())?;
     let authenticator = Arc::new(authenticator);
     let methods = Methods::of_contract()?;
-    let directory = Directory::new(settings.peers.clone(), service_keys.clone(), methods.clone());
+    let directory = Directory::new(
+        settings.peers.clone(),
+        service_keys.clone(),
+        methods.clone(),
+    );
     for target in targets {
         readiness.need(target.name, "store");
     }
@@ -132,21 +144,38 @@ pub async fn assemble(
     }
     let gate = Gate::new(Parts {
         methods: methods.clone(),
-        served: targets.iter().map(|target| target.name.to_owned()).collect(),
+        served: targets
+            .iter()
+            .map(|target| target.name.to_owned())
+            .collect(),
         authenticator: authenticator.clone(),
         max_in_flight: settings.grpc.max_in_flight,
         request_timeout: settings.grpc.request_timeout(),
         stopping,
     });
-    let log = EventLog::new(deps.iter().map(|deps| deps.store.clone()), settings.grpc.max_message_bytes).server();
+    let log = EventLog::new(
+        deps.iter().map(|deps| deps.store.clone()),
+        settings.grpc.max_message_bytes,
+    )
+    .server();
     let mut all = Routes::new(log).into_axum_router();
     let mut rpcs = vec![(edges::EVENT_LOG, "")];
     let (mut work, mut consumers) = (Vec::new(), Vec::new());
     for (target, deps) in targets.iter().zip(&deps) {
         let service = (target.service)(deps);
         rpcs.extend(service.rpcs.iter().map(|rpc| (*rpc, target.name)));
-        work.extend(service.work.into_iter().map(|(name, work)| (format!("{}/{name}", target.name), work)));
-        consumers.extend(service.consumers.into_iter().map(|consumer| (deps.clone(), consumer)));
+        work.extend(
+            service
+                .work
+                .into_iter()
+                .map(|(name, work)| (format!("{}/{name}", target.name), work)),
+        );
+        consumers.extend(
+            service
+                .consumers
+                .into_iter()
+                .map(|consumer| (deps.clone(), consumer)),
+        );
         // The fallback for unknown paths is the same everywhere; a router that merges may bring none of its own.
         all = all.merge(service.routes.into_axum_router().reset_fallback());
     }
@@ -157,7 +186,17 @@ pub async fn assemble(
     for target in targets {
         directory.serve(target.name, routes.clone());
     }
-    Ok(Assembly { routes, rpcs, deps, gate, authenticator, token, service_keys, work, consumers: consumers.into() })
+    Ok(Assembly {
+        routes,
+        rpcs,
+        deps,
+        gate,
+        authenticator,
+        token,
+        service_keys,
+        work,
+        consumers: consumers.into(),
+    })
 }
 
 /// Applies pending migrations and compares each store with the log, as a start would, then closes again.
@@ -165,13 +204,20 @@ pub async fn migrate(targets: &[Target], settings: &Settings) -> Result<(), Erro
     let means = Means::of(settings).await?;
     let root_key = root_key::read_or_make(settings)?;
     for target in targets {
-        open(target, settings, &means, root_key.clone()).await?.close().await;
+        open(target, settings, &means, root_key.clone())
+            .await?
+            .close()
+            .await;
     }
     Ok(())
 }
 
 /// Opens the store of one target, for commands that need nothing else.
-pub async fn open_store(target: &Target, settings: &Settings, means: &Means) -> Result<Store, Error> {
+pub async fn open_store(
+    target: &Target,
+    settings: &Settings,
+    means: &Means,
+) -> Result<Store, Error> {
     open(target, settings, means, root_key::read_or_make(settings)?).await
 }
 
@@ -200,25 +246,45 @@ async fn open(
         log: means.log.clone(),
     };
     let store = Store::open(options, (target.schema)()).await;
-    store.map_err(|source| Error::Store { target: target.name, source })
+    store.map_err(|source| Error::Store {
+        target: target.name,
+        source,
+    })
 }
 
 fn service_keys(settings: &Settings) -> Result<ServiceKeys, auth::Error> {
     let file = &settings.auth.service_key_file;
-    if file.as_os_str().is_empty() && settings.is_embedded() { ServiceKeys::generate() } else { ServiceKeys::read(file) }
+    if file.as_os_str().is_empty() && settings.is_embedded() {
+        Ok(ServiceKeys::generate())
+    } else {
+        ServiceKeys::read(file)
+    }
 }
 
 impl Assembly {
     /// Follows each store's health, and with OIDC the issuer's keys.
-    pub(crate) fn watch_health(&self, readiness: &Readiness, shutdown: &Shutdown, stop: &CancellationToken) {
+    pub(crate) fn watch_health(
+        &self,
+        readiness: &Readiness,
+        shutdown: &Shutdown,
+        stop: &CancellationToken,
+    ) {
         for deps in &self.deps {
             let follow = follow_store(deps.target, deps.store.health(), readiness.clone());
-            spawn(shutdown, format!("{}/health", deps.target), until(stop.clone(), follow));
+            spawn(
+                shutdown,
+                format!("{}/health", deps.target),
+                until(stop.clone(), follow),
+            );
         }
         if let Some(verifier) = self.authenticator.oidc() {
             let readiness = readiness.clone();
             readiness.need("", "issuer_keys");
-            let read = async move { verifier.keep_reading(|ok| readiness.set("", "issuer_keys", ok)).await };
+            let read = async move {
+                verifier
+                    .keep_reading(|ok| readiness.set("", "issuer_keys", ok))
+                    .await
+            };
             spawn(shutdown, "issuer_keys".into(), until(stop.clone(), read));
         }
     }
@@ -228,16 +294,34 @@ impl Assembly {
         for deps in &self.deps {
             let store = deps.store.clone();
             if deps.log.is_remote() {
-                spawn(shutdown, format!("{}/relay", deps.target), eventstore::relay::run(store.clone(), stop.clone()));
+                spawn(
+                    shutdown,
+                    format!("{}/relay", deps.target),
+                    eventstore::relay::run(store.clone(), stop.clone()),
+                );
             }
-            spawn(shutdown, format!("{}/housekeeping", deps.target), keep_house(store, stop.clone()));
+            spawn(
+                shutdown,
+                format!("{}/housekeeping", deps.target),
+                keep_house(store, stop.clone()),
+            );
         }
         for (deps, consumer) in self.consumers.iter() {
             let healer = Arc::new(Healer::new(deps.peers.clone()));
             for source in consumer.sources.clone() {
                 let name = format!("{}/{}/{source}", deps.target, consumer.name);
                 let (store, consumer) = (deps.store.clone(), consumer.clone());
-                spawn(shutdown, name, eventstore::consumer::run(store, consumer, source, healer.clone(), stop.clone()));
+                spawn(
+                    shutdown,
+                    name,
+                    eventstore::consumer::run(
+                        store,
+                        consumer,
+                        source,
+                        healer.clone(),
+                        stop.clone(),
+                    ),
+                );
             }
         }
         for (name, work) in std::mem::take(&mut self.work) {
@@ -260,7 +344,11 @@ async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
     stop.run_until_cancelled(work).await;
 }
 
-async fn follow_store(target: &'static str, mut health: watch::Receiver<bool>, readiness: Readiness) {
+async fn follow_store(
+    target: &'static str,
+    mut health: watch::Receiver<bool>,
+    readiness: Readiness,
+) {
     loop {
         let ok = *health.borrow_and_update();
         readiness.set(target, "store", ok);
@@ -277,11 +365,21 @@ fn spawn(shutdown: &Shutdown, name: String, work: impl Future<Output = ()> + Sen
 
 /// Forgets old request ids, hour by hour. The real clock drives it: what a retry may expect is real time.
 async fn keep_house(store: Store, stop: CancellationToken) {
-    while stop.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING)).await.is_some() {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(HOUSEKEEPING))
+        .await
+        .is_some()
+    {
         match store.forget_requests().await {
-            Ok(forgotten) => tracing::debug!(source = store.source(), forgotten, "forgot old request ids"),
+            Ok(forgotten) => {
+                tracing::debug!(source = store.source(), forgotten, "forgot old request ids")
+            }
             Err(error) => {
-                tracing::warn!(source = store.source(), error = error.chain(), "old request ids were not forgotten");
+                tracing::warn!(
+                    source = store.source(),
+                    error = error.chain(),
+                    "old request ids were not forgotten"
+                );
             }
         }
     }
@@ -290,7 +388,10 @@ async fn keep_house(store: Store, stop: CancellationToken) {
 pub(crate) async fn heads(deps: &[Deps]) -> Result<BTreeMap<String, u64>, eventstore::Error> {
     let mut heads = BTreeMap::new();
     for deps in deps {
-        heads.insert(deps.target.to_owned(), deps.store.read_head().await?.position);
+        heads.insert(
+            deps.target.to_owned(),
+            deps.store.read_head().await?.position,
+        );
     }
     Ok(heads)
 }

@@ -12,19 +12,17 @@ pub mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use eventstore::{Ids, Timestamp};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 
 use crate::name::Name;
 use crate::settings::{AuthMode, Settings};
-use crate::status::{
-    PERMISSION_MISSING, Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING,
-};
+use crate::status::{PERMISSION_MISSING, Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING};
 
 pub use oidc::is_algorithm;
 pub use service::ServiceKeys;
@@ -65,13 +63,17 @@ impl Permissions {
         if self.granted.contains("*") || self.granted.contains(permission) {
             return true;
         }
-        permission.match_indices('.').any(|(dot, _)| self.granted.contains(&format!("{}.*", &permission[..dot])))
+        permission
+            .match_indices('.')
+            .any(|(dot, _)| self.granted.contains(&format!("{}.*", &permission[..dot])))
     }
 }
 
 impl<S: Into<String>> FromIterator<S> for Permissions {
     fn from_iter<I: IntoIterator<Item = S>>(granted: I) -> Self {
-        Self { granted: granted.into_iter().map(Into::into).collect() }
+        Self {
+            granted: granted.into_iter().map(Into::into).collect(),
+        }
     }
 }
 
@@ -79,7 +81,10 @@ impl Caller {
     /// The caller of a request that came through the layer.
     pub fn of<T>(request: &tonic::Request<T>) -> Result<&Self, Problem> {
         // The layer refuses calls without a caller, so this is a handler called around the layer: fail closed.
-        request.extensions().get::<Self>().ok_or(Problem::of(TOKEN_MISSING))
+        request
+            .extensions()
+            .get::<Self>()
+            .ok_or(Problem::of(TOKEN_MISSING))
     }
 
     /// Refuses unless the caller holds a permission beyond the one its RPC declares.
@@ -92,12 +97,18 @@ impl Caller {
 
     /// Refuses a name of another tenant, in words that tell nothing about what exists there.
     pub fn own(&self, name: &Name<'_>) -> Result<(), Problem> {
-        if name.tenant == self.tenant { Ok(()) } else { Err(Problem::of(PERMISSION_MISSING)) }
+        if name.tenant == self.tenant {
+            Ok(())
+        } else {
+            Err(Problem::of(PERMISSION_MISSING))
+        }
     }
 
     /// The target's name when the caller is one.
     pub fn target(&self) -> Option<&str> {
-        (self.kind == Kind::Service).then(|| self.subject.strip_prefix("service:")).flatten()
+        (self.kind == Kind::Service)
+            .then(|| self.subject.strip_prefix("service:"))
+            .flatten()
     }
 }
 
@@ -122,10 +133,11 @@ pub struct DevelopmentToken(String);
 
 impl DevelopmentToken {
     /// 32 random bytes.
-    pub fn generate() -> Result<Self, Error> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(Error::Random)?;
-        Ok(Self(format!("dev-{}", URL_SAFE_NO_PAD.encode(bytes))))
+    pub fn generate() -> Self {
+        Self(format!(
+            "dev-{}",
+            URL_SAFE_NO_PAD.encode(Ids::system().bytes::<32>())
+        ))
     }
 
     /// The token as it is sent.
@@ -145,10 +157,11 @@ impl std::fmt::Debug for DevelopmentToken {
 pub enum Error {
     #[error("a development token exists in embedded mode only")]
     NotEmbedded,
-    #[error("read random bytes")]
-    Random(#[source] getrandom::Error),
     #[error("read the service key file {path}")]
-    KeyFile { path: String, source: std::io::Error },
+    KeyFile {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("the service key file {path} holds a key shorter than 32 characters, or none")]
     KeyShort { path: String },
     #[error("set up the client that reads the issuer's keys")]
@@ -157,19 +170,39 @@ pub enum Error {
 
 impl Authenticator {
     /// The authenticator the settings ask for, and the development token it accepts, if any.
-    pub fn new(settings: &Settings, services: ServiceKeys) -> Result<(Self, Option<DevelopmentToken>), Error> {
+    pub fn new(
+        settings: &Settings,
+        services: ServiceKeys,
+    ) -> Result<(Self, Option<DevelopmentToken>), Error> {
         let (people, token) = match settings.auth.mode {
-            AuthMode::Oidc => (People::Oidc(Arc::new(oidc::Verifier::new(&settings.auth)?)), None),
+            AuthMode::Oidc => (
+                People::Oidc(Arc::new(oidc::Verifier::new(&settings.auth)?)),
+                None,
+            ),
             // The settings were validated, but this is the line that would open the door: it looks again.
             AuthMode::Development if !settings.is_embedded() => return Err(Error::NotEmbedded),
             AuthMode::Development => {
-                let token = DevelopmentToken::generate()?;
+                let token = DevelopmentToken::generate();
                 let tenant = settings.tenants.first().cloned().unwrap_or_default();
-                (People::Development { digest: digest(token.reveal()), tenant }, Some(token))
+                (
+                    People::Development {
+                        digest: digest(token.reveal()),
+                        tenant,
+                    },
+                    Some(token),
+                )
             }
         };
         let tenants = settings.tenants.iter().cloned().collect();
-        Ok((Self { tenants, roles: settings.auth.roles.clone(), people, services }, token))
+        Ok((
+            Self {
+                tenants,
+                roles: settings.auth.roles.clone(),
+                people,
+                services,
+            },
+            token,
+        ))
     }
 
     /// The verifier of the issuer's tokens, whose keys want refreshing in the background.
@@ -187,14 +220,24 @@ impl Authenticator {
             return self.of_known_tenant(verified);
         }
         let caller = match &self.people {
-            People::Development { digest: expected, tenant } => developer(token, expected, tenant)?,
-            People::Oidc(verifier) => self.person(verifier.verify(token).await?),
+            People::Development {
+                digest: expected,
+                tenant,
+            } => developer(token, expected, tenant)?,
+            People::Oidc(verifier) => self.person(&*verifier.verify(token).await?),
         };
-        self.of_known_tenant(service::Verified { caller, audience: None })
+        self.of_known_tenant(service::Verified {
+            caller,
+            audience: None,
+        })
     }
 
-    fn person(&self, claims: Arc<oidc::Claims>) -> Caller {
-        let from_roles = claims.roles.iter().filter_map(|role| self.roles.get(role)).flatten();
+    fn person(&self, claims: &oidc::Claims) -> Caller {
+        let from_roles = claims
+            .roles
+            .iter()
+            .filter_map(|role| self.roles.get(role))
+            .flatten();
         Caller {
             tenant: claims.tenant.clone(),
             subject: claims.sub.clone(),
@@ -232,7 +275,9 @@ fn developer(token: &str, expected: &[u8; 32], tenant: &str) -> Result<Caller, P
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let value = headers.get(AUTHORIZATION).ok_or(Problem::of(TOKEN_MISSING))?;
+    let value = headers
+        .get(AUTHORIZATION)
+        .ok_or(Problem::of(TOKEN_MISSING))?;
     let text = value.to_str().map_err(|_| Problem::of(TOKEN_INVALID))?;
     let (scheme, token) = text.split_once(' ').ok_or(Problem::of(TOKEN_INVALID))?;
     if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
@@ -248,12 +293,15 @@ fn digest(token: &str) -> [u8; 32] {
 
 /// Compares in a time that does not depend on where two digests differ.
 fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
-    left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    left.iter()
+        .zip(right)
+        .fold(0, |difference, (a, b)| difference | (a ^ b))
+        == 0
 }
 
 /// Seconds since 1970 on the real clock: tokens live by it, facts never do.
 pub(crate) fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    u64::try_from(Timestamp::real().to_parts().0).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::deps::Deps;
 use crate::methods::Method;
 use crate::request_id;
 use crate::status::{
-    COMMAND_TOO_LARGE, CONFLICT, ETAG_MISMATCH, INTERNAL, METHOD_UNKNOWN, Problem, REQUEST_ID_REUSED, STORE_FENCED,
-    STORE_UNAVAILABLE, chain,
+    COMMAND_TOO_LARGE, CONFLICT, ETAG_MISMATCH, INTERNAL, METHOD_UNKNOWN, Problem,
+    REQUEST_ID_REUSED, STORE_FENCED, STORE_UNAVAILABLE, chain,
 };
 use crate::telemetry::propagation;
 
@@ -26,14 +26,21 @@ impl Deps {
         request_id: &str,
     ) -> Result<Metadata, Problem> {
         let caller = Caller::of(request)?;
-        let method = request.extensions().get::<Method>().ok_or(Problem::of(METHOD_UNKNOWN))?;
+        let method = request
+            .extensions()
+            .get::<Method>()
+            .ok_or(Problem::of(METHOD_UNKNOWN))?;
         let given = request_id::parse("request_id", request_id)?;
         let request_id = given.map_or_else(|| self.ids.random("req"), str::to_owned);
         Ok(Metadata {
             tenant: caller.tenant.clone(),
             actor: actor_of(caller),
             method: method.name.to_owned(),
-            request_digest: self.store.keys().request_digest(&request.get_ref().encode_to_vec()).to_vec(),
+            request_digest: self
+                .store
+                .keys()
+                .request_digest(&request.get_ref().encode_to_vec())
+                .to_vec(),
             correlation_id: request_id.clone(),
             traceparent: propagation::current_traceparent().unwrap_or_default(),
             at: self.clock.now(),
@@ -77,7 +84,9 @@ pub fn of_command<R: Error + 'static>(
         E::Refused(refusal) => refused(refusal),
         E::Taken(what) => taken(&what),
         E::WrongVersion { .. } => Problem::of(ETAG_MISMATCH),
-        E::RequestReused => Problem::of(REQUEST_ID_REUSED).violation("request_id", REQUEST_ID_REUSED.remedy),
+        E::RequestReused => {
+            Problem::of(REQUEST_ID_REUSED).violation("request_id", REQUEST_ID_REUSED.remedy)
+        }
         E::Conflict | E::Superseded => Problem::of(CONFLICT),
         E::Unit(error) => Problem::new(COMMAND_TOO_LARGE, error.to_string()),
         E::Store(error) => error.into(),

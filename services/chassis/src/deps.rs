@@ -30,7 +30,11 @@ pub struct Deps {
 impl Deps {
     /// Waits until this replica has seen what `min_positions` asks for: its own commits, and for other sources what
     /// the named consumers, those that feed the answer, have handled.
-    pub async fn caught_up(&self, consumers: &[&str], min_positions: &BTreeMap<String, u64>) -> Result<(), Problem> {
+    pub async fn caught_up(
+        &self,
+        consumers: &[&str],
+        min_positions: &BTreeMap<String, u64>,
+    ) -> Result<(), Problem> {
         let until = Instant::now() + PATIENCE;
         for (source, position) in min_positions {
             if source == self.target {
@@ -56,10 +60,17 @@ impl Deps {
 
     /// Up to which position of a source a consumer of this service has handled everything.
     pub async fn handled(&self, consumer: &str, source: &str) -> Result<u64, eventstore::Error> {
-        Ok(eventstore::consumer::read_checkpoint(&self.store, consumer, source).await?.position)
+        Ok(
+            eventstore::consumer::read_checkpoint(&self.store, consumer, source)
+                .await?
+                .position,
+        )
     }
 }
 
 fn behind(source: &str, seen: u64) -> Problem {
-    Problem::of(BEHIND).with("source", source).with("position", seen).retry_after(PATIENCE)
+    Problem::of(BEHIND)
+        .with("source", source)
+        .with("position", &seen)
+        .retry_after(PATIENCE)
 }

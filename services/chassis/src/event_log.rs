@@ -12,10 +12,12 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
-use rapport_proto::eventlog::v1::event_log_service_server::{EventLogService, EventLogServiceServer};
+use rapport_proto::eventlog::v1::event_log_service_server::{
+    EventLogService, EventLogServiceServer,
+};
 use rapport_proto::eventlog::v1::{
-    GetHeadRequest, GetHeadResponse, LoggedEvent, ReadEventsRequest, ReadEventsResponse, TailEventsRequest,
-    TailEventsResponse,
+    GetHeadRequest, GetHeadResponse, LoggedEvent, ReadEventsRequest, ReadEventsResponse,
+    TailEventsRequest, TailEventsResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -39,8 +41,14 @@ pub struct EventLog {
 
 impl EventLog {
     pub fn new(stores: impl IntoIterator<Item = Store>, max_message_bytes: usize) -> Self {
-        let sources = stores.into_iter().map(|store| (store.source().to_owned(), store)).collect();
-        Self { sources: Arc::new(sources), max_message_bytes }
+        let sources = stores
+            .into_iter()
+            .map(|store| (store.source().to_owned(), store))
+            .collect();
+        Self {
+            sources: Arc::new(sources),
+            max_message_bytes,
+        }
     }
 
     pub fn server(self) -> EventLogServiceServer<Self> {
@@ -55,7 +63,13 @@ impl EventLog {
         })
     }
 
-    async fn page(&self, store: &Store, reader: &Reader, after: u64, limit: usize) -> Result<Page, Problem> {
+    async fn page(
+        &self,
+        store: &Store,
+        reader: &Reader,
+        after: u64,
+        limit: usize,
+    ) -> Result<Page, Problem> {
         let room = self.max_message_bytes.saturating_sub(MARGIN_BYTES);
         let (mut events, mut next, mut size) = (Vec::new(), after, 0);
         for event in store.read(after, limit).await? {
@@ -103,20 +117,27 @@ impl Reader {
 
 #[tonic::async_trait]
 impl EventLogService for EventLog {
-    async fn read_events(&self, request: Request<ReadEventsRequest>) -> Result<Response<ReadEventsResponse>, Status> {
+    async fn read_events(
+        &self,
+        request: Request<ReadEventsRequest>,
+    ) -> Result<Response<ReadEventsResponse>, Status> {
         let reader = Reader::of(&request)?;
         let request = request.into_inner();
         let store = self.store(&request.source)?;
         let limit = match request.limit {
             0 => DEFAULT_LIMIT,
             limit @ 1..=MAX_LIMIT => limit,
-            _ => return Err(Problem::field("limit", "Use 0 for the default, or 1 to 1000.").into()),
+            _ => {
+                return Err(Problem::field("limit", "Use 0 for the default, or 1 to 1000.").into());
+            }
         };
         let limit = usize::try_from(limit).unwrap_or_default();
         let head = store.read_head().await.map_err(Problem::from)?;
-        let page = self.page(store, &reader, request.after_position, limit).await?;
+        let page = self
+            .page(store, &reader, request.after_position, limit)
+            .await?;
         Ok(Response::new(ReadEventsResponse {
-            events: page.events.into_iter().map(logged).collect(),
+            events: page.events.iter().map(logged).collect(),
             next_after_position: page.next,
             head_position: head.position.max(page.next),
         }))
@@ -124,23 +145,45 @@ impl EventLogService for EventLog {
 
     type TailEventsStream = BoxStream<'static, Result<TailEventsResponse, Status>>;
 
-    async fn tail_events(&self, request: Request<TailEventsRequest>) -> Result<Response<Self::TailEventsStream>, Status> {
+    async fn tail_events(
+        &self,
+        request: Request<TailEventsRequest>,
+    ) -> Result<Response<Self::TailEventsStream>, Status> {
         let reader = Reader::of(&request)?;
         let request = request.into_inner();
         let store = self.store(&request.source)?.clone();
-        let tail = Tail { log: self.clone(), store, reader, after: request.after_position };
+        let tail = Tail {
+            log: self.clone(),
+            store,
+            reader,
+            after: request.after_position,
+        };
         let pages = stream::try_unfold(tail, |mut tail| async move {
             let events = tail.next().await?;
             Ok::<_, Status>(Some((stream::iter(events.into_iter().map(Ok)), tail)))
         });
         let events = futures::TryStreamExt::try_flatten(pages);
-        let replies = events.map(|event| event.map(|event| TailEventsResponse { event: Some(logged(event)) }));
+        let replies = events.map(|event| {
+            event.map(|event| TailEventsResponse {
+                event: Some(logged(&event)),
+            })
+        });
         Ok(Response::new(replies.boxed()))
     }
 
-    async fn get_head(&self, request: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {
-        let head = self.store(&request.get_ref().source)?.read_head().await.map_err(Problem::from)?;
-        Ok(Response::new(GetHeadResponse { position: head.position, chain: head.chain.to_vec() }))
+    async fn get_head(
+        &self,
+        request: Request<GetHeadRequest>,
+    ) -> Result<Response<GetHeadResponse>, Status> {
+        let head = self
+            .store(&request.get_ref().source)?
+            .read_head()
+            .await
+            .map_err(Problem::from)?;
+        Ok(Response::new(GetHeadResponse {
+            position: head.position,
+            chain: head.chain.to_vec(),
+        }))
     }
 }
 
@@ -158,7 +201,10 @@ impl Tail {
         let mut head = self.store.watch();
         loop {
             let limit = usize::try_from(DEFAULT_LIMIT).unwrap_or_default();
-            let page = self.log.page(&self.store, &self.reader, self.after, limit).await?;
+            let page = self
+                .log
+                .page(&self.store, &self.reader, self.after, limit)
+                .await?;
             let moved = page.next > self.after;
             self.after = page.next;
             if !page.events.is_empty() {
@@ -172,8 +218,12 @@ impl Tail {
     }
 }
 
-fn logged(event: Stored) -> LoggedEvent {
-    LoggedEvent { position: event.position, chain: event.chain.to_vec(), envelope: event.envelope.to_vec() }
+fn logged(event: &Stored) -> LoggedEvent {
+    LoggedEvent {
+        position: event.position,
+        chain: event.chain.to_vec(),
+        envelope: event.envelope.to_vec(),
+    }
 }
 
 /// Reads a source from the target that owns it: how a consumer heals a gap.
@@ -187,12 +237,23 @@ impl Healer {
         Self { peers }
     }
 
-    async fn page(&self, source: &str, after: u64, limit: usize) -> Result<Vec<Stored>, eventstore::Error> {
+    async fn page(
+        &self,
+        source: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Stored>, eventstore::Error> {
         let mut client = EventLogServiceClient::new(self.peers.to(source));
         let limit = i32::try_from(limit).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
-        let request = ReadEventsRequest { source: source.to_owned(), after_position: after, limit };
+        let request = ReadEventsRequest {
+            source: source.to_owned(),
+            after_position: after,
+            limit,
+        };
         let reply = client.read_events(request).await;
-        let reply = reply.map_err(|status| eventstore::Error::unavailable_because(format!("read {source}"), status))?;
+        let reply = reply.map_err(|status| {
+            eventstore::Error::unavailable_because(format!("read {source}"), status)
+        })?;
         reply.into_inner().events.into_iter().map(stored).collect()
     }
 }
@@ -210,8 +271,14 @@ impl SourceReader for Healer {
 
 fn stored(event: LoggedEvent) -> Result<Stored, eventstore::Error> {
     let chain = event.chain.as_slice().try_into();
-    let chain = chain.map_err(|_| eventstore::Error::corrupt("a chain of the event log is not 32 bytes"))?;
-    Ok(Stored { position: event.position, chain, envelope: event.envelope.into(), hop: String::new() })
+    let chain = chain
+        .map_err(|_| eventstore::Error::corrupt("a chain of the event log is not 32 bytes"))?;
+    Ok(Stored {
+        position: event.position,
+        chain,
+        envelope: event.envelope.into(),
+        hop: String::new(),
+    })
 }
 
 #[cfg(test)]

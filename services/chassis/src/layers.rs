@@ -29,7 +29,8 @@ use crate::call::{Call, Deadline};
 use crate::lifecycle::panic_text;
 use crate::methods::{Method, Methods};
 use crate::status::{
-    Code, DEADLINE_PASSED, METHOD_UNKNOWN, OVERLOADED, PANICKED, PERMISSION_MISSING, Problem, STOPPING,
+    Code, DEADLINE_PASSED, METHOD_UNKNOWN, OVERLOADED, PANICKED, PERMISSION_MISSING, Problem,
+    STOPPING,
 };
 use crate::telemetry::propagation;
 use crate::telemetry::rpc::{Instruments, OTHER, server_span};
@@ -40,8 +41,11 @@ use body::{Limits, Record};
 const SHED_RETRY: Duration = Duration::from_millis(250);
 
 /// Services that answer anybody: they tell nothing but what a port scan would.
-pub(crate) const PUBLIC: [&str; 3] =
-    ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
+pub(crate) const PUBLIC: [&str; 3] = [
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
 
 /// Everything the stack asks. One for the process: its limit is the process's.
 #[derive(Debug)]
@@ -85,13 +89,19 @@ impl Gate {
 
     /// Puts the stack around routes. The result is routes again: served, or called by a peer in this process.
     pub fn guard(self: &Arc<Self>, routes: Routes) -> Routes {
-        let guarded = Guarded { gate: self.clone(), routes: routes.prepare() };
+        let guarded = Guarded {
+            gate: self.clone(),
+            routes: routes.prepare(),
+        };
         axum::Router::new().fallback_service(guarded).into()
     }
 
     /// The stack, outermost first.
     async fn answer(self: Arc<Self>, routes: Routes, request: Request<Body>) -> Response<Body> {
-        let limits = Limits { deadline: None, stopping: self.stopping.clone() };
+        let limits = Limits {
+            deadline: None,
+            stopping: self.stopping.clone(),
+        };
         if is_public(request.uri().path()) {
             return body::bound(pass(routes, request).await, limits);
         }
@@ -110,7 +120,10 @@ impl Gate {
         // 3 The deadline covers everything inside, waiting included; a stream has only the one its caller asked for.
         let deadline = self.deadline(method, asked);
         let inside = self.admit(routes, request, method, deadline);
-        let outcome = AssertUnwindSafe(in_time(deadline, inside)).catch_unwind().instrument(span.clone()).await;
+        let outcome = AssertUnwindSafe(in_time(deadline, inside))
+            .catch_unwind()
+            .instrument(span.clone())
+            .await;
         let response = match outcome {
             Ok(Ok(response)) => response,
             Ok(Err(problem)) => span.in_scope(|| self.refuse(name, problem)),
@@ -158,17 +171,21 @@ impl Gate {
         allowed.map(Deadline::within)
     }
 
-    fn enter(&self, method: Option<Method>) -> Result<Slot<'_>, Problem> {
+    fn enter(&self, method: Option<Method>) -> Result<Option<Slot<'_>>, Problem> {
         if self.stopping.is_cancelled() && method.is_some_and(|method| method.streams) {
             return Err(Problem::of(STOPPING));
         }
-        match self.slots.try_acquire() {
-            Ok(permit) => {
-                self.instruments.entered();
-                Ok(Slot { _permit: permit, instruments: &self.instruments })
-            }
-            Err(_) => Err(Problem::of(OVERLOADED).retry_after(SHED_RETRY)),
+        // A call made for one that has a place needs none of its own: shed now, both would have been in vain.
+        if Call::current().holds_place {
+            return Ok(None);
         }
+        let permit = self.slots.try_acquire();
+        let permit = permit.map_err(|_| Problem::of(OVERLOADED).retry_after(SHED_RETRY))?;
+        self.instruments.entered();
+        Ok(Some(Slot {
+            _permit: permit,
+            instruments: &self.instruments,
+        }))
     }
 
     fn authorise(&self, verified: &Verified, method: Method) -> Result<(), Problem> {
@@ -177,12 +194,18 @@ impl Gate {
             Kind::Service => self.is_edge(caller, verified.audience.as_deref(), method),
             Kind::User | Kind::Development => caller.permissions.allow(method.permission),
         };
-        if allowed { Ok(()) } else { Err(Problem::of(PERMISSION_MISSING).with("permission", method.permission)) }
+        if allowed {
+            Ok(())
+        } else {
+            Err(Problem::of(PERMISSION_MISSING).with("permission", method.permission))
+        }
     }
 
     /// A service token is good for one callee, for the edges of the call graph, and without a tenant for healing only.
     fn is_edge(&self, caller: &Caller, audience: Option<&str>, method: Method) -> bool {
-        let Some((from, audience)) = caller.target().zip(audience) else { return false };
+        let Some((from, audience)) = caller.target().zip(audience) else {
+            return false;
+        };
         let meant_here = match method.target {
             Some(target) => target == audience,
             None => self.served.contains(audience),
@@ -194,7 +217,9 @@ impl Gate {
     fn refuse(&self, name: &'static str, problem: Problem) -> Response<Body> {
         match problem.reason.code {
             Code::ResourceExhausted if problem.reason == OVERLOADED => self.instruments.shed(name),
-            Code::Unauthenticated | Code::PermissionDenied => self.instruments.rejected(name, &problem.reason),
+            Code::Unauthenticated | Code::PermissionDenied => {
+                self.instruments.rejected(name, &problem.reason)
+            }
             _ => {}
         }
         problem.into_status().into_http()
@@ -230,9 +255,9 @@ async fn in_time<T>(
 ) -> Result<T, Problem> {
     match deadline {
         None => work.await,
-        Some(Deadline(at)) => {
-            tokio::time::timeout_at(at, work).await.unwrap_or(Err(Problem::of(DEADLINE_PASSED)))
-        }
+        Some(Deadline(at)) => tokio::time::timeout_at(at, work)
+            .await
+            .unwrap_or(Err(Problem::of(DEADLINE_PASSED))),
     }
 }
 
@@ -256,7 +281,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answer = self.gate.clone().answer(self.routes.clone(), request.map(Body::new));
+        let answer = self
+            .gate
+            .clone()
+            .answer(self.routes.clone(), request.map(Body::new));
         Box::pin(answer.map(Ok))
     }
 }

@@ -22,7 +22,9 @@ impl Mask {
     /// mask, which suits methods whose request holds only fields to replace.
     pub fn parse(paths: &[String], updatable: &[&'static str]) -> Result<Self, Problem> {
         if paths.is_empty() || paths.iter().any(|path| path == "*") {
-            return Ok(Self { paths: updatable.iter().copied().collect() });
+            return Ok(Self {
+                paths: updatable.iter().copied().collect(),
+            });
         }
         let mut chosen = BTreeSet::new();
         for path in paths {
@@ -45,7 +47,10 @@ impl Mask {
 }
 
 fn refused(updatable: &[&str]) -> Problem {
-    Problem::field("update_mask", format!("Choose from: *, {}.", updatable.join(", ")))
+    Problem::field(
+        "update_mask",
+        format!("Choose from: *, {}.", updatable.join(", ")),
+    )
 }
 
 #[cfg(test)]
@@ -64,9 +69,13 @@ mod tests {
 
     #[test]
     fn a_field_outside_the_list_is_a_violation_naming_the_list() {
-        let problem = Mask::parse(&["language".into(), "kind\u{202e}".into()], FIELDS).expect_err("refused");
+        let problem =
+            Mask::parse(&["language".into(), "kind\u{202e}".into()], FIELDS).expect_err("refused");
         assert_eq!(problem.violations[0].field, "update_mask");
-        assert_eq!(problem.violations[0].remedy, "Choose from: *, language, time_zone.");
+        assert_eq!(
+            problem.violations[0].remedy,
+            "Choose from: *, language, time_zone."
+        );
     }
 
     #[test]

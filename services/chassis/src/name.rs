@@ -26,11 +26,7 @@ impl<'a> Name<'a> {
 
 /// Parses `tenants/{tenant}` followed by one `{collection}/{id}` for each of `collections`; with none it parses the
 /// parent of a top-level collection.
-pub fn parse<'a>(
-    field: &str,
-    text: &'a str,
-    collections: &[&str],
-) -> Result<Name<'a>, Violation> {
+pub fn parse<'a>(field: &str, text: &'a str, collections: &[&str]) -> Result<Name<'a>, Violation> {
     parse_parts(text, collections).ok_or_else(|| {
         let ids: Vec<_> = collections.iter().map(|c| (*c, "{id}")).collect();
         Violation::new(field, format!("Use the form {}.", print("{tenant}", &ids)))
@@ -77,20 +73,27 @@ pub fn is_authored_id(text: &str) -> bool {
 pub fn is_id(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// An authored id, or the violation that says its form.
 pub fn authored_id<'a>(field: &str, text: &'a str) -> Result<&'a str, Violation> {
     is_authored_id(text).then_some(text).ok_or_else(|| {
-        Violation::new(field, "Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -.")
+        Violation::new(
+            field,
+            "Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -.",
+        )
     })
 }
 
 fn is_slug(text: &str, max: usize) -> bool {
     (2..=max).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 #[cfg(test)]
@@ -102,29 +105,51 @@ mod tests {
     fn what_is_printed_is_parsed_again() {
         let text = print("acme", &[("parties", "pty_7"), ("consents", "con_1")]);
         let name = parse("name", &text, &["parties", "consents"]).expect("well formed");
-        assert_eq!((name.tenant, name.ids.as_slice()), ("acme", &["pty_7", "con_1"][..]));
-        assert_eq!(parse("parent", "tenants/acme", &[]).expect("parent").id(), "");
+        assert_eq!(
+            (name.tenant, name.ids.as_slice()),
+            ("acme", &["pty_7", "con_1"][..])
+        );
+        assert_eq!(
+            parse("parent", "tenants/acme", &[]).expect("parent").id(),
+            ""
+        );
     }
 
     #[test]
     fn hostile_names_are_refused_with_the_form_to_use() {
         let long = format!("tenants/acme/parties/{}", "x".repeat(1 << 20));
         let hostile = [
-            "", "tenants", "tenants/", "tenants/acme/parties", "tenants/acme/parties/", "tenants/acme/parties/a/b",
-            "tenants/acme/items/a", "tenants/ACME/parties/a", "tenants/acme/parties/..", "tenants/acme/parties/a b",
-            "tenants/acme/parties/a\u{202e}", "tenants/acme/parties/a\0", "/tenants/acme/parties/a", "tenants//parties/a",
+            "",
+            "tenants",
+            "tenants/",
+            "tenants/acme/parties",
+            "tenants/acme/parties/",
+            "tenants/acme/parties/a/b",
+            "tenants/acme/items/a",
+            "tenants/ACME/parties/a",
+            "tenants/acme/parties/..",
+            "tenants/acme/parties/a b",
+            "tenants/acme/parties/a\u{202e}",
+            "tenants/acme/parties/a\0",
+            "/tenants/acme/parties/a",
+            "tenants//parties/a",
             &long,
         ];
         for text in hostile {
             let violation = parse("name", text, &["parties"]).expect_err("refused");
-            assert_eq!(violation.remedy, "Use the form tenants/{tenant}/parties/{id}.");
+            assert_eq!(
+                violation.remedy,
+                "Use the form tenants/{tenant}/parties/{id}."
+            );
         }
     }
 
     #[test]
     fn tenants_and_authored_ids_are_slugs() {
         assert!(is_tenant("default") && is_tenant("a1") && is_tenant("north-wind"));
-        assert!(!is_tenant("a") && !is_tenant("1a") && !is_tenant("A1") && !is_tenant(&"a".repeat(32)));
+        assert!(
+            !is_tenant("a") && !is_tenant("1a") && !is_tenant("A1") && !is_tenant(&"a".repeat(32))
+        );
         assert!(is_authored_id(&"a".repeat(63)) && !is_authored_id(&"a".repeat(64)));
         assert!(is_id("DE") && is_id("pty_7") && !is_id("_x") && !is_id(""));
     }

@@ -42,16 +42,30 @@ impl Page {
     pub fn parse(size: i32, token: &str, arguments: &[&str]) -> Result<Self, Problem> {
         let size = u32::try_from(size)
             .map_err(|_| Problem::field("page_size", "Use 0 for the default, or 1 to 1000."))?;
-        let size = if size == 0 { DEFAULT_SIZE } else { size.min(MAX_SIZE) };
+        let size = if size == 0 {
+            DEFAULT_SIZE
+        } else {
+            size.min(MAX_SIZE)
+        };
         let bound = digest_of(arguments);
         if token.is_empty() {
-            return Ok(Self { size, after: None, bound });
+            return Ok(Self {
+                size,
+                after: None,
+                bound,
+            });
         }
         let after = open(token, &bound).ok_or_else(|| {
-            Problem::of(PAGE_TOKEN_INVALID)
-                .violation("page_token", "Use the token of the previous page with the same arguments.")
+            Problem::of(PAGE_TOKEN_INVALID).violation(
+                "page_token",
+                "Use the token of the previous page with the same arguments.",
+            )
         })?;
-        Ok(Self { size, after: Some(after), bound })
+        Ok(Self {
+            size,
+            after: Some(after),
+            bound,
+        })
     }
 
     /// The place to go on after, as [`next_token`](Self::next_token) was given it; `None` on the first page, and for
@@ -61,7 +75,7 @@ impl Page {
     }
 
     /// The token for the page after the row with this cursor.
-    pub fn next_token(&self, cursor: impl ToString) -> String {
+    pub fn next_token(&self, cursor: &(impl ToString + ?Sized)) -> String {
         let cursor = cursor.to_string();
         let mut bytes = tag(&self.bound, &cursor).to_vec();
         bytes.extend_from_slice(cursor.as_bytes());
@@ -74,7 +88,9 @@ impl Page {
             return String::new();
         }
         rows.truncate(self.size as usize);
-        rows.last().map(|row| self.next_token(cursor(row))).unwrap_or_default()
+        rows.last()
+            .map(|row| self.next_token(&cursor(row)))
+            .unwrap_or_default()
     }
 }
 
@@ -105,7 +121,11 @@ fn digest_of(arguments: &[&str]) -> [u8; 32] {
 }
 
 fn tag(bound: &[u8; 32], cursor: &str) -> [u8; DIGEST_BYTES] {
-    let digest: [u8; 32] = Sha256::new().chain_update(bound).chain_update(cursor).finalize().into();
+    let digest: [u8; 32] = Sha256::new()
+        .chain_update(bound)
+        .chain_update(cursor)
+        .finalize()
+        .into();
     let mut tag = [0; DIGEST_BYTES];
     tag.copy_from_slice(&digest[..DIGEST_BYTES]);
     tag
@@ -126,9 +146,19 @@ mod tests {
     #[test]
     fn a_token_continues_only_the_query_it_came_from() {
         let page = Page::parse(2, "", &["acme", "HCP"]).expect("first page");
-        let token = page.next_token(42);
-        assert_eq!(Page::parse(2, &token, &["acme", "HCP"]).expect("same query").cursor(), Some(42_i64));
-        for other in [&["acme", "HCO"][..], &["umbrella", "HCP"], &["acmeHCP"], &[]] {
+        let token = page.next_token(&42);
+        assert_eq!(
+            Page::parse(2, &token, &["acme", "HCP"])
+                .expect("same query")
+                .cursor(),
+            Some(42_i64)
+        );
+        for other in [
+            &["acme", "HCO"][..],
+            &["umbrella", "HCP"],
+            &["acmeHCP"],
+            &[],
+        ] {
             let problem = Page::parse(2, &token, other).expect_err("another query");
             assert_eq!(problem.reason, PAGE_TOKEN_INVALID);
             assert_eq!(problem.violations[0].field, "page_token");
@@ -141,7 +171,10 @@ mod tests {
         assert_eq!(size(0), Ok(50));
         assert_eq!(size(7), Ok(7));
         assert_eq!(size(1_000_000), Ok(1000));
-        assert_eq!(size(-1).expect_err("negative").violations[0].field, "page_size");
+        assert_eq!(
+            size(-1).expect_err("negative").violations[0].field,
+            "page_size"
+        );
     }
 
     #[test]
@@ -152,7 +185,10 @@ mod tests {
         let mut rows = vec![1, 2, 3];
         let token = page.cut(&mut rows, |row| *row);
         assert_eq!(rows, [1, 2]);
-        assert_eq!(Page::parse(2, &token, &[]).expect("next").cursor(), Some(2_i64));
+        assert_eq!(
+            Page::parse(2, &token, &[]).expect("next").cursor(),
+            Some(2_i64)
+        );
     }
 
     proptest! {

@@ -68,12 +68,18 @@ impl Directory {
 
     /// Tells where a target of this process is: routes with the layers around them.
     pub fn serve(&self, target: &str, routes: Routes) {
-        self.local.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), routes);
+        self.local
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(target.to_owned(), routes);
     }
 
     /// The directory as one target sees it.
     pub fn seen_from(self: &Arc<Self>, from: &'static str) -> Peers {
-        Peers { from, directory: self.clone() }
+        Peers {
+            from,
+            directory: self.clone(),
+        }
     }
 
     fn transport(&self, target: &str) -> Result<Transport, Problem> {
@@ -85,7 +91,10 @@ impl Directory {
         if let Some(channel) = remote.get(target) {
             return Ok(Transport::Remote(channel.clone()));
         }
-        let url = self.urls.get(target).ok_or_else(|| unavailable(target, "no setting peers names it"))?;
+        let url = self
+            .urls
+            .get(target)
+            .ok_or_else(|| unavailable(target, "no setting peers names it"))?;
         let channel = channel(url).map_err(|error| unavailable(target, &chain(&error)))?;
         remote.insert(target.to_owned(), channel.clone());
         Ok(Transport::Remote(channel))
@@ -95,7 +104,11 @@ impl Directory {
 impl Peers {
     /// The client's transport to a target. Nothing is looked up before the first call.
     pub fn to(&self, target: &str) -> Peer {
-        Peer { from: self.from, to: target.into(), directory: self.directory.clone() }
+        Peer {
+            from: self.from,
+            to: target.into(),
+            directory: self.directory.clone(),
+        }
     }
 }
 
@@ -123,13 +136,18 @@ impl Peer {
         let sent = self.send(request, deadline).instrument(span.clone()).await;
         // A response without a status in its headers has begun to answer: a unary one is OK by then.
         let (code, answer) = match sent {
-            Ok(response) => (code_in(response.headers()).unwrap_or_default(), Ok(response)),
+            Ok(response) => (
+                code_in(response.headers()).unwrap_or_default(),
+                Ok(response),
+            ),
             Err(problem) => {
                 let status = span.in_scope(|| problem.into_status());
                 (status.code() as i32, Err(status))
             }
         };
-        self.directory.instruments.called(name, &self.to, code, began.elapsed());
+        self.directory
+            .instruments
+            .called(name, &self.to, code, began.elapsed());
         close_span(&span, code, code != 0);
         answer
     }
@@ -138,7 +156,9 @@ impl Peer {
     fn prepare(&self, method: Option<Method>, request: &mut Request<Body>) -> Option<Deadline> {
         let call = Call::current();
         let streams = method.is_some_and(|method| method.streams);
-        let longest = call.deadline.or_else(|| (!streams).then(|| Deadline::within(DEFAULT_TIMEOUT)));
+        let longest = call
+            .deadline
+            .or_else(|| (!streams).then(|| Deadline::within(DEFAULT_TIMEOUT)));
         let asked = Deadline::asked(request.headers()).map(Deadline::within);
         let deadline = asked.into_iter().chain(longest).min();
         if let Some(deadline) = deadline {
@@ -158,7 +178,11 @@ impl Peer {
         deadline
     }
 
-    async fn send(&self, request: Request<Body>, deadline: Option<Deadline>) -> Result<Response<Body>, Problem> {
+    async fn send(
+        &self,
+        request: Request<Body>,
+        deadline: Option<Deadline>,
+    ) -> Result<Response<Body>, Problem> {
         let transport = self.directory.transport(&self.to)?;
         let sent = async {
             match transport {
@@ -166,17 +190,18 @@ impl Peer {
                     Ok(response) => Ok(response),
                     Err(never) => match never {},
                 },
-                Transport::Remote(channel) => {
-                    channel.oneshot(request).await.map_err(|error| self.failed(&error))
-                }
+                Transport::Remote(channel) => channel
+                    .oneshot(request)
+                    .await
+                    .map_err(|error| self.failed(&error)),
             }
         };
         match deadline {
             None => sent.await,
             // A callee that cannot even say so in time is not waited for.
-            Some(Deadline(at)) => {
-                tokio::time::timeout_at(at, sent).await.unwrap_or(Err(Problem::of(DEADLINE_PASSED)))
-            }
+            Some(Deadline(at)) => tokio::time::timeout_at(at, sent)
+                .await
+                .unwrap_or(Err(Problem::of(DEADLINE_PASSED))),
         }
     }
 }
@@ -184,7 +209,11 @@ impl Peer {
 impl Peer {
     fn failed(&self, error: &tonic::transport::Error) -> Problem {
         // The channel reads the deadline we told the callee, and may give up a moment before we do.
-        if is_timeout(error) { Problem::of(DEADLINE_PASSED) } else { unavailable(&self.to, &chain(error)) }
+        if is_timeout(error) {
+            Problem::of(DEADLINE_PASSED)
+        } else {
+            unavailable(&self.to, &chain(error))
+        }
     }
 }
 
@@ -204,7 +233,9 @@ impl tower::Service<Request<Body>> for Peer {
 
 fn unavailable(target: &str, why: &str) -> Problem {
     tracing::warn!(peer = target, why, "a peer cannot be reached");
-    Problem::of(PEER_UNAVAILABLE).with("target", target).retry_after(Duration::from_secs(1))
+    Problem::of(PEER_UNAVAILABLE)
+        .with("target", target)
+        .retry_after(Duration::from_secs(1))
 }
 
 fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {

@@ -9,7 +9,10 @@ pub fn parse<'a>(field: &str, text: &'a str) -> Result<Option<&'a str>, Violatio
     }
     let fits = (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     fits.then_some(Some(text)).ok_or_else(|| {
-        Violation::new(field, "Use 8 to 128 printable ASCII characters, a UUID for example, or leave it empty.")
+        Violation::new(
+            field,
+            "Use 8 to 128 printable ASCII characters, a UUID for example, or leave it empty.",
+        )
     })
 }
 
@@ -19,7 +22,11 @@ mod tests {
 
     #[test]
     fn ids_of_people_and_of_workers_pass() {
-        for id in ["01890000-0000-7000-8000-000000000000", "traits/profiles/12345/0", "12345678"] {
+        for id in [
+            "01890000-0000-7000-8000-000000000000",
+            "traits/profiles/12345/0",
+            "12345678",
+        ] {
             assert_eq!(parse("request_id", id), Ok(Some(id)));
         }
         assert_eq!(parse("request_id", ""), Ok(None));
@@ -28,8 +35,18 @@ mod tests {
     #[test]
     fn short_long_and_hostile_ids_are_refused() {
         let long = "x".repeat(129);
-        for id in ["1234567", long.as_str(), "has a space", "caf\u{e9}-0000", "nul\0-0000", "rtl\u{202e}-0000"] {
-            assert_eq!(parse("request_id", id).expect_err("refused").field, "request_id");
+        for id in [
+            "1234567",
+            long.as_str(),
+            "has a space",
+            "caf\u{e9}-0000",
+            "nul\0-0000",
+            "rtl\u{202e}-0000",
+        ] {
+            assert_eq!(
+                parse("request_id", id).expect_err("refused").field,
+                "request_id"
+            );
         }
     }
 }

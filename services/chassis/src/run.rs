@@ -44,7 +44,10 @@ pub enum Error {
     #[error("start telemetry")]
     Telemetry(#[from] telemetry::Error),
     #[error("listen on {address}")]
-    Bind { address: SocketAddr, source: std::io::Error },
+    Bind {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Assembly(#[from] assembly::Error),
     #[error("set up reflection")]
@@ -67,7 +70,10 @@ impl Process {
     /// Waits until the process has stopped; the failure that stopped it, if it was not asked to.
     pub async fn stopped(self) -> Result<(), Failure> {
         if let Err(error) = self.ended.await {
-            self.shutdown.fail(Failure { task: "process".into(), why: format!("ended: {error}") });
+            self.shutdown.fail(Failure {
+                task: "process".into(),
+                why: format!("ended: {error}"),
+            });
         }
         self.shutdown.failure().map_or(Ok(()), Err)
     }
@@ -80,7 +86,15 @@ impl Process {
 }
 
 /// Starts a process. It listens and serves when this returns, and turns ready when everything it needs is.
-pub async fn start(targets: &[Target], settings: Settings, shutdown: Shutdown) -> Result<Process, Error> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "listeners end in an order that a tracker does not have"
+)]
+pub async fn start(
+    targets: &[Target],
+    settings: Settings,
+    shutdown: Shutdown,
+) -> Result<Process, Error> {
     settings.check()?;
     let telemetry = telemetry::start(&settings.telemetry, &service_name(targets))?;
     // Both ports first: a process that cannot have them shall not touch a database.
@@ -90,7 +104,8 @@ pub async fn start(targets: &[Target], settings: Settings, shutdown: Shutdown) -
     readiness.need("", "start");
     let stops = Stops::default();
     let means = Means::of(&settings).await?;
-    let mut assembly = assembly::assemble(targets, &settings, &means, &readiness, stops.calls.clone()).await?;
+    let mut assembly =
+        assembly::assemble(targets, &settings, &means, &readiness, stops.calls.clone()).await?;
     let token = assembly.token.take();
 
     let health = Health::new(health_names(targets, &assembly)).await;
@@ -99,10 +114,19 @@ pub async fn start(targets: &[Target], settings: Settings, shutdown: Shutdown) -
         readiness: readiness.clone(),
         targets: targets.iter().map(|target| target.name).collect(),
     };
-    let admin_routes = page.routes(&health, simulation(&settings, &means, &assembly, &readiness));
+    let admin_routes = page.routes(
+        &health,
+        simulation(&settings, &means, &assembly, &readiness),
+    );
     let routes = public(&assembly, &health, settings.grpc.reflection)?;
     let listeners = Listeners {
-        grpc: tokio::spawn(serve_grpc(grpc, routes, settings.grpc.clone(), stops.calls.clone(), shutdown.clone())),
+        grpc: tokio::spawn(serve_grpc(
+            grpc,
+            routes,
+            settings.grpc.clone(),
+            stops.calls.clone(),
+            shutdown.clone(),
+        )),
         admin: tokio::spawn(serve_admin(admin, admin_routes, stops.admin.clone())),
     };
     assembly.watch_health(&readiness, &shutdown, &stops.work);
@@ -125,7 +149,14 @@ pub async fn start(targets: &[Target], settings: Settings, shutdown: Shutdown) -
         telemetry,
     };
     let ended = tokio::spawn(ending.wind_down());
-    Ok(Process { grpc: grpc_address, admin: admin_address, token, readiness, shutdown, ended })
+    Ok(Process {
+        grpc: grpc_address,
+        admin: admin_address,
+        token,
+        readiness,
+        shutdown,
+        ended,
+    })
 }
 
 /// `rapport-profiles` for one target, `rapport` for several.
@@ -142,16 +173,32 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bound.await.map_err(|source| Error::Bind { address, source })
+    bound
+        .await
+        .map_err(|source| Error::Bind { address, source })
 }
 
 /// Each target, and each gRPC service as the target it belongs to.
 fn health_names(targets: &[Target], assembly: &Assembly) -> Vec<(String, String)> {
-    let targets = targets.iter().map(|target| (target.name.to_owned(), target.name.to_owned()));
-    targets.chain(assembly.rpcs.iter().map(|(rpc, target)| ((*rpc).to_owned(), (*target).to_owned()))).collect()
+    let targets = targets
+        .iter()
+        .map(|target| (target.name.to_owned(), target.name.to_owned()));
+    targets
+        .chain(
+            assembly
+                .rpcs
+                .iter()
+                .map(|(rpc, target)| ((*rpc).to_owned(), (*target).to_owned())),
+        )
+        .collect()
 }
 
-fn simulation(settings: &Settings, means: &Means, assembly: &Assembly, readiness: &Readiness) -> Routes {
+fn simulation(
+    settings: &Settings,
+    means: &Means,
+    assembly: &Assembly,
+    readiness: &Readiness,
+) -> Routes {
     if settings.clock.mode == ClockMode::System {
         return Routes::default();
     }
@@ -168,9 +215,14 @@ fn public(assembly: &Assembly, health: &Health, reflection: bool) -> Result<Rout
                 .register_encoded_file_descriptor_set(rapport_proto::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
                 .with_service_name("grpc.health.v1.Health");
-            assembly.rpcs.iter().fold(builder, |builder, (rpc, _)| builder.with_service_name(*rpc))
+            assembly
+                .rpcs
+                .iter()
+                .fold(builder, |builder, (rpc, _)| builder.with_service_name(*rpc))
         };
-        open = open.add_service(described().build_v1()?).add_service(described().build_v1alpha()?);
+        open = open
+            .add_service(described().build_v1()?)
+            .add_service(described().build_v1alpha()?);
     }
     let open = assembly.gate.guard(open);
     let guarded = assembly.routes.clone().into_axum_router();
@@ -203,7 +255,10 @@ async fn serve_grpc(
         )
         .await;
     if let Err(error) = served {
-        shutdown.fail(Failure { task: "grpc".into(), why: format!("failed: {}", crate::status::chain(&error)) });
+        shutdown.fail(Failure {
+            task: "grpc".into(),
+            why: format!("failed: {}", crate::status::chain(&error)),
+        });
     }
 }
 
@@ -221,18 +276,20 @@ async fn serve_admin(listener: TcpListener, routes: Routes, stop: CancellationTo
 
 /// Up to a tenth more, by chance: replicas started together shall not shed their connections together.
 fn connection_age(settings: &Grpc) -> Duration {
-    let mut chance = [0];
-    // Without chance every process has the same age, which is only less even.
-    let _ = getrandom::fill(&mut chance);
+    let [chance] = eventstore::Ids::system().bytes::<1>();
     let age = Duration::from_secs(settings.max_connection_age_s);
-    age + age.mul_f64(f64::from(chance[0]) / 2560.0)
+    age + age.mul_f64(f64::from(chance) / 2560.0)
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
     let origin = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        AllowOrigin::list(
+            origins
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
+        )
     };
     CorsLayer::new()
         .allow_origin(origin)
@@ -270,21 +327,39 @@ impl Ending {
     /// Waits for the wish to stop; then: not ready, wait for balancers to notice, accept nothing new, finish calls,
     /// finish background work, close stores, send the last telemetry. The hard stage skips what waits.
     async fn wind_down(self) {
-        let Self { grpc, shutdown, readiness, stops, listeners, deps, telemetry } = self;
+        let Self {
+            grpc,
+            shutdown,
+            readiness,
+            stops,
+            listeners,
+            deps,
+            telemetry,
+        } = self;
         shutdown.soft().cancelled().await;
         readiness.begin_draining();
         tracing::info!("draining");
-        shutdown.hard().run_until_cancelled(tokio::time::sleep(grpc.shutdown_delay())).await;
+        shutdown
+            .hard()
+            .run_until_cancelled(tokio::time::sleep(grpc.shutdown_delay()))
+            .await;
         stops.calls.cancel();
         let deadline = Instant::now() + grpc.shutdown_drain();
         finish(listeners.grpc, deadline, shutdown.hard()).await;
         stops.work.cancel();
-        shutdown.drain(deadline.saturating_duration_since(Instant::now())).await;
+        shutdown
+            .drain(deadline.saturating_duration_since(Instant::now()))
+            .await;
         for deps in &deps {
             deps.store.close().await;
         }
         stops.admin.cancel();
-        finish(listeners.admin, Instant::now() + Duration::from_millis(100), shutdown.hard()).await;
+        finish(
+            listeners.admin,
+            Instant::now() + Duration::from_millis(100),
+            shutdown.hard(),
+        )
+        .await;
         tracing::info!("stopped");
         telemetry.flush(FLUSH).await;
     }
@@ -292,7 +367,9 @@ impl Ending {
 
 /// Waits for a listener to finish its calls, at most until the deadline or the hard stage.
 async fn finish(mut listener: JoinHandle<()>, deadline: Instant, hard: &CancellationToken) {
-    let finished = hard.run_until_cancelled(tokio::time::timeout_at(deadline, &mut listener)).await;
+    let finished = hard
+        .run_until_cancelled(tokio::time::timeout_at(deadline, &mut listener))
+        .await;
     if !matches!(finished, Some(Ok(_))) {
         listener.abort();
     }

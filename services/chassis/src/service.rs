@@ -15,7 +15,10 @@ use crate::status::Reason;
 
 /// Work in the background; it returns when the token is cancelled.
 pub type Work = Box<
-    dyn FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = Result<(), eventstore::Error>> + Send>> + Send,
+    dyn FnOnce(
+            CancellationToken,
+        ) -> Pin<Box<dyn Future<Output = Result<(), eventstore::Error>> + Send>>
+        + Send,
 >;
 
 /// What a target is made of; built by `service(&Deps)` of its crate.
@@ -36,14 +39,25 @@ impl Default for Service {
 
 impl Service {
     pub fn new() -> Self {
-        Self { routes: Routes::default(), rpcs: Vec::new(), consumers: Vec::new(), work: Vec::new(), reasons: &[] }
+        Self {
+            routes: Routes::default(),
+            rpcs: Vec::new(),
+            consumers: Vec::new(),
+            work: Vec::new(),
+            reasons: &[],
+        }
     }
 
     /// Serves a generated server; give it [`limited!`](crate::limited).
     #[must_use]
     pub fn serve<S>(mut self, server: S) -> Self
     where
-        S: tower::Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S: tower::Service<Request<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         S::Response: axum::response::IntoResponse,
         S::Future: Send + 'static,
     {
@@ -61,11 +75,16 @@ impl Service {
 
     /// Runs something in the background while the process is ready: a timer loop, a worker. It watches the token.
     #[must_use]
-    pub fn work<F>(mut self, name: &'static str, work: impl FnOnce(CancellationToken) -> F + Send + 'static) -> Self
+    pub fn work<F>(
+        mut self,
+        name: &'static str,
+        work: impl FnOnce(CancellationToken) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<(), eventstore::Error>> + Send + 'static,
     {
-        self.work.push((name, Box::new(move |soft| Box::pin(work(soft)))));
+        self.work
+            .push((name, Box::new(move |soft| Box::pin(work(soft)))));
         self
     }
 
@@ -86,6 +105,8 @@ impl Service {
 macro_rules! limited {
     ($server:expr, $max_bytes:expr) => {{
         let max_bytes = $max_bytes;
-        $server.max_decoding_message_size(max_bytes).max_encoding_message_size(max_bytes)
+        $server
+            .max_decoding_message_size(max_bytes)
+            .max_encoding_message_size(max_bytes)
     }};
 }

@@ -210,7 +210,11 @@ impl Settings {
     /// Checks settings that were built in code, as [`load`](Self::load) checks what it read.
     pub fn check(&self) -> Result<(), Faults> {
         let faults = self.faults();
-        if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Faults(faults))
+        }
     }
 
     /// SQLite, a local log and a loopback listener: nothing outside this machine is needed or can call. Only here
@@ -222,7 +226,7 @@ impl Settings {
     /// TOML of all settings in force, secrets hidden.
     pub fn print(&self) -> String {
         let table = Table::try_from(self).expect("settings are tables of plain values");
-        let hidden = hide(String::new(), Value::Table(table));
+        let hidden = hide("", Value::Table(table));
         toml::to_string(&hidden).expect("settings are tables of plain values")
     }
 
@@ -235,19 +239,37 @@ impl Settings {
         let mut faults = Vec::new();
         let mut require = |holds: bool, key: &str, problem: &str, remedy: &str| {
             if !holds {
-                faults.push(Fault { key: key.into(), problem: problem.into(), remedy: remedy.into() });
+                faults.push(Fault {
+                    key: key.into(),
+                    problem: problem.into(),
+                    remedy: remedy.into(),
+                });
             }
         };
-        require(!self.targets.is_empty(), "targets", "is empty", "Name targets, or all.");
-        require(!self.tenants.is_empty(), "tenants", "is empty", "List at least one tenant.");
         require(
-            self.tenants.iter().all(|tenant| crate::name::is_tenant(tenant)),
+            !self.targets.is_empty(),
+            "targets",
+            "is empty",
+            "Name targets, or all.",
+        );
+        require(
+            !self.tenants.is_empty(),
+            "tenants",
+            "is empty",
+            "List at least one tenant.",
+        );
+        require(
+            self.tenants
+                .iter()
+                .all(|tenant| crate::name::is_tenant(tenant)),
             "tenants",
             "holds a name that is no tenant",
             "Use a lower-case letter, then 1 to 30 of a-z, 0-9 and -.",
         );
         require(
-            ["sqlite:", "postgres:", "postgresql:"].iter().any(|s| self.database.url.starts_with(s)),
+            ["sqlite:", "postgres:", "postgresql:"]
+                .iter()
+                .any(|s| self.database.url.starts_with(s)),
             "database.url",
             "is neither SQLite nor PostgreSQL",
             "Write sqlite://path/{service}.db or postgres://user@host/{service}.",
@@ -259,13 +281,23 @@ impl Settings {
             "Write {service} where the service's name belongs; each service has a database of its own.",
         );
         require(
-            self.log.is_local() || self.log.url.split(',').all(|u| starts_with_any(u.trim(), &["nats://", "tls://"])),
+            self.log.is_local()
+                || self
+                    .log
+                    .url
+                    .split(',')
+                    .all(|u| starts_with_any(u.trim(), &["nats://", "tls://"])),
             "log.url",
             "is no NATS URL",
             "Write nats://host:4222, or leave it empty for the local log.",
         );
         require(
-            !self.log.prefix.is_empty() && self.log.prefix.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+            !self.log.prefix.is_empty()
+                && self
+                    .log
+                    .prefix
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'-'),
             "log.prefix",
             "is no single subject token",
             "Use a-z and - only.",
@@ -315,8 +347,18 @@ impl Settings {
                 "Set auth.mode = \"oidc\" with auth.issuer and auth.audience.",
             );
         } else {
-            require(is_http(&auth.issuer), "auth.issuer", "is no http URL", "Name the issuer, https://login.example.com.");
-            require(!auth.audience.is_empty(), "auth.audience", "is empty", "Name the audience your issuer puts in tokens.");
+            require(
+                is_http(&auth.issuer),
+                "auth.issuer",
+                "is no http URL",
+                "Name the issuer, https://login.example.com.",
+            );
+            require(
+                !auth.audience.is_empty(),
+                "auth.audience",
+                "is empty",
+                "Name the audience your issuer puts in tokens.",
+            );
             require(
                 auth.jwks_url.is_empty() || is_http(&auth.jwks_url),
                 "auth.jwks_url",
@@ -325,7 +367,8 @@ impl Settings {
             );
         }
         require(
-            !auth.algorithms.is_empty() && auth.algorithms.iter().all(|a| crate::auth::is_algorithm(a)),
+            !auth.algorithms.is_empty()
+                && auth.algorithms.iter().all(|a| crate::auth::is_algorithm(a)),
             "auth.algorithms",
             "is empty or holds an algorithm that is not accepted",
             "Choose from RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.",
@@ -351,15 +394,20 @@ fn is_http(url: &str) -> bool {
 }
 
 fn starts_with_any(text: &str, prefixes: &[&str]) -> bool {
-    prefixes.iter().any(|prefix| text.starts_with(prefix) && text.len() > prefix.len())
+    prefixes
+        .iter()
+        .any(|prefix| text.starts_with(prefix) && text.len() > prefix.len())
 }
 
-fn hide(key: String, value: Value) -> Value {
-    let kind = table::find(&key).map(|setting| setting.kind);
+fn hide(key: &str, value: Value) -> Value {
+    let kind = table::find(key).map(|setting| setting.kind);
     match (kind, value) {
-        (Some(Kind::Url), Value::String(urls)) => {
-            Value::String(urls.split(',').map(hide_credentials).collect::<Vec<_>>().join(","))
-        }
+        (Some(Kind::Url), Value::String(urls)) => Value::String(
+            urls.split(',')
+                .map(hide_credentials)
+                .collect::<Vec<_>>()
+                .join(","),
+        ),
         (Some(Kind::TextMap), Value::Table(map)) => Value::Table(
             map.into_iter()
                 .map(|(name, value)| {
@@ -372,8 +420,12 @@ fn hide(key: String, value: Value) -> Value {
             section
                 .into_iter()
                 .map(|(name, value)| {
-                    let inner = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                    (name, hide(inner, value))
+                    let inner = if key.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{key}.{name}")
+                    };
+                    (name, hide(&inner, value))
                 })
                 .collect(),
         ),
@@ -383,11 +435,15 @@ fn hide(key: String, value: Value) -> Value {
 
 /// `postgres://user:secret@host/db?password=x` → `postgres://user:***@host/db?password=***`.
 fn hide_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     // The last @ ends the credentials: a password that was not percent-encoded may hold one, and even a slash.
     let (authority, path) = match rest.rfind('@') {
-        Some(at) if at >= authority.len() => rest.split_at(at + rest[at..].find(['/', '?']).unwrap_or(rest.len() - at)),
+        Some(at) if at >= authority.len() => {
+            rest.split_at(at + rest[at..].find(['/', '?']).unwrap_or(rest.len() - at))
+        }
         _ => (authority, path),
     };
     let authority = match authority.rsplit_once('@') {
@@ -416,7 +472,9 @@ fn hide_credentials(url: &str) -> String {
 
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_lowercase();
-    ["pass", "token", "secret", "key"].iter().any(|word| name.contains(word))
+    ["pass", "token", "secret", "key"]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 #[cfg(test)]

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventstore::{Clock, Consumer, Timestamp};
-use rapport_proto::simulation::v1::simulation_service_server::{SimulationService, SimulationServiceServer};
-use rapport_proto::simulation::v1::{SetTimeRequest, SetTimeResponse, SettleRequest, SettleResponse};
+use rapport_proto::simulation::v1::simulation_service_server::{
+    SimulationService, SimulationServiceServer,
+};
+use rapport_proto::simulation::v1::{
+    SetTimeRequest, SetTimeResponse, SettleRequest, SettleResponse,
+};
 use tonic::{Request, Response, Status};
 
 use crate::assembly::{Assembly, heads};
@@ -34,7 +38,12 @@ impl Simulation {
     /// Takes over the clock: the process is not ready until it is told the time.
     pub fn new(clock: Clock, assembly: &Assembly, readiness: Readiness) -> Self {
         readiness.need("", LATCH);
-        Self { clock, deps: assembly.deps.as_slice().into(), consumers: assembly.consumers.clone(), readiness }
+        Self {
+            clock,
+            deps: assembly.deps.as_slice().into(),
+            consumers: assembly.consumers.clone(),
+            readiness,
+        }
     }
 
     pub fn server(self) -> SimulationServiceServer<Self> {
@@ -53,7 +62,11 @@ impl Simulation {
 
     /// True when no timer is due and every consumer has handled its part of the frontier.
     async fn is_settled(&self, frontier: &BTreeMap<String, u64>) -> Result<bool, Problem> {
-        if self.next_due().await?.is_some_and(|due| due <= self.clock.now()) {
+        if self
+            .next_due()
+            .await?
+            .is_some_and(|due| due <= self.clock.now())
+        {
             return Ok(false);
         }
         for (deps, consumer) in self.consumers.iter() {
@@ -74,17 +87,33 @@ impl Simulation {
 
 #[tonic::async_trait]
 impl SimulationService for Simulation {
-    async fn set_time(&self, request: Request<SetTimeRequest>) -> Result<Response<SetTimeResponse>, Status> {
-        let time = request.get_ref().time.as_ref().and_then(Timestamp::from_proto);
+    async fn set_time(
+        &self,
+        request: Request<SetTimeRequest>,
+    ) -> Result<Response<SetTimeResponse>, Status> {
+        let time = request
+            .get_ref()
+            .time
+            .as_ref()
+            .and_then(Timestamp::from_proto);
         let time = time.ok_or_else(|| Problem::field("time", "Give an instant."))?;
         if !self.clock.set(time) {
-            return Err(Problem::field("time", format!("Give {} or later; time never goes back.", self.clock.now())).into());
+            return Err(Problem::field(
+                "time",
+                format!("Give {} or later; time never goes back.", self.clock.now()),
+            )
+            .into());
         }
         self.readiness.set("", LATCH, true);
-        Ok(Response::new(SetTimeResponse { time: Some(self.clock.now().to_proto()) }))
+        Ok(Response::new(SetTimeResponse {
+            time: Some(self.clock.now().to_proto()),
+        }))
     }
 
-    async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
+    async fn settle(
+        &self,
+        request: Request<SettleRequest>,
+    ) -> Result<Response<SettleResponse>, Status> {
         // Timers fire by themselves once the clock shows their instant, and consumers run by themselves: this waits
         // for both, and ends at the call's deadline if one of them cannot go on.
         while !self.is_settled(&request.get_ref().frontier).await? {

@@ -147,13 +147,20 @@ pub struct Violation {
 
 impl Violation {
     pub fn new(field: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { field: field.into(), remedy: remedy.into() }
+        Self {
+            field: field.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
 /// An answer that is not OK, before it becomes a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+/// What a [`Problem`] tells; read through it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
     pub reason: Reason,
     pub message: Cow<'static, str>,
     pub violations: Vec<Violation>,
@@ -168,13 +175,13 @@ impl Problem {
     }
 
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Told {
             reason,
             message: message.into(),
             violations: Vec::new(),
             retry_after: None,
             metadata: BTreeMap::new(),
-        }
+        }))
     }
 
     /// `FIELD_INVALID` for one field.
@@ -183,40 +190,56 @@ impl Problem {
     }
 
     pub fn violation(mut self, field: impl Into<String>, remedy: impl Into<String>) -> Self {
-        self.violations.push(Violation::new(field, remedy));
+        self.0.violations.push(Violation::new(field, remedy));
         self
     }
 
     pub fn retry_after(mut self, delay: Duration) -> Self {
-        self.retry_after = Some(delay);
+        self.0.retry_after = Some(delay);
         self
     }
 
     /// Adds a fact to the `ErrorInfo`'s metadata: an id, a position; nothing personal.
-    pub fn with(mut self, key: impl Into<String>, value: impl ToString) -> Self {
-        self.metadata.insert(key.into(), value.to_string());
+    pub fn with(mut self, key: &str, value: &(impl ToString + ?Sized)) -> Self {
+        self.0.metadata.insert(key.to_owned(), value.to_string());
         self
     }
 
     pub fn into_status(self) -> Status {
-        let mut metadata = self.metadata;
-        metadata.insert("remedy".into(), self.reason.remedy.into());
+        let Told {
+            reason,
+            message,
+            violations,
+            retry_after,
+            mut metadata,
+        } = *self.0;
+        metadata.insert("remedy".into(), reason.remedy.into());
         let mut details = ErrorDetails::new();
         details.set_error_info(
-            self.reason.name,
+            reason.name,
             DOMAIN,
-            metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
+            metadata
+                .into_iter()
+                .collect::<std::collections::HashMap<_, _>>(),
         );
-        for violation in self.violations {
+        for violation in violations {
             details.add_bad_request_violation(violation.field, violation.remedy);
         }
-        if let Some(delay) = self.retry_after {
+        if let Some(delay) = retry_after {
             details.set_retry_info(Some(delay));
         }
         if let Some(trace_id) = crate::telemetry::current_trace_id() {
             details.set_request_info(trace_id, "");
         }
-        Status::with_error_details(self.reason.code.into(), self.message, details)
+        Status::with_error_details(reason.code.into(), message, details)
+    }
+}
+
+impl std::ops::Deref for Problem {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
     }
 }
 
@@ -230,7 +253,9 @@ impl From<Vec<Violation>> for Problem {
     fn from(violations: Vec<Violation>) -> Self {
         let fields: Vec<&str> = violations.iter().map(|v| v.field.as_str()).collect();
         let message = format!("the request is invalid in: {}", fields.join(", "));
-        Self { violations, ..Self::new(FIELD_INVALID, message) }
+        let mut problem = Self::new(FIELD_INVALID, message);
+        problem.0.violations = violations;
+        problem
     }
 }
 
@@ -260,18 +285,28 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// The `reason` of a status, if it came from one of our servers.
 pub fn reason(status: &Status) -> Option<String> {
-    status.get_details_error_info().filter(|info| info.domain == DOMAIN).map(|info| info.reason)
+    status
+        .get_details_error_info()
+        .filter(|info| info.domain == DOMAIN)
+        .map(|info| info.reason)
 }
 
 /// The field violations of a status.
 pub fn violations(status: &Status) -> Vec<Violation> {
-    let bad = status.get_details_bad_request().map(|b| b.field_violations).unwrap_or_default();
-    bad.into_iter().map(|v| Violation::new(v.field, v.description)).collect()
+    let bad = status
+        .get_details_bad_request()
+        .map(|b| b.field_violations)
+        .unwrap_or_default();
+    bad.into_iter()
+        .map(|v| Violation::new(v.field, v.description))
+        .collect()
 }
 
 /// How long the status asks to wait.
 pub fn retry_delay(status: &Status) -> Option<Duration> {
-    status.get_details_retry_info().and_then(|info| info.retry_delay)
+    status
+        .get_details_retry_info()
+        .and_then(|info| info.retry_delay)
 }
 
 /// True when the same request may succeed if it is repeated unchanged.
@@ -285,8 +320,11 @@ pub fn is_transient(status: &Status) -> bool {
 
 /// The Markdown table of every reason, sorted by name: the error catalogue.
 pub fn catalogue(reasons: &[&[Reason]]) -> String {
-    let all: BTreeMap<&str, &Reason> =
-        reasons.iter().flat_map(|list| list.iter()).map(|r| (r.name, r)).collect();
+    let all: BTreeMap<&str, &Reason> = reasons
+        .iter()
+        .flat_map(|list| list.iter())
+        .map(|r| (r.name, r))
+        .collect();
     let mut text = String::from(
         "# Error catalogue\n\nGenerated from the code. Every refusal and error carries `google.rpc.ErrorInfo` with \
          domain `rapport` and one of these reasons.\n\n| reason | code | when | remedy |\n|---|---|---|---|\n",
@@ -326,7 +364,10 @@ pub(crate) fn code_name(code: i32) -> &'static str {
         "DATA_LOSS",
         "UNAUTHENTICATED",
     ];
-    usize::try_from(code).ok().and_then(|code| NAMES.get(code).copied()).unwrap_or("UNKNOWN")
+    usize::try_from(code)
+        .ok()
+        .and_then(|code| NAMES.get(code).copied())
+        .unwrap_or("UNKNOWN")
 }
 
 /// The code in a response's headers or trailers; `None` when they carry none.
@@ -337,9 +378,16 @@ pub(crate) fn code_in(headers: &HeaderMap) -> Option<i32> {
 /// The six codes that are the server's fault: they mark the span and count against availability.
 pub(crate) fn is_server_fault(code: i32) -> bool {
     use tonic::Code as C;
-    [C::Unknown, C::DeadlineExceeded, C::Unimplemented, C::Internal, C::Unavailable, C::DataLoss]
-        .iter()
-        .any(|fault| *fault as i32 == code)
+    [
+        C::Unknown,
+        C::DeadlineExceeded,
+        C::Unimplemented,
+        C::Internal,
+        C::Unavailable,
+        C::DataLoss,
+    ]
+    .iter()
+    .any(|fault| *fault as i32 == code)
 }
 
 /// The status for a response that ends without one.
@@ -394,11 +442,14 @@ mod tests {
     fn a_problem_carries_reason_violations_and_delay() {
         let status = Problem::field("party.kind", "Choose a kind.")
             .retry_after(Duration::from_secs(2))
-            .with("position", 7)
+            .with("position", &7)
             .into_status();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert_eq!(reason(&status).as_deref(), Some("FIELD_INVALID"));
-        assert_eq!(violations(&status), [Violation::new("party.kind", "Choose a kind.")]);
+        assert_eq!(
+            violations(&status),
+            [Violation::new("party.kind", "Choose a kind.")]
+        );
         assert_eq!(retry_delay(&status), Some(Duration::from_secs(2)));
         let info = status.get_details_error_info().expect("error info");
         assert_eq!(info.metadata["position"], "7");
@@ -409,11 +460,27 @@ mod tests {
     fn the_catalogue_names_every_reason_once_and_in_order() {
         let text = catalogue(&[REASONS, REASONS]);
         for reason in REASONS {
-            assert_eq!(text.matches(&format!("| `{}` |", reason.name)).count(), 1, "{}", reason.name);
-            assert!(!reason.when.ends_with('.'), "{}: `when` is no sentence", reason.name);
-            assert!(reason.remedy.ends_with('.'), "{}: `remedy` is a sentence", reason.name);
+            assert_eq!(
+                text.matches(&format!("| `{}` |", reason.name)).count(),
+                1,
+                "{}",
+                reason.name
+            );
+            assert!(
+                !reason.when.ends_with('.'),
+                "{}: `when` is no sentence",
+                reason.name
+            );
+            assert!(
+                reason.remedy.ends_with('.'),
+                "{}: `remedy` is a sentence",
+                reason.name
+            );
         }
-        let names: Vec<_> = text.lines().filter(|line| line.starts_with("| `")).collect();
+        let names: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
         assert!(names.is_sorted());
     }
 
@@ -427,7 +494,9 @@ mod tests {
 
     #[test]
     fn undecodable_bytes_are_the_callers_mistake() {
-        let told = with_details(Status::internal("failed to decode Protobuf message: buffer underflow"));
+        let told = with_details(Status::internal(
+            "failed to decode Protobuf message: buffer underflow",
+        ));
         assert_eq!(told.code(), tonic::Code::InvalidArgument);
         assert_eq!(reason(&told).as_deref(), Some("MESSAGE_MALFORMED"));
     }
@@ -437,6 +506,9 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("append unit")]
         struct Outer(#[source] std::io::Error);
-        assert_eq!(chain(&Outer(std::io::Error::other("disk is full"))), "append unit: disk is full");
+        assert_eq!(
+            chain(&Outer(std::io::Error::other("disk is full"))),
+            "append unit: disk is full"
+        );
     }
 }

@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use opentelemetry::trace::{TraceContextExt as _, TraceId, TracerProvider as _};
-use opentelemetry::{Context, KeyValue, global};
+use opentelemetry::{Context, Key, KeyValue, global};
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
@@ -63,28 +63,46 @@ pub fn start(settings: &settings::Telemetry, service: &str) -> Result<Telemetry,
     if let Some(running) = RUNNING.get() {
         return Ok(running.clone());
     }
+    let (telemetry, subscriber) = build(settings, service)?;
+    let telemetry = RUNNING.get_or_init(|| telemetry).clone();
+    global::set_meter_provider(telemetry.meter.clone());
+    global::set_tracer_provider(telemetry.tracer.clone());
+    // A test harness may have a subscriber already; its logs are then its own affair.
+    let _ = subscriber.try_init();
+    watch_runtime();
+    Ok(telemetry)
+}
+
+/// Telemetry, and the subscriber that feeds it; nothing global.
+fn build(
+    settings: &settings::Telemetry,
+    service: &str,
+) -> Result<(Telemetry, impl Subscriber + Send + Sync + 'static), Error> {
     let resource = Resource::builder()
         .with_service_name(service.to_owned())
         .with_attributes([
             KeyValue::new("service.namespace", SCOPE),
             KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-            KeyValue::new("service.instance.id", instance_id()),
         ])
+        .with_attributes(instance())
         .build();
     let (meter, prometheus) = meter(settings, resource.clone())?;
     let tracer = tracer(settings, resource)?;
-    let filter = EnvFilter::try_new(&settings.log_level).map_err(|_| Error::Filter(settings.log_level.clone()))?;
+    let filter = EnvFilter::try_new(&settings.log_level)
+        .map_err(|_| Error::Filter(settings.log_level.clone()))?;
     let (filter, level) = reload::Layer::new(filter);
-    let telemetry = RUNNING.get_or_init(|| Telemetry { tracer, meter, prometheus, level }).clone();
-    global::set_meter_provider(telemetry.meter.clone());
-    global::set_tracer_provider(telemetry.tracer.clone());
-    // A test harness may have a subscriber already; its logs are then its own affair.
-    let _ = tracing_subscriber::registry()
+    let subscriber = tracing_subscriber::registry()
         .with(line::layer(settings.log_format, filter))
-        .with(spans(&telemetry.tracer))
-        .try_init();
-    watch_runtime();
-    Ok(telemetry)
+        .with(spans(&tracer));
+    Ok((
+        Telemetry {
+            tracer,
+            meter,
+            prometheus,
+            level,
+        },
+        subscriber,
+    ))
 }
 
 impl Telemetry {
@@ -97,7 +115,9 @@ impl Telemetry {
 
     /// The log filter in force.
     pub fn log_level(&self) -> String {
-        self.level.with_current(ToString::to_string).unwrap_or_default()
+        self.level
+            .with_current(ToString::to_string)
+            .unwrap_or_default()
     }
 
     /// Changes the log filter while running.
@@ -113,7 +133,8 @@ impl Telemetry {
     /// Sends what is buffered, waiting at most `bound`. Exporters block, so they get a thread.
     pub async fn flush(&self, bound: Duration) {
         let (tracer, meter) = (self.tracer.clone(), self.meter.clone());
-        let flush = tokio::task::spawn_blocking(move || (tracer.force_flush(), meter.force_flush()));
+        let flush =
+            tokio::task::spawn_blocking(move || (tracer.force_flush(), meter.force_flush()));
         match tokio::time::timeout(bound, flush).await {
             Ok(Ok((Ok(()), Ok(())))) => {}
             Ok(told) => tracing::warn!(?told, "the last traces or metrics were not sent"),
@@ -126,7 +147,10 @@ impl Telemetry {
 pub(crate) fn is_filter(text: &str) -> bool {
     !text.trim().is_empty() && EnvFilter::try_new(text).is_ok() && {
         // EnvFilter reads a bare unknown word as a target; a word alone shall be a level.
-        text.contains(['=', ',', '[']) || text.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+        text.contains(['=', ',', '['])
+            || text
+                .parse::<tracing_subscriber::filter::LevelFilter>()
+                .is_ok()
     }
 }
 
@@ -152,12 +176,18 @@ where
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_target(false)
-        .with_filter(filter_fn(|about| about.is_span() && *about.level() <= Level::INFO))
+        .with_filter(filter_fn(|about| {
+            about.is_span() && *about.level() <= Level::INFO
+        }))
 }
 
 fn tracer(settings: &settings::Telemetry, resource: Resource) -> Result<SdkTracerProvider, Error> {
     // Without a receiver a new trace has ids and nothing more: recording it would be work for nobody.
-    let ratio = if settings.otlp_endpoint.is_empty() { 0.0 } else { settings.sample_ratio };
+    let ratio = if settings.otlp_endpoint.is_empty() {
+        0.0
+    } else {
+        settings.sample_ratio
+    };
     let root = Sampler::TraceIdRatioBased(ratio);
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
@@ -181,7 +211,9 @@ fn meter(
         .with_registry(registry.clone())
         .scope_info_enabled(false)
         .build()?;
-    let builder = SdkMeterProvider::builder().with_resource(resource).with_reader(pull);
+    let builder = SdkMeterProvider::builder()
+        .with_resource(resource)
+        .with_reader(pull);
     if settings.otlp_endpoint.is_empty() {
         return Ok((builder.build(), registry));
     }
@@ -189,23 +221,33 @@ fn meter(
         .with_tonic()
         .with_endpoint(&settings.otlp_endpoint)
         .build()?;
-    Ok((builder.with_reader(PeriodicReader::builder(exporter).build()).build(), registry))
+    Ok((
+        builder
+            .with_reader(PeriodicReader::builder(exporter).build())
+            .build(),
+        registry,
+    ))
 }
 
-/// The pod's name where the platform tells it, else the process id on this host.
-fn instance_id() -> String {
-    std::env::var("HOSTNAME").map_or_else(
-        |_| std::process::id().to_string(),
-        |host| format!("{host}/{}", std::process::id()),
-    )
+/// A name for this process, unless the deployment gives one in `OTEL_RESOURCE_ATTRIBUTES`.
+fn instance() -> Option<KeyValue> {
+    let key = Key::from_static_str("service.instance.id");
+    let given = Resource::builder().build().get(&key).is_some();
+    (!given).then(|| KeyValue::new(key, eventstore::Ids::system().random("process")))
 }
 
 /// What an SRE asks about the process itself.
 fn watch_runtime() {
     let meter = meter_of_process();
     let version = [KeyValue::new("version", env!("CARGO_PKG_VERSION"))];
-    meter.u64_gauge("rapport.build_info").with_description("Always 1; the labels tell the build").build().record(1, &version);
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    meter
+        .u64_gauge("rapport.build_info")
+        .with_description("Always 1; the labels tell the build")
+        .build()
+        .record(1, &version);
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
     let tasks = runtime.clone();
     meter
         .u64_observable_gauge("rapport.runtime.tasks")
@@ -215,25 +257,11 @@ fn watch_runtime() {
     meter
         .u64_observable_gauge("rapport.runtime.queue")
         .with_description("Tokio tasks waiting for a worker in the global queue")
-        .with_callback(move |gauge| gauge.observe(runtime.metrics().global_queue_depth() as u64, &[]))
+        .with_callback(move |gauge| {
+            gauge.observe(runtime.metrics().global_queue_depth() as u64, &[])
+        })
         .build();
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn metrics_are_served_with_descriptions_and_the_level_can_change() {
-        let telemetry = start(&settings::Settings::default().telemetry, "rapport-test").expect("started");
-        meter_of_process().u64_counter("rapport.test").with_description("A test").build().add(1, &[]);
-        let text = telemetry.metrics_text().expect("encoded");
-        assert!(text.contains("# HELP rapport_test_total A test"), "{text}");
-        assert!(text.contains("rapport_build_info{version="), "{text}");
-        telemetry.set_log_level("warn,chassis=debug").expect("changed");
-        assert!(telemetry.log_level().contains("chassis=debug"));
-        assert!(telemetry.set_log_level("loud").is_err());
-        telemetry.set_log_level("info").expect("changed back");
-        telemetry.flush(Duration::from_secs(5)).await;
-    }
-}
+mod tests;

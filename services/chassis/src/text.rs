@@ -26,12 +26,16 @@ pub struct Check {
 impl Check {
     /// One line of text with a length in characters within `length`; empty when it is refused.
     pub fn text(&mut self, field: &str, value: &str, length: RangeInclusive<usize>) -> String {
-        self.keep(line(field, value, length)).map(str::to_owned).unwrap_or_default()
+        self.keep(line(field, value, length))
+            .map(str::to_owned)
+            .unwrap_or_default()
     }
 
     /// Text that may have lines and tabs.
     pub fn prose(&mut self, field: &str, value: &str, length: RangeInclusive<usize>) -> String {
-        self.keep(prose(field, value, length)).map(str::to_owned).unwrap_or_default()
+        self.keep(prose(field, value, length))
+            .map(str::to_owned)
+            .unwrap_or_default()
     }
 
     /// Notes a violation unless `holds`.
@@ -47,7 +51,9 @@ impl Check {
 
     /// The value of a parse, or its violation noted.
     pub fn keep<T>(&mut self, parsed: Result<T, Violation>) -> Option<T> {
-        parsed.map_err(|violation| self.violations.push(violation)).ok()
+        parsed
+            .map_err(|violation| self.violations.push(violation))
+            .ok()
     }
 
     /// The value, or a violation with what the parser said; for types that have their own parser.
@@ -65,7 +71,11 @@ impl Check {
 
     /// Every violation as one INVALID_ARGUMENT.
     pub fn finish(self) -> Result<(), Problem> {
-        if self.violations.is_empty() { Ok(()) } else { Err(self.violations.into()) }
+        if self.violations.is_empty() {
+            Ok(())
+        } else {
+            Err(self.violations.into())
+        }
     }
 }
 
@@ -84,7 +94,9 @@ pub fn prose<'a>(
     value: &'a str,
     length: RangeInclusive<usize>,
 ) -> Result<&'a str, Violation> {
-    accepted(field, value, length, |c| is_harmful(c) && c != '\n' && c != '\t')
+    accepted(field, value, length, |c| {
+        is_harmful(c) && c != '\n' && c != '\t'
+    })
 }
 
 fn accepted<'a>(
@@ -96,10 +108,17 @@ fn accepted<'a>(
     let (min, max) = (*length.start(), *length.end());
     // A character is at most four bytes: a megabyte is refused without being walked.
     if value.len() > max.saturating_mul(4) || value.chars().count() > max {
-        return Err(Violation::new(field, format!("Use at most {max} characters.")));
+        return Err(Violation::new(
+            field,
+            format!("Use at most {max} characters."),
+        ));
     }
     if value.trim().chars().count() < min {
-        let remedy = if min == 1 { "Must not be empty.".into() } else { format!("Use at least {min} characters.") };
+        let remedy = if min == 1 {
+            "Must not be empty.".into()
+        } else {
+            format!("Use at least {min} characters.")
+        };
         return Err(Violation::new(field, remedy));
     }
     if value.chars().any(refused) {
@@ -127,14 +146,30 @@ mod tests {
 
     #[test]
     fn names_of_the_world_are_welcome() {
-        for name in ["Ada Lovelace", "Nguyễn Thị Minh Khai", "محمد", "क्षेत्रज्ञ", "می\u{200c}خواهم", "O’Brien-Łuk"] {
+        for name in [
+            "Ada Lovelace",
+            "Nguyễn Thị Minh Khai",
+            "محمد",
+            "क्षेत्रज्ञ",
+            "می\u{200c}خواهم",
+            "O’Brien-Łuk",
+        ] {
             assert_eq!(line("name", name, 1..=200), Ok(name));
         }
     }
 
     #[test]
     fn hostile_text_is_refused_and_never_repeated() {
-        let hostile = ["a\0b", "a\u{202e}b", "a\u{2066}b", "\u{200f}a", "a\nb", "a\u{7f}", "\u{feff}a", "a\u{2028}b"];
+        let hostile = [
+            "a\0b",
+            "a\u{202e}b",
+            "a\u{2066}b",
+            "\u{200f}a",
+            "a\nb",
+            "a\u{7f}",
+            "\u{feff}a",
+            "a\u{2028}b",
+        ];
         for text in hostile {
             let violation = line("id", text, 1..=200).expect_err("refused");
             assert_eq!(violation.field, "id");
@@ -160,7 +195,11 @@ mod tests {
         check.text("b", "fine", 1..=5);
         check.require(false, "c", "Must be true.");
         let problem = check.finish().expect_err("two violations");
-        let fields: Vec<_> = problem.violations.iter().map(|v| v.field.as_str()).collect();
+        let fields: Vec<_> = problem
+            .violations
+            .iter()
+            .map(|v| v.field.as_str())
+            .collect();
         assert_eq!(fields, ["a", "c"]);
     }
 

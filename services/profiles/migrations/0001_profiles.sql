@@ -13,12 +13,13 @@ CREATE TABLE party (
 
 CREATE UNIQUE INDEX party_in_order ON party (tenant, registered_position);
 
--- One row for each identifier that holds. valid_until is the greatest integer while it has no end.
+-- One row for each identifier that holds. An open end is the smallest or the greatest integer.
 CREATE TABLE identifier (
     tenant TEXT NOT NULL,
     value_index blob NOT NULL,
     party_id TEXT NOT NULL,
     number BIGINT NOT NULL,
+    valid_from BIGINT NOT NULL,
     valid_until BIGINT NOT NULL,
     PRIMARY KEY (tenant, value_index)
 );

@@ -8,7 +8,6 @@ use chassis::status::{NOT_FOUND, Problem};
 use chassis::deps::Deps;
 use chassis::name;
 use eventstore::{AsOf, Decider, Executed, Loaded, Metadata, Timestamp};
-use tonic::Request;
 
 use crate::domain::party::{self, Party, Status};
 use crate::refusal::{self, PARTY_ERASED};

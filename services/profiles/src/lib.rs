@@ -34,6 +34,8 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use refusal::REASONS;
+
 use chassis::deps::Deps;
 use chassis::limited;
 use chassis::service::Service;

@@ -10,7 +10,7 @@ use crate::view;
 
 reasons! {
     /// What `profiles` answers beside the reasons of the chassis.
-    pub(crate) REASONS {
+    pub REASONS {
         KIND_CONFLICT: FailedPrecondition, "parties of these kinds cannot be joined or named in this way", "Check the kinds of the parties; a kind never changes.";
         IDENTIFIER_INVALID: InvalidArgument, "the identifier cannot exist in its system", "Check the identifier for a typing error.";
         IDENTIFIER_TAKEN: AlreadyExists, "another party holds the identifier", "Look the party up by the identifier, or remove it there first.";
@@ -170,9 +170,11 @@ impl Fields {
 
     fn problem(self) -> Problem {
         let first = self.wrong.first().map(|(_, reason)| *reason);
-        let reason = first.filter(|first| self.wrong.iter().all(|(_, reason)| reason == first));
-        let violations: Vec<Violation> = self.wrong.into_iter().map(|(violation, _)| violation).collect();
-        Problem { reason: reason.unwrap_or(FIELD_INVALID), ..Problem::from(violations) }
+        let alone = first.filter(|first| self.wrong.iter().all(|(_, reason)| reason == first));
+        let named: Vec<&str> = self.wrong.iter().map(|(it, _)| it.field.as_str()).collect();
+        let message = format!("the request is invalid in: {}", named.join(", "));
+        let problem = Problem::new(alone.unwrap_or(FIELD_INVALID), message);
+        self.wrong.into_iter().fold(problem, |told, (it, _)| told.violation(it.field, it.remedy))
     }
 }
 

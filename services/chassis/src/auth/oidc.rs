@@ -16,7 +16,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Error, unix_seconds};
 use crate::settings;
-use crate::status::{KEYS_UNAVAILABLE, Problem, TENANT_UNKNOWN, TOKEN_EXPIRED, TOKEN_INVALID, chain};
+use crate::status::{
+    KEYS_UNAVAILABLE, Problem, TENANT_UNKNOWN, TOKEN_EXPIRED, TOKEN_INVALID, chain,
+};
 
 /// How often the keys are read again without being asked.
 const REFRESH: Duration = Duration::from_secs(300);
@@ -80,13 +82,28 @@ pub fn is_algorithm(name: &str) -> bool {
 
 fn algorithm(name: &str) -> Option<Algorithm> {
     use Algorithm as A;
-    let accepted = [A::RS256, A::RS384, A::RS512, A::PS256, A::PS384, A::PS512, A::ES256, A::ES384, A::EdDSA];
-    name.parse().ok().filter(|algorithm| accepted.contains(algorithm))
+    let accepted = [
+        A::RS256,
+        A::RS384,
+        A::RS512,
+        A::PS256,
+        A::PS384,
+        A::PS512,
+        A::ES256,
+        A::ES384,
+        A::EdDSA,
+    ];
+    name.parse()
+        .ok()
+        .filter(|algorithm| accepted.contains(algorithm))
 }
 
 /// True when the token is well signed but too old or too new.
 pub(super) fn is_about_time(error: &jsonwebtoken::errors::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ExpiredSignature | ErrorKind::ImmatureSignature)
+    matches!(
+        error.kind(),
+        ErrorKind::ExpiredSignature | ErrorKind::ImmatureSignature
+    )
 }
 
 impl Verifier {
@@ -102,7 +119,11 @@ impl Verifier {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             jwks_url: settings.jwks_url.clone(),
-            algorithms: settings.algorithms.iter().filter_map(|name| algorithm(name)).collect(),
+            algorithms: settings
+                .algorithms
+                .iter()
+                .filter_map(|name| algorithm(name))
+                .collect(),
             leeway_s: settings.leeway_s,
             pause: PAUSE,
             client,
@@ -129,7 +150,9 @@ impl Verifier {
             return Err(Problem::of(TOKEN_INVALID));
         }
         let keys = self.keys_with(header.kid.as_deref()).await?;
-        let key = keys.find(header.kid.as_deref(), header.alg).ok_or(Problem::of(TOKEN_INVALID))?;
+        let key = keys
+            .find(header.kid.as_deref(), header.alg)
+            .ok_or(Problem::of(TOKEN_INVALID))?;
         let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation(header.alg));
         let claims = decoded.map_err(|error| refusal(&error))?.claims;
         if claims.tenant.is_empty() {
@@ -149,7 +172,10 @@ impl Verifier {
     }
 
     fn remembered(&self, fingerprint: &[u8; 32]) -> Option<Arc<Claims>> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let entry = remembered.get(fingerprint)?;
         (unix_seconds() < entry.until).then(|| entry.claims.clone())
     }
@@ -157,12 +183,21 @@ impl Verifier {
     fn remember(&self, fingerprint: [u8; 32], claims: Claims) -> Arc<Claims> {
         let until = (claims.exp + self.leeway_s).min(unix_seconds() + REMEMBER_S);
         let claims = Arc::new(claims);
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Starting over is simpler than ageing and costs one signature check a token.
         if remembered.len() >= REMEMBERED_TOKENS {
             remembered.clear();
         }
-        remembered.insert(fingerprint, Remembered { claims: claims.clone(), until });
+        remembered.insert(
+            fingerprint,
+            Remembered {
+                claims: claims.clone(),
+                until,
+            },
+        );
         claims
     }
 
@@ -174,11 +209,18 @@ impl Verifier {
         }
         self.read_if_due(self.pause).await;
         let keys = self.current();
-        if keys.is_empty() { Err(Problem::of(KEYS_UNAVAILABLE).retry_after(PAUSE)) } else { Ok(keys) }
+        if keys.is_empty() {
+            Err(Problem::of(KEYS_UNAVAILABLE).retry_after(PAUSE))
+        } else {
+            Ok(keys)
+        }
     }
 
     fn current(&self) -> Arc<Keys> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// True once keys were read.
@@ -210,7 +252,10 @@ impl Verifier {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         // A key the issuer withdrew shall not live on in what was verified with it.
         if changed {
-            self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.remembered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
         }
         Ok(())
     }
@@ -220,7 +265,11 @@ impl Verifier {
         loop {
             self.read_if_due(Duration::ZERO).await;
             tell(self.has_keys());
-            let pause = if self.has_keys() { REFRESH } else { Duration::from_secs(1) };
+            let pause = if self.has_keys() {
+                REFRESH
+            } else {
+                Duration::from_secs(1)
+            };
             tokio::time::sleep(pause).await;
         }
     }
@@ -234,18 +283,36 @@ impl Verifier {
         if !self.jwks_url.is_empty() {
             return Ok(self.jwks_url.clone());
         }
-        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let url = format!(
+            "{}/.well-known/openid-configuration",
+            self.issuer.trim_end_matches('/')
+        );
         let discovery: Discovery = self.get(&url).await?;
-        if discovery.issuer == self.issuer { Ok(discovery.jwks_uri) } else { Err(ReadError::OtherIssuer(discovery.issuer)) }
+        if discovery.issuer == self.issuer {
+            Ok(discovery.jwks_uri)
+        } else {
+            Err(ReadError::OtherIssuer(discovery.issuer))
+        }
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, ReadError> {
-        Ok(self.client.get(url).send().await?.error_for_status()?.json().await?)
+        Ok(self
+            .client
+            .get(url)
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?)
     }
 }
 
 fn refusal(error: &jsonwebtoken::errors::Error) -> Problem {
-    Problem::of(if is_about_time(error) { TOKEN_EXPIRED } else { TOKEN_INVALID })
+    Problem::of(if is_about_time(error) {
+        TOKEN_EXPIRED
+    } else {
+        TOKEN_INVALID
+    })
 }
 
 #[derive(Default)]
@@ -262,7 +329,13 @@ struct Key {
 
 impl Keys {
     fn of(set: &JwkSet, accepted: &[Algorithm]) -> Self {
-        Self { keys: set.keys.iter().filter_map(|jwk| Key::of(jwk, accepted)).collect() }
+        Self {
+            keys: set
+                .keys
+                .iter()
+                .filter_map(|jwk| Key::of(jwk, accepted))
+                .collect(),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -280,10 +353,16 @@ impl Keys {
     /// The key a token names. A token that names none may use the only key there is.
     fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&DecodingKey> {
         let fits = |key: &&Key| {
-            key.algorithm.is_none_or(|pinned| pinned == algorithm) && key.key.family() == algorithm.family()
+            key.algorithm.is_none_or(|pinned| pinned == algorithm)
+                && key.key.family() == algorithm.family()
         };
         match kid {
-            Some(_) => self.keys.iter().filter(|key| key.id.as_deref() == kid).find(fits).map(|key| &key.key),
+            Some(_) => self
+                .keys
+                .iter()
+                .filter(|key| key.id.as_deref() == kid)
+                .find(fits)
+                .map(|key| &key.key),
             None if self.keys.len() == 1 => self.keys.first().filter(fits).map(|key| &key.key),
             None => None,
         }
@@ -293,14 +372,24 @@ impl Keys {
 impl Key {
     fn of(jwk: &Jwk, accepted: &[Algorithm]) -> Option<Self> {
         let algorithm = match jwk.common.key_algorithm {
-            Some(named) => Some(named.to_string().parse().ok().filter(|it| accepted.contains(it))?),
+            Some(named) => Some(
+                named
+                    .to_string()
+                    .parse()
+                    .ok()
+                    .filter(|it| accepted.contains(it))?,
+            ),
             None => None,
         };
         let key = DecodingKey::from_jwk(jwk).ok()?;
         accepted
             .iter()
             .any(|it| it.family() == key.family())
-            .then(|| Self { id: jwk.common.key_id.clone(), algorithm, key })
+            .then(|| Self {
+                id: jwk.common.key_id.clone(),
+                algorithm,
+                key,
+            })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use eventstore::Ids;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
@@ -57,19 +58,23 @@ pub struct Grant<'a> {
 
 impl ServiceKeys {
     /// A key made at start, for a process whose targets are all inside it.
-    pub fn generate() -> Result<Self, Error> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(Error::Random)?;
-        Ok(Self::of(&[&bytes]))
+    pub fn generate() -> Self {
+        Self::of(&[&Ids::system().bytes::<32>()])
     }
 
     /// The keys of a file, one a line.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::KeyFile { path: shown.clone(), source })?;
-        let keys: Vec<&[u8]> =
-            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::as_bytes).collect();
+        let text = std::fs::read_to_string(path).map_err(|source| Error::KeyFile {
+            path: shown.clone(),
+            source,
+        })?;
+        let keys: Vec<&[u8]> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(str::as_bytes)
+            .collect();
         if keys.is_empty() || keys.iter().any(|key| key.len() < MIN_KEY_CHARS) {
             return Err(Error::KeyShort { path: shown });
         }
@@ -78,7 +83,9 @@ impl ServiceKeys {
 
     fn of(keys: &[&[u8]]) -> Self {
         let pair = |key: &&[u8]| (EncodingKey::from_secret(key), DecodingKey::from_secret(key));
-        Self { keys: keys.iter().map(pair).collect() }
+        Self {
+            keys: keys.iter().map(pair).collect(),
+        }
     }
 
     /// Makes a token for one callee.
@@ -96,14 +103,19 @@ impl ServiceKeys {
             tenant: grant.tenant.into(),
             on_behalf_of: grant.on_behalf_of.map(str::to_owned),
         };
-        let header = Header { typ: Some(TYPE.into()), ..Header::new(Algorithm::HS256) };
+        let header = Header {
+            typ: Some(TYPE.into()),
+            ..Header::new(Algorithm::HS256)
+        };
         jsonwebtoken::encode(&header, &claims, &self.keys[0].0)
             .expect("plain claims serialise and an HMAC takes a key of any length")
     }
 
     /// The caller of a service token; `None` when the token is of another kind.
     pub(super) fn verify(&self, token: &str) -> Result<Option<Verified>, Problem> {
-        let Ok(header) = jsonwebtoken::decode_header(token) else { return Ok(None) };
+        let Ok(header) = jsonwebtoken::decode_header(token) else {
+            return Ok(None);
+        };
         if header.alg != Algorithm::HS256 || header.typ.as_deref() != Some(TYPE) {
             return Ok(None);
         }
@@ -111,7 +123,9 @@ impl ServiceKeys {
         for (_, key) in self.keys.iter() {
             match jsonwebtoken::decode::<Claims>(token, key, &validation()) {
                 Ok(decoded) => return Ok(Some(verified(decoded.claims))),
-                Err(error) if super::oidc::is_about_time(&error) => refusal = Problem::of(TOKEN_EXPIRED),
+                Err(error) if super::oidc::is_about_time(&error) => {
+                    refusal = Problem::of(TOKEN_EXPIRED)
+                }
                 Err(_) => {}
             }
         }
@@ -138,7 +152,10 @@ fn verified(claims: Claims) -> Verified {
         permissions: Permissions::default(),
         on_behalf_of: claims.on_behalf_of,
     };
-    Verified { caller, audience: Some(claims.aud) }
+    Verified {
+        caller,
+        audience: Some(claims.aud),
+    }
 }
 
 impl std::fmt::Debug for ServiceKeys {
@@ -152,13 +169,20 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    const GRANT: Grant<'_> =
-        Grant { from: "journeys", to: "profiles", tenant: "acme", on_behalf_of: Some("ada") };
+    const GRANT: Grant<'_> = Grant {
+        from: "journeys",
+        to: "profiles",
+        tenant: "acme",
+        on_behalf_of: Some("ada"),
+    };
 
     #[test]
     fn a_token_names_caller_callee_tenant_and_person() {
-        let keys = ServiceKeys::generate().expect("random bytes");
-        let verified = keys.verify(&keys.mint(GRANT)).expect("valid").expect("a service token");
+        let keys = ServiceKeys::generate();
+        let verified = keys
+            .verify(&keys.mint(GRANT))
+            .expect("valid")
+            .expect("a service token");
         assert_eq!(verified.audience.as_deref(), Some("profiles"));
         assert_eq!(verified.caller.target(), Some("journeys"));
         assert_eq!(verified.caller.tenant, "acme");
@@ -168,10 +192,18 @@ mod tests {
 
     #[test]
     fn another_deployments_and_an_old_token_are_refused() {
-        let (ours, theirs) = (ServiceKeys::generate().expect("key"), ServiceKeys::generate().expect("key"));
-        assert_eq!(ours.verify(&theirs.mint(GRANT)).expect_err("foreign").reason, TOKEN_INVALID);
+        let (ours, theirs) = (ServiceKeys::generate(), ServiceKeys::generate());
+        assert_eq!(
+            ours.verify(&theirs.mint(GRANT))
+                .expect_err("foreign")
+                .reason,
+            TOKEN_INVALID
+        );
         let old = ours.mint_at(GRANT, unix_seconds() - 3600);
-        assert_eq!(ours.verify(&old).expect_err("expired").reason, TOKEN_EXPIRED);
+        assert_eq!(
+            ours.verify(&old).expect_err("expired").reason,
+            TOKEN_EXPIRED
+        );
     }
 
     #[test]
@@ -184,9 +216,20 @@ mod tests {
         let (old, new) = ("o".repeat(32), "n".repeat(32));
         let before = ServiceKeys::read(file(&old).path()).expect("one key");
         let after = ServiceKeys::read(file(&format!("{new}\n{old}\n")).path()).expect("two keys");
-        assert!(after.verify(&before.mint(GRANT)).expect("old key verifies").is_some());
+        assert!(
+            after
+                .verify(&before.mint(GRANT))
+                .expect("old key verifies")
+                .is_some()
+        );
         assert!(before.verify(&after.mint(GRANT)).is_err());
-        assert!(matches!(ServiceKeys::read(file("short\n").path()), Err(Error::KeyShort { .. })));
-        assert!(matches!(ServiceKeys::read(file("").path()), Err(Error::KeyShort { .. })));
+        assert!(matches!(
+            ServiceKeys::read(file("short\n").path()),
+            Err(Error::KeyShort { .. })
+        ));
+        assert!(matches!(
+            ServiceKeys::read(file("").path()),
+            Err(Error::KeyShort { .. })
+        ));
     }
 }

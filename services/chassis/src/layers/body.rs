@@ -17,7 +17,8 @@ use tracing::Span;
 
 use crate::call::Deadline;
 use crate::status::{
-    DEADLINE_PASSED, PANICKED, Problem, STOPPING, code_in, ended_without_status, is_server_fault, with_details,
+    DEADLINE_PASSED, PANICKED, Problem, STOPPING, code_in, ended_without_status, is_server_fault,
+    with_details,
 };
 use crate::telemetry::rpc::{Instruments, close_span};
 
@@ -39,13 +40,25 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(method: &'static str, started: Instant, span: Span, instruments: Instruments) -> Self {
-        Self { method, started, span, instruments, done: false }
+    pub(super) fn new(
+        method: &'static str,
+        started: Instant,
+        span: Span,
+        instruments: Instruments,
+    ) -> Self {
+        Self {
+            method,
+            started,
+            span,
+            instruments,
+            done: false,
+        }
     }
 
     fn finish(&mut self, code: i32) {
         if !std::mem::replace(&mut self.done, true) {
-            self.instruments.answered(self.method, code, self.started.elapsed());
+            self.instruments
+                .answered(self.method, code, self.started.elapsed());
             close_span(&self.span, code, is_server_fault(code));
         }
     }
@@ -58,7 +71,11 @@ impl Drop for Record {
 }
 
 /// Gives the response its details, and follows its body until its status is known.
-pub(super) fn observe(response: Response<Body>, mut record: Record, limits: Limits) -> Response<Body> {
+pub(super) fn observe(
+    response: Response<Body>,
+    mut record: Record,
+    limits: Limits,
+) -> Response<Body> {
     if code_in(response.headers()).is_none() {
         return watched(response, Some(record), limits);
     }
@@ -69,12 +86,23 @@ pub(super) fn observe(response: Response<Body>, mut record: Record, limits: Limi
 
 /// Lets a response of a public service end with the process.
 pub(super) fn bound(response: Response<Body>, limits: Limits) -> Response<Body> {
-    if code_in(response.headers()).is_some() { response } else { watched(response, None, limits) }
+    if code_in(response.headers()).is_some() {
+        response
+    } else {
+        watched(response, None, limits)
+    }
 }
 
 fn watched(response: Response<Body>, record: Option<Record>, limits: Limits) -> Response<Body> {
     response.map(|inner| {
-        Body::new(Watched { inner, record, limits, ended: false, sleep: None, stop: None })
+        Body::new(Watched {
+            inner,
+            record,
+            limits,
+            ended: false,
+            sleep: None,
+            stop: None,
+        })
     })
 }
 
@@ -109,7 +137,10 @@ impl http_body::Body for Watched {
         if this.ended {
             return Poll::Ready(None);
         }
-        let span = this.record.as_ref().map_or_else(Span::none, |record| record.span.clone());
+        let span = this
+            .record
+            .as_ref()
+            .map_or_else(Span::none, |record| record.span.clone());
         let _entered = span.enter();
         let inner = AssertUnwindSafe(|| http_body::Body::poll_frame(Pin::new(&mut this.inner), cx));
         match std::panic::catch_unwind(inner) {
@@ -119,11 +150,11 @@ impl http_body::Body for Watched {
                 if let Some(record) = &this.record {
                     record.instruments.panicked(record.method);
                 }
-                this.end(Problem::of(PANICKED).into_status())
+                this.end(&Problem::of(PANICKED).into_status())
             }
             Ok(Poll::Pending) => this.poll_limits(cx),
             Ok(Poll::Ready(Some(Ok(frame)))) => this.pass(frame),
-            Ok(Poll::Ready(Some(Err(status)))) => this.end(with_details(status)),
+            Ok(Poll::Ready(Some(Err(status)))) => this.end(&with_details(status)),
             Ok(Poll::Ready(None)) => {
                 this.ended = true;
                 this.finish(ended_without_status());
@@ -144,7 +175,7 @@ impl Watched {
             Ok(trailers) => trailers,
         };
         match Status::from_header_map(&trailers) {
-            Some(status) if status.code() != tonic::Code::Ok => self.end(with_details(status)),
+            Some(status) if status.code() != tonic::Code::Ok => self.end(&with_details(status)),
             _ => {
                 self.ended = true;
                 self.finish(code_in(&trailers).unwrap_or_else(ended_without_status));
@@ -155,21 +186,25 @@ impl Watched {
 
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Polled {
         if let Some(Deadline(at)) = self.limits.deadline {
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            let sleep = self
+                .sleep
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if sleep.as_mut().poll(cx).is_ready() {
-                return self.end(Problem::of(DEADLINE_PASSED).into_status());
+                return self.end(&Problem::of(DEADLINE_PASSED).into_status());
             }
         }
         let stopping = &self.limits.stopping;
-        let stop = self.stop.get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
+        let stop = self
+            .stop
+            .get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
         if stop.as_mut().poll(cx).is_ready() {
-            return self.end(Problem::of(STOPPING).into_status());
+            return self.end(&Problem::of(STOPPING).into_status());
         }
         Poll::Pending
     }
 
     /// Ends the stream with a status in its trailers.
-    fn end(&mut self, status: Status) -> Polled {
+    fn end(&mut self, status: &Status) -> Polled {
         self.ended = true;
         let mut trailers = HeaderMap::new();
         if let Err(status) = status.add_header(&mut trailers) {

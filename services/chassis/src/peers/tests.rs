@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient as Client;
-use rapport_proto::eventlog::v1::event_log_service_server::{EventLogService, EventLogServiceServer};
+use rapport_proto::eventlog::v1::event_log_service_server::{
+    EventLogService, EventLogServiceServer,
+};
 use rapport_proto::eventlog::v1::{
-    GetHeadRequest, GetHeadResponse, ReadEventsRequest, ReadEventsResponse, TailEventsRequest, TailEventsResponse,
+    GetHeadRequest, GetHeadResponse, ReadEventsRequest, ReadEventsResponse, TailEventsRequest,
+    TailEventsResponse,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Request;
@@ -22,9 +25,15 @@ struct Mirror;
 
 #[tonic::async_trait]
 impl EventLogService for Mirror {
-    async fn read_events(&self, request: Request<ReadEventsRequest>) -> Result<tonic::Response<ReadEventsResponse>, Status> {
+    async fn read_events(
+        &self,
+        request: Request<ReadEventsRequest>,
+    ) -> Result<tonic::Response<ReadEventsResponse>, Status> {
         let caller = Caller::of(&request)?;
-        assert_eq!((caller.kind, caller.target()), (Kind::Service, Some("kpis")));
+        assert_eq!(
+            (caller.kind, caller.target()),
+            (Kind::Service, Some("kpis"))
+        );
         match request.get_ref().source.as_str() {
             "panic" => panic!("out of luck"),
             "sleep" => std::future::pending().await,
@@ -32,27 +41,40 @@ impl EventLogService for Mirror {
             "traced" => assert!(current_traceparent().is_some()),
             _ => {}
         }
-        let left = Call::current().deadline.map_or(Duration::MAX, Deadline::remaining);
+        let left = Call::current()
+            .deadline
+            .map_or(Duration::MAX, Deadline::remaining);
         let micros = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
-        Ok(tonic::Response::new(ReadEventsResponse { next_after_position: micros, ..Default::default() }))
+        Ok(tonic::Response::new(ReadEventsResponse {
+            next_after_position: micros,
+            ..Default::default()
+        }))
     }
 
     type TailEventsStream = futures::stream::Pending<Result<TailEventsResponse, Status>>;
 
-    async fn tail_events(&self, _: Request<TailEventsRequest>) -> Result<tonic::Response<Self::TailEventsStream>, Status> {
+    async fn tail_events(
+        &self,
+        _: Request<TailEventsRequest>,
+    ) -> Result<tonic::Response<Self::TailEventsStream>, Status> {
         Ok(tonic::Response::new(futures::stream::pending()))
     }
 
-    async fn get_head(&self, _: Request<GetHeadRequest>) -> Result<tonic::Response<GetHeadResponse>, Status> {
+    async fn get_head(
+        &self,
+        _: Request<GetHeadRequest>,
+    ) -> Result<tonic::Response<GetHeadResponse>, Status> {
         Ok(tonic::Response::new(GetHeadResponse::default()))
     }
 }
 
 /// One directory that knows `profiles` in this process, and one that knows it by its URL.
+#[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
 async fn both_ways() -> [Client<Peer>; 2] {
-    let keys = ServiceKeys::generate().expect("key");
+    let keys = ServiceKeys::generate();
     let methods = Methods::of_contract().expect("decodes");
-    let (authenticator, _) = Authenticator::new(&Settings::default(), keys.clone()).expect("embedded");
+    let (authenticator, _) =
+        Authenticator::new(&Settings::default(), keys.clone()).expect("embedded");
     let gate = Gate::new(Parts {
         methods: methods.clone(),
         served: ["profiles".to_owned()].into(),
@@ -62,7 +84,9 @@ async fn both_ways() -> [Client<Peer>; 2] {
         stopping: tokio_util::sync::CancellationToken::new(),
     });
     let routes = gate.guard(Routes::new(EventLogServiceServer::new(Mirror)));
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let server = tonic::transport::Server::builder().add_routes(routes.clone());
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -74,7 +98,10 @@ async fn both_ways() -> [Client<Peer>; 2] {
 }
 
 fn read(source: &str) -> ReadEventsRequest {
-    ReadEventsRequest { source: source.into(), ..Default::default() }
+    ReadEventsRequest {
+        source: source.into(),
+        ..Default::default()
+    }
 }
 
 fn told(status: &Status) -> (tonic::Code, String) {
@@ -82,13 +109,19 @@ fn told(status: &Status) -> (tonic::Code, String) {
 }
 
 fn ada(bound: Duration) -> Call {
-    Call { on_behalf_of: Some("ada".into()), ..Call::of_tenant("default", bound) }
+    Call {
+        on_behalf_of: Some("ada".into()),
+        ..Call::of_tenant("default", bound)
+    }
 }
 
 #[tokio::test]
 async fn a_peer_is_called_as_a_service_for_the_person_at_hand() {
     for mut client in both_ways().await {
-        assert!(client.read_events(read("")).await.is_ok(), "healing needs no person and no tenant");
+        assert!(
+            client.read_events(read("")).await.is_ok(),
+            "healing needs no person and no tenant"
+        );
         let call = ada(Duration::from_secs(5)).scope(client.read_events(read("person")));
         assert!(call.await.is_ok());
     }
@@ -98,10 +131,19 @@ async fn a_peer_is_called_as_a_service_for_the_person_at_hand() {
 async fn what_is_left_of_the_deadline_is_passed_on() {
     for mut client in both_ways().await {
         let call = ada(Duration::from_secs(5)).scope(client.read_events(read("")));
-        let left = Duration::from_micros(call.await.expect("answered").get_ref().next_after_position);
+        let left =
+            Duration::from_micros(call.await.expect("answered").get_ref().next_after_position);
         assert!(left <= Duration::from_secs(5), "{left:?}");
-        let left = client.read_events(read("")).await.expect("answered").get_ref().next_after_position;
-        assert!(Duration::from_micros(left) <= DEFAULT_TIMEOUT, "every call has a bound");
+        let left = client
+            .read_events(read(""))
+            .await
+            .expect("answered")
+            .get_ref()
+            .next_after_position;
+        assert!(
+            Duration::from_micros(left) <= DEFAULT_TIMEOUT,
+            "every call has a bound"
+        );
     }
 }
 
@@ -110,24 +152,38 @@ async fn a_slow_or_panicking_peer_is_the_same_answer_near_and_far() {
     for mut client in both_ways().await {
         let call = ada(Duration::from_millis(200)).scope(client.read_events(read("sleep")));
         let status = call.await.expect_err("too slow");
-        assert_eq!(told(&status), (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into()));
-        let status = client.read_events(read("panic")).await.expect_err("panicked");
+        assert_eq!(
+            told(&status),
+            (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into())
+        );
+        let status = client
+            .read_events(read("panic"))
+            .await
+            .expect_err("panicked");
         assert_eq!(told(&status), (tonic::Code::Internal, "PANICKED".into()));
     }
 }
 
 #[tokio::test]
 async fn an_unknown_or_unreachable_peer_is_unavailable_never_a_yes() {
-    let free = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let free = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .expect("a free port");
     let url = format!("http://{}", free.local_addr().expect("bound"));
     drop(free);
-    let keys = ServiceKeys::generate().expect("key");
+    let keys = ServiceKeys::generate();
     let methods = Methods::of_contract().expect("decodes");
     let directory = Directory::new([("profiles".to_owned(), url)].into(), keys, methods);
     for target in ["profiles", "content"] {
         let mut client = Client::new(directory.seen_from("kpis").to(target));
-        let status = client.get_head(GetHeadRequest::default()).await.expect_err("nobody there");
-        assert_eq!(told(&status), (tonic::Code::Unavailable, "PEER_UNAVAILABLE".into()));
+        let status = client
+            .get_head(GetHeadRequest::default())
+            .await
+            .expect_err("nobody there");
+        assert_eq!(
+            told(&status),
+            (tonic::Code::Unavailable, "PEER_UNAVAILABLE".into())
+        );
         assert!(crate::status::is_transient(&status));
     }
 }

@@ -13,36 +13,58 @@ use super::*;
 use crate::service::Service;
 use crate::testing::embedded;
 
-const QUIET: Target =
-    Target { name: "profiles", schema: eventstore::Schema::default, service: |_| Service::new() };
+const QUIET: Target = Target {
+    name: "profiles",
+    schema: eventstore::Schema::default,
+    service: |_| Service::new(),
+};
 
 async fn started(settings: Settings) -> Process {
-    let process = start(&[QUIET], settings, Shutdown::new()).await.expect("started");
+    let process = start(&[QUIET], settings, Shutdown::new())
+        .await
+        .expect("started");
     let ready = tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await;
-    if !process.readiness.missing().iter().any(|what| what == "simulated_time") {
+    if !process
+        .readiness
+        .missing()
+        .iter()
+        .any(|what| what == "simulated_time")
+    {
         ready.expect("ready");
     }
     process
 }
 
 fn channel(address: SocketAddr) -> Channel {
-    Channel::from_shared(format!("http://{address}")).expect("URL").connect_lazy()
+    Channel::from_shared(format!("http://{address}"))
+        .expect("URL")
+        .connect_lazy()
 }
 
 fn with_token<T>(process: &Process, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     let token = process.token.as_ref().expect("embedded").reveal();
-    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
+    request.metadata_mut().insert(
+        "authorization",
+        format!("Bearer {token}").parse().expect("ASCII"),
+    );
     request
 }
 
 fn head() -> GetHeadRequest {
-    GetHeadRequest { source: "profiles".into() }
+    GetHeadRequest {
+        source: "profiles".into(),
+    }
 }
 
 async fn get(process: &Process, path: &str) -> (u16, String) {
-    let response = reqwest::get(format!("http://{}{path}", process.admin)).await.expect("answered");
-    (response.status().as_u16(), response.text().await.expect("text"))
+    let response = reqwest::get(format!("http://{}{path}", process.admin))
+        .await
+        .expect("answered");
+    (
+        response.status().as_u16(),
+        response.text().await.expect("text"),
+    )
 }
 
 #[tokio::test]
@@ -50,23 +72,48 @@ async fn a_process_serves_probes_and_drains() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().expect("folder");
     let process = started(embedded(&folder)).await;
-    let reply = Client::new(channel(process.grpc)).get_head(with_token(&process, head())).await.expect("answered");
+    let reply = Client::new(channel(process.grpc))
+        .get_head(with_token(&process, head()))
+        .await
+        .expect("answered");
     assert_eq!(reply.get_ref().position, 0);
 
     for address in [process.grpc, process.admin] {
-        for name in ["", "readiness", "liveness", "profiles", "rapport.eventlog.v1.EventLogService"] {
-            let request = HealthCheckRequest { service: name.into() };
-            let reply = HealthClient::new(channel(address)).check(request).await.expect("told");
-            assert_eq!(reply.get_ref().status(), Told::Serving, "{name} on {address}");
+        for name in [
+            "",
+            "readiness",
+            "liveness",
+            "profiles",
+            "rapport.eventlog.v1.EventLogService",
+        ] {
+            let request = HealthCheckRequest {
+                service: name.into(),
+            };
+            let reply = HealthClient::new(channel(address))
+                .check(request)
+                .await
+                .expect("told");
+            assert_eq!(
+                reply.get_ref().status(),
+                Told::Serving,
+                "{name} on {address}"
+            );
         }
     }
     assert_eq!(get(&process, "/livez").await, (200, "ok\n".into()));
     assert_eq!(get(&process, "/readyz").await, (200, "ok\n".into()));
     assert_eq!(get(&process, "/build-info").await.0, 200);
     let (_, metrics) = get(&process, "/metrics").await;
-    assert!(metrics.contains("# HELP rpc_server_call_duration_seconds"), "{metrics}");
+    assert!(
+        metrics.contains("# HELP rpc_server_call_duration_seconds"),
+        "{metrics}"
+    );
     let call = r#"rpc_method="rapport.eventlog.v1.EventLogService/GetHead""#;
-    assert!(metrics.lines().any(|line| line.contains(call) && line.contains(r#"rpc_response_status_code="OK""#)));
+    assert!(
+        metrics
+            .lines()
+            .any(|line| line.contains(call) && line.contains(r#"rpc_response_status_code="OK""#))
+    );
     process.stop().await.expect("stopped as asked");
 }
 
@@ -76,7 +123,14 @@ async fn the_log_level_changes_while_running() {
     let folder = tempfile::tempdir().expect("folder");
     let process = started(embedded(&folder)).await;
     let url = format!("http://{}/log-level", process.admin);
-    let put = async |filter: &'static str| reqwest::Client::new().put(&url).body(filter).send().await.expect("answered");
+    let put = async |filter: &'static str| {
+        reqwest::Client::new()
+            .put(&url)
+            .body(filter)
+            .send()
+            .await
+            .expect("answered")
+    };
     assert_eq!(put("loud").await.status(), 400);
     assert_eq!(put("warn").await.status(), 200);
     assert_eq!(put("info").await.status(), 200);
@@ -91,20 +145,36 @@ async fn reflection_lists_what_is_served_and_can_be_switched_off() {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
     let list = async |process: &Process| {
         let message_request = Some(MessageRequest::ListServices(String::new()));
-        let asked = ServerReflectionRequest { message_request, ..Default::default() };
+        let asked = ServerReflectionRequest {
+            message_request,
+            ..Default::default()
+        };
         let mut client = ServerReflectionClient::new(channel(process.grpc));
-        let mut replies = client.server_reflection_info(tokio_stream::iter([asked])).await?.into_inner();
-        match replies.message().await?.and_then(|reply| reply.message_response) {
-            Some(MessageResponse::ListServicesResponse(list)) => {
-                Ok(list.service.into_iter().map(|service| service.name).collect::<Vec<_>>())
-            }
+        let mut replies = client
+            .server_reflection_info(tokio_stream::iter([asked]))
+            .await?
+            .into_inner();
+        match replies
+            .message()
+            .await?
+            .and_then(|reply| reply.message_response)
+        {
+            Some(MessageResponse::ListServicesResponse(list)) => Ok(list
+                .service
+                .into_iter()
+                .map(|service| service.name)
+                .collect::<Vec<_>>()),
             other => panic!("{other:?}"),
         }
     };
     let folder = tempfile::tempdir().expect("folder");
     let process = started(embedded(&folder)).await;
     let names: Result<_, tonic::Status> = list(&process).await;
-    assert!(names.expect("listed").contains(&"rapport.eventlog.v1.EventLogService".to_owned()));
+    assert!(
+        names
+            .expect("listed")
+            .contains(&"rapport.eventlog.v1.EventLogService".to_owned())
+    );
     process.stop().await.expect("stopped as asked");
 
     let mut settings = embedded(&folder);
@@ -120,13 +190,19 @@ async fn a_browser_may_call_and_read_the_status() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().expect("folder");
     let process = started(embedded(&folder)).await;
-    let url = format!("http://{}/rapport.eventlog.v1.EventLogService/GetHead", process.grpc);
+    let url = format!(
+        "http://{}/rapport.eventlog.v1.EventLogService/GetHead",
+        process.grpc
+    );
     let client = reqwest::Client::new();
     let preflight = client
         .request(reqwest::Method::OPTIONS, &url)
         .header("origin", "https://console.example.com")
         .header("access-control-request-method", "POST")
-        .header("access-control-request-headers", "authorization,content-type,x-grpc-web")
+        .header(
+            "access-control-request-headers",
+            "authorization,content-type,x-grpc-web",
+        )
         .send()
         .await
         .expect("answered");
@@ -144,7 +220,12 @@ async fn a_browser_may_call_and_read_the_status() {
         .send()
         .await
         .expect("answered");
-    assert!(called.headers()["access-control-expose-headers"].to_str().expect("ASCII").contains("grpc-status"));
+    assert!(
+        called.headers()["access-control-expose-headers"]
+            .to_str()
+            .expect("ASCII")
+            .contains("grpc-status")
+    );
     let bytes = called.bytes().await.expect("read");
     let text = String::from_utf8_lossy(&bytes);
     assert!(text.contains("grpc-status:0"), "{text:?}");
@@ -156,17 +237,40 @@ async fn a_driver_owns_simulated_time() {
     let folder = tempfile::tempdir().expect("folder");
     let mut settings = embedded(&folder);
     settings.clock.mode = ClockMode::Simulated;
-    let process = start(&[QUIET], settings, Shutdown::new()).await.expect("started");
+    let process = start(&[QUIET], settings, Shutdown::new())
+        .await
+        .expect("started");
     let mut driver = SimulationServiceClient::new(channel(process.admin));
-    let stranger = driver.settle(SettleRequest::default()).await.expect_err("no token");
+    let stranger = driver
+        .settle(SettleRequest::default())
+        .await
+        .expect_err("no token");
     assert_eq!(stranger.code(), tonic::Code::Unauthenticated);
-    assert!(process.readiness.missing().contains(&"simulated_time".to_owned()));
-    let at = |seconds: i64| SetTimeRequest { time: Some(eventstore::Timestamp(seconds * 1_000_000).to_proto()) };
-    driver.set_time(with_token(&process, at(100))).await.expect("told");
-    tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await.expect("ready");
-    let back = driver.set_time(with_token(&process, at(99))).await.expect_err("never back");
+    assert!(
+        process
+            .readiness
+            .missing()
+            .contains(&"simulated_time".to_owned())
+    );
+    let at = |seconds: i64| SetTimeRequest {
+        time: Some(eventstore::Timestamp(seconds * 1_000_000).to_proto()),
+    };
+    driver
+        .set_time(with_token(&process, at(100)))
+        .await
+        .expect("told");
+    tokio::time::timeout(Duration::from_secs(20), process.readiness.ready())
+        .await
+        .expect("ready");
+    let back = driver
+        .set_time(with_token(&process, at(99)))
+        .await
+        .expect_err("never back");
     assert_eq!(back.code(), tonic::Code::InvalidArgument);
-    let settled = driver.settle(with_token(&process, SettleRequest::default())).await.expect("settled");
+    let settled = driver
+        .settle(with_token(&process, SettleRequest::default()))
+        .await
+        .expect("settled");
     assert_eq!(settled.get_ref().heads["profiles"], 0);
     process.stop().await.expect("stopped as asked");
 }
@@ -176,7 +280,10 @@ async fn no_simulation_is_served_on_the_systems_clock() {
     let folder = tempfile::tempdir().expect("folder");
     let process = started(embedded(&folder)).await;
     let mut driver = SimulationServiceClient::new(channel(process.admin));
-    let refused = driver.settle(with_token(&process, SettleRequest::default())).await.expect_err("not served");
+    let refused = driver
+        .settle(with_token(&process, SettleRequest::default()))
+        .await
+        .expect_err("not served");
     assert_eq!(refused.code(), tonic::Code::Unimplemented);
     process.stop().await.expect("stopped as asked");
 }
@@ -186,10 +293,16 @@ async fn a_failing_background_task_stops_the_process_and_is_named() {
     const BROKEN: Target = Target {
         name: "profiles",
         schema: eventstore::Schema::default,
-        service: |_| Service::new().work("timers", |_| async { Err(eventstore::Error::corrupt("torn")) }),
+        service: |_| {
+            Service::new().work("timers", |_| async {
+                Err(eventstore::Error::corrupt("torn"))
+            })
+        },
     };
     let folder = tempfile::tempdir().expect("folder");
-    let process = start(&[BROKEN], embedded(&folder), Shutdown::new()).await.expect("started");
+    let process = start(&[BROKEN], embedded(&folder), Shutdown::new())
+        .await
+        .expect("started");
     let failure = process.stopped().await.expect_err("it failed");
     assert_eq!(failure.task, "profiles/timers");
     assert!(failure.why.contains("torn"), "{}", failure.why);
@@ -197,13 +310,27 @@ async fn a_failing_background_task_stops_the_process_and_is_named() {
 
 #[tokio::test]
 async fn a_taken_port_is_an_error_that_names_it() {
-    let taken = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let taken = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .expect("a free port");
     let folder = tempfile::tempdir().expect("folder");
     let mut settings = embedded(&folder);
     settings.grpc.address = taken.local_addr().expect("bound");
-    let refused = start(&[QUIET], settings.clone(), Shutdown::new()).await.err().expect("refused");
-    assert_eq!(refused.to_string(), format!("listen on {}", settings.grpc.address));
-    assert!(std::fs::read_dir(folder.path()).expect("folder").next().is_none(), "no database was touched");
+    let refused = start(&[QUIET], settings.clone(), Shutdown::new())
+        .await
+        .err()
+        .expect("refused");
+    assert_eq!(
+        refused.to_string(),
+        format!("listen on {}", settings.grpc.address)
+    );
+    assert!(
+        std::fs::read_dir(folder.path())
+            .expect("folder")
+            .next()
+            .is_none(),
+        "no database was touched"
+    );
 }
 
 #[tokio::test]
@@ -217,7 +344,10 @@ async fn a_service_outside_the_contract_does_not_start() {
         type Response = http::Response<tonic::body::Body>;
         type Error = Infallible;
         type Future = std::future::Ready<Result<Self::Response, Infallible>>;
-        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        fn poll_ready(
+            &mut self,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Result<(), Infallible>> {
             std::task::Poll::Ready(Ok(()))
         }
         fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future {
@@ -230,6 +360,130 @@ async fn a_service_outside_the_contract_does_not_start() {
         service: |_| Service::new().serve(Unlisted),
     };
     let folder = tempfile::tempdir().expect("folder");
-    let refused = start(&[SECRET], embedded(&folder), Shutdown::new()).await.err().expect("refused");
-    assert!(refused.to_string().contains("rapport.profiles.v1.SecretService"), "{refused}");
+    let refused = start(&[SECRET], embedded(&folder), Shutdown::new())
+        .await
+        .err()
+        .expect("refused");
+    assert!(
+        refused
+            .to_string()
+            .contains("rapport.profiles.v1.SecretService"),
+        "{refused}"
+    );
+}
+
+/// A service whose only call waits until it is let go.
+mod patient {
+    use std::sync::Arc;
+
+    use rapport_proto::simulation::v1::simulation_service_server::{
+        SimulationService, SimulationServiceServer,
+    };
+    use rapport_proto::simulation::v1::{SetTimeResponse, SettleResponse};
+    use tokio::sync::Notify;
+    use tonic::{Request, Response, Status};
+
+    use super::*;
+
+    #[derive(Default)]
+    pub(super) struct Gatekeeper {
+        pub(super) entered: Notify,
+        pub(super) release: Notify,
+    }
+
+    pub(super) static POLITE: std::sync::LazyLock<Arc<Gatekeeper>> =
+        std::sync::LazyLock::new(Arc::default);
+    pub(super) static STUCK: std::sync::LazyLock<Arc<Gatekeeper>> =
+        std::sync::LazyLock::new(Arc::default);
+
+    struct Patient(Arc<Gatekeeper>);
+
+    #[tonic::async_trait]
+    impl SimulationService for Patient {
+        async fn set_time(
+            &self,
+            _: Request<SetTimeRequest>,
+        ) -> Result<Response<SetTimeResponse>, Status> {
+            self.0.entered.notify_one();
+            self.0.release.notified().await;
+            Ok(Response::new(SetTimeResponse::default()))
+        }
+
+        async fn settle(
+            &self,
+            _: Request<SettleRequest>,
+        ) -> Result<Response<SettleResponse>, Status> {
+            Ok(Response::new(SettleResponse::default()))
+        }
+    }
+
+    fn service(keeper: &Arc<Gatekeeper>) -> Service {
+        Service::new().serve(SimulationServiceServer::new(Patient(keeper.clone())))
+    }
+
+    pub(super) const POLITE_TARGET: Target = Target {
+        name: "profiles",
+        schema: eventstore::Schema::default,
+        service: |_| service(&POLITE),
+    };
+    pub(super) const STUCK_TARGET: Target = Target {
+        name: "profiles",
+        schema: eventstore::Schema::default,
+        service: |_| service(&STUCK),
+    };
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "joined below")]
+async fn a_call_under_way_finishes_and_no_new_one_begins_while_draining() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().expect("folder");
+    let process = start(
+        &[patient::POLITE_TARGET],
+        embedded(&folder),
+        Shutdown::new(),
+    )
+    .await
+    .expect("started");
+    let mut client = SimulationServiceClient::new(channel(process.grpc));
+    let request = with_token(&process, SetTimeRequest::default());
+    let under_way = tokio::spawn(async move { client.set_time(request).await });
+    patient::POLITE.entered.notified().await;
+
+    process.shutdown.advance();
+    let grpc = process.grpc;
+    let closed = async {
+        while tokio::net::TcpStream::connect(grpc).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed)
+        .await
+        .expect("the listener closes");
+    let (code, told) = get(&process, "/readyz").await;
+    assert_eq!(code, 503);
+    assert!(told.contains("draining"), "{told}");
+    patient::POLITE.release.notify_one();
+    under_way.await.expect("joined").expect("answered");
+    process.stopped().await.expect("stopped as asked");
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "joined below")]
+async fn a_second_wish_aborts_what_does_not_finish() {
+    let folder = tempfile::tempdir().expect("folder");
+    let process = start(&[patient::STUCK_TARGET], embedded(&folder), Shutdown::new())
+        .await
+        .expect("started");
+    let mut client = SimulationServiceClient::new(channel(process.grpc));
+    let request = with_token(&process, SetTimeRequest::default());
+    let stuck = tokio::spawn(async move { client.set_time(request).await });
+    patient::STUCK.entered.notified().await;
+    process.shutdown.advance();
+    process.shutdown.advance();
+    tokio::time::timeout(Duration::from_secs(20), process.stopped())
+        .await
+        .expect("not after the whole drain time")
+        .expect("stopped as asked");
+    stuck.await.expect("joined").expect_err("aborted");
 }

@@ -55,7 +55,10 @@ fn head(event: &Event<'_>) -> Result<Map<String, Value>, fmt::Error> {
     SystemTime.format_time(&mut Writer::new(&mut ts))?;
     let mut object = Map::new();
     object.insert("ts".into(), ts.into());
-    object.insert("level".into(), event.metadata().level().as_str().to_lowercase().into());
+    object.insert(
+        "level".into(),
+        event.metadata().level().as_str().to_lowercase().into(),
+    );
     object.insert("target".into(), event.metadata().target().into());
     let context = Context::current();
     let span = context.span().span_context().clone();
@@ -70,7 +73,8 @@ struct Fields(Map<String, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().into(), format!("{value:?}").into());
+        self.0
+            .insert(field.name().into(), format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -119,17 +123,31 @@ mod tests {
         use opentelemetry::trace::TracerProvider as _;
         let captured = Captured::default();
         let writer = captured.clone();
-        let tracer = opentelemetry_sdk::trace::SdkTracerProvider::builder().build().tracer("t");
+        let tracer = opentelemetry_sdk::trace::SdkTracerProvider::builder()
+            .build()
+            .tracer("t");
         let subscriber = tracing_subscriber::registry()
             .with(tracing_opentelemetry::layer().with_tracer(tracer))
-            .with(tracing_subscriber::fmt::layer().event_format(Json).with_writer(move || writer.clone()));
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .event_format(Json)
+                    .with_writer(move || writer.clone()),
+            );
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info_span!("work").in_scope(|| tracing::warn!(item.id = "i1", n = 3, "a \"quoted\" message"));
+            tracing::info_span!("work")
+                .in_scope(|| tracing::warn!(item.id = "i1", n = 3, "a \"quoted\" message"));
         });
         let bytes = captured.0.lock().expect("not poisoned").clone();
         let line: Value = serde_json::from_slice(&bytes).expect("one JSON object");
         assert_eq!(line["message"], "a \"quoted\" message");
-        assert_eq!((line["level"].as_str(), line["item.id"].as_str(), line["n"].as_i64()), (Some("warn"), Some("i1"), Some(3)));
+        assert_eq!(
+            (
+                line["level"].as_str(),
+                line["item.id"].as_str(),
+                line["n"].as_i64()
+            ),
+            (Some("warn"), Some("i1"), Some(3))
+        );
         assert_eq!(line["trace_id"].as_str().expect("trace id").len(), 32);
         assert_eq!(line["span_id"].as_str().expect("span id").len(), 16);
     }

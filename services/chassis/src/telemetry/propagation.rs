@@ -21,7 +21,10 @@ pub fn inject(context: &Context, headers: &mut HeaderMap) {
 pub fn traceparent(context: &Context) -> Option<String> {
     let mut headers = HeaderMap::new();
     inject(context, &mut headers);
-    headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers
+        .get(TRACEPARENT)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }
 
 /// The `traceparent` of the span we are in.
@@ -81,7 +84,12 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_parent() {
-        for text in ["", "00-0-0-0", "hello\u{202e}", "00-00000000000000000000000000000000-0000000000000000-01"] {
+        for text in [
+            "",
+            "00-0-0-0",
+            "hello\u{202e}",
+            "00-00000000000000000000000000000000-0000000000000000-01",
+        ] {
             assert_eq!(traceparent(&context_of(text)), None);
             assert!(!has_span(&context_of(text)));
         }

@@ -363,12 +363,8 @@ const FIELDS: &[&str] = &[
 /// Which fields a reader wants.
 pub(crate) fn read_mask(mask: Option<&FieldMask>) -> Result<Mask, Problem> {
     let paths = mask.map(|it| it.paths.as_slice()).unwrap_or_default();
-    Mask::parse(paths, FIELDS).map_err(|mut problem| {
-        for violation in &mut problem.violations {
-            violation.field = "read_mask".to_owned();
-        }
-        problem
-    })
+    Mask::parse(paths, FIELDS)
+        .map_err(|_| Problem::field("read_mask", format!("Choose from: *, {}.", FIELDS.join(", "))))
 }
 
 /// The party with the wanted fields only.

@@ -106,12 +106,12 @@ pub(crate) struct Place {
 impl Place {
     /// Language as events have it: empty when unknown.
     pub(crate) fn language_text(&self) -> String {
-        self.language.as_ref().map(|it| it.0.clone()).unwrap_or_default()
+        self.language.as_ref().map(|it| it.as_str().to_owned()).unwrap_or_default()
     }
 
     /// Time zone as events have it: empty when unknown.
     pub(crate) fn time_zone_text(&self) -> String {
-        self.time_zone.as_ref().map(|it| it.0.clone()).unwrap_or_default()
+        self.time_zone.as_ref().map(|it| it.as_str().to_owned()).unwrap_or_default()
     }
 }
 

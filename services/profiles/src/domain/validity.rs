@@ -22,6 +22,18 @@ impl Validity {
         }
     }
 
+    /// From a table, where the smallest and the greatest instant stand for open ends.
+    pub(crate) fn of_ends(from: Timestamp, until: Timestamp) -> Self {
+        let open = |end: Timestamp| end == Timestamp(i64::MIN) || end == Timestamp::MAX;
+        let closed = |end: Timestamp| (!open(end)).then_some(end);
+        Self { from: closed(from), until: closed(until) }
+    }
+
+    /// As a table has it.
+    pub(crate) fn ends(self) -> (Timestamp, Timestamp) {
+        (self.from.unwrap_or(Timestamp(i64::MIN)), self.until.unwrap_or(Timestamp::MAX))
+    }
+
     pub(crate) fn holds_at(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
     }
@@ -59,9 +71,11 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_survives_its_event() {
+    fn an_interval_survives_its_event_and_its_row() {
         let interval = Validity { from: Some(Timestamp(-1_500_000)), until: None };
         assert_eq!(Validity::of(interval.to_proto().as_ref()), interval);
+        let (from, until) = interval.ends();
+        assert_eq!(Validity::of_ends(from, until), interval);
         assert_eq!(Validity::default().to_proto(), None);
     }
 }

@@ -22,7 +22,7 @@ type Key = (String, Vec<u8>);
 struct Holder {
     party_id: String,
     number: u32,
-    valid_until: Timestamp,
+    valid: Validity,
 }
 
 /// What a batch says, in order.
@@ -57,7 +57,7 @@ fn change(keys: &Keyring, event: &Recorded) -> Result<Option<Change>, Error> {
             let holder = Holder {
                 party_id: event.id().to_owned(),
                 number: it.number,
-                valid_until: Validity::of(it.valid.as_ref()).until.unwrap_or(Timestamp::MAX),
+                valid: Validity::of(it.valid.as_ref()),
             };
             Some(Change::Added { key: (tenant, value_index), holder, at: event.recorded_at() })
         }
@@ -82,7 +82,7 @@ async fn load(tx: &mut Tx, changes: &[Change]) -> Result<BTreeMap<Key, Holder>, 
         .query_keys(
             "k(tenant, value_index)",
             &added,
-            "SELECT i.tenant, i.value_index, i.party_id, i.number, i.valid_until
+            "SELECT i.tenant, i.value_index, i.party_id, i.number, i.valid_from, i.valid_until
              FROM k
              JOIN identifier i ON i.tenant = k.tenant AND i.value_index = k.value_index",
         )
@@ -91,7 +91,7 @@ async fn load(tx: &mut Tx, changes: &[Change]) -> Result<BTreeMap<Key, Holder>, 
         tx.query_keys(
             "k(tenant, party_id, number)",
             &removed,
-            "SELECT i.tenant, i.value_index, i.party_id, i.number, i.valid_until
+            "SELECT i.tenant, i.value_index, i.party_id, i.number, i.valid_from, i.valid_until
              FROM k
              JOIN identifier i
                  ON i.tenant = k.tenant AND i.party_id = k.party_id AND i.number = k.number",
@@ -101,7 +101,8 @@ async fn load(tx: &mut Tx, changes: &[Change]) -> Result<BTreeMap<Key, Holder>, 
     let mut holders = BTreeMap::new();
     for row in rows {
         let number = u32::try_from(row.int(3)?).unwrap_or_default();
-        let holder = Holder { party_id: row.text(2)?.to_owned(), number, valid_until: row.time(4)? };
+        let valid = Validity::of_ends(row.time(4)?, row.time(5)?);
+        let holder = Holder { party_id: row.text(2)?.to_owned(), number, valid };
         holders.insert((row.text(0)?.to_owned(), row.blob(1)?.to_vec()), holder);
     }
     Ok(holders)
@@ -112,7 +113,7 @@ fn fold(holders: &mut BTreeMap<Key, Holder>, change: Change) -> Result<(), Error
         Change::Added { key, holder, at } => {
             let taken = holders
                 .get(&key)
-                .is_some_and(|held| held.party_id != holder.party_id && at < held.valid_until);
+                .is_some_and(|held| held.party_id != holder.party_id && held.valid.until.is_none_or(|end| at < end));
             if taken {
                 return Err(Error::refused(TAKEN));
             }
@@ -146,13 +147,17 @@ async fn write(
     .await?;
     let rows = (after.iter())
         .filter(|(key, holder)| before.get(*key) != Some(holder))
-        .map(|(key, it)| values![&key.0, key.1.clone(), &it.party_id, it.number, it.valid_until])
+        .map(|(key, it)| {
+            let (from, until) = it.valid.ends();
+            values![&key.0, key.1.clone(), &it.party_id, it.number, from, until]
+        })
         .collect();
     tx.insert_many(
-        "INSERT INTO identifier (tenant, value_index, party_id, number, valid_until)",
+        "INSERT INTO identifier (tenant, value_index, party_id, number, valid_from, valid_until)",
         rows,
         "ON CONFLICT (tenant, value_index) DO UPDATE SET party_id = excluded.party_id,
-             number = excluded.number, valid_until = excluded.valid_until",
+             number = excluded.number, valid_from = excluded.valid_from,
+             valid_until = excluded.valid_until",
     )
     .await
     .map(drop)
@@ -173,14 +178,14 @@ pub(crate) async fn find(
         .query_keys(
             "k(tenant, value_index)",
             &wanted,
-            "SELECT i.value_index, i.party_id, i.valid_until
+            "SELECT i.value_index, i.party_id, i.valid_from, i.valid_until
              FROM k
              JOIN identifier i ON i.tenant = k.tenant AND i.value_index = k.value_index",
         )
         .await?;
     let mut found = BTreeMap::new();
     for row in rows {
-        if at < row.time(2)? {
+        if Validity::of_ends(row.time(2)?, row.time(3)?).holds_at(at) {
             found.insert(row.hash(0)?, row.text(1)?.to_owned());
         }
     }

@@ -24,13 +24,13 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
         let key = (event.envelope.tenant.clone(), event.id().to_owned());
         match event.decode()? {
             Some(Event::Recorded(it)) => {
-                let valid = Validity::of(it.valid.as_ref());
+                let (valid_from, valid_until) = Validity::of(it.valid.as_ref()).ends();
                 let entry = Entry {
                     kind: it.kind.into(),
                     from_party_id: it.from_party_id,
                     to_party_id: it.to_party_id,
-                    valid_from: valid.from.unwrap_or(Timestamp(i64::MIN)),
-                    valid_until: valid.until.unwrap_or(Timestamp::MAX),
+                    valid_from,
+                    valid_until,
                 };
                 entries.insert(key, entry);
             }

@@ -1,0 +1,265 @@
+//! Writes the samples of the golden corpus that are missing; it never overwrites one, because a sample is what was
+//! released. Run it after adding an event: `cargo run -p profiles --example golden`.
+//!
+//! A sample is a text file: the event's name, the schema hash of its shape, the payload in hexadecimal, and below them
+//! what it must decode to for ever.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use prost::Message;
+use prost_types::Timestamp;
+use rapport_proto::profiles::v1::{
+    ClearField, ConsentDenied, ConsentExpired, ConsentGranted, ConsentKey, ConsentProof, ConsentWithdrawn, Frequency,
+    InteractionConflicted, InteractionRecorded, InteractionRejected, PartyAttributesSet, PartyContactPointAdded,
+    PartyContactPointRemoved, PartyContactPointVerified, PartyIdentifierAdded, PartyIdentifierRemoved, PartyMoved,
+    PartyRegistered, PartyReleased, PartySuppressed, PreferenceStated, RelationEnded, RelationKind, RelationRecorded,
+    SourceDisabled, SourceRegistered, SourceSchemaExtended, Verification, consent_event, interaction_event,
+    party_event, relation_event, source_event,
+};
+use rapport_proto::types::{Channel, Clear, ClearKind, Money, PartyKind, Purpose, Regime, Validity, clear};
+use rapport_proto::{EventSet, Personal, schema_of};
+
+struct Sample {
+    file: String,
+    type_name: &'static str,
+    schema: String,
+    payload: Vec<u8>,
+    decoded: String,
+}
+
+fn main() -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    std::fs::create_dir_all(&folder)?;
+    let samples = [parties(), consents(), relations(), sources(), interactions(), vec![first_contact_point()]];
+    for sample in samples.into_iter().flatten() {
+        let path = folder.join(&sample.file);
+        if !path.exists() {
+            std::fs::write(path, text(&sample))?;
+        }
+    }
+    Ok(())
+}
+
+fn text(sample: &Sample) -> String {
+    let Sample { type_name, schema, payload, decoded, .. } = sample;
+    format!("{type_name}\n{schema}\n{}\n\n{decoded}\n", eventstore::hex(payload))
+}
+
+/// A sample in today's shape, the `number`th of its event.
+fn sample<E: EventSet + Debug>(number: u32, event: &E) -> Sample {
+    let type_name = event.type_name();
+    Sample {
+        file: file(type_name, number),
+        type_name,
+        schema: schema_of(type_name).to_owned(),
+        payload: event.encode(),
+        decoded: format!("{event:#?}"),
+    }
+}
+
+fn file(type_name: &str, number: u32) -> String {
+    format!("{}.{number}.txt", type_name.rsplit('.').next().unwrap_or_default())
+}
+
+/// The first released shape: `verified` instead of `verification`.
+fn first_contact_point() -> Sample {
+    let today = PartyContactPointAdded {
+        contact_point_id: "cpt_0kn2wznbkeq4zc9pa7b84q2m0f".into(),
+        channel: Channel::Sms.into(),
+        value: sealed(2),
+        verification: Verification::Verified.into(),
+        ..Default::default()
+    };
+    let mut first = PartyContactPointAdded { verification: 0, ..today.clone() };
+    #[expect(deprecated, reason = "the first shape")]
+    {
+        first.verified = true;
+    }
+    let event = party_event::Event::ContactPointAdded(today);
+    Sample {
+        file: file(event.type_name(), 1),
+        type_name: event.type_name(),
+        schema: "939ce6e044804fa6".into(),
+        payload: first.encode_to_vec(),
+        decoded: format!("{event:#?}"),
+    }
+}
+
+fn sealed(seed: u8) -> Option<Personal> {
+    Some(Personal::Sealed {
+        key_id: "key_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+        nonce: vec![seed; 24],
+        ciphertext: (0..32).map(|byte| byte ^ seed).collect(),
+    })
+}
+
+fn time(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp { seconds: 1_767_225_600 + seconds, nanos: 250_000_000 })
+}
+
+fn clear(value: clear::Value) -> Clear {
+    Clear { value: Some(value) }
+}
+
+fn parties() -> Vec<Sample> {
+    use party_event::Event;
+    let contact_point_id = || "cpt_0kn2wznbkeq4zc9pa7b84q2m0f".to_owned();
+    let euros = Money { currency_code: "EUR".into(), units: -12, nanos: -500_000_000 };
+    let facts = [
+        Event::Registered(PartyRegistered {
+            kind: PartyKind::Hcp.into(),
+            market: "DE".into(),
+            language: "de".into(),
+            time_zone: "Europe/Berlin".into(),
+            source_id: "crm".into(),
+        }),
+        Event::AttributesSet(PartyAttributesSet {
+            clear: [
+                ("licence_valid".to_owned(), clear(clear::Value::Flag(true))),
+                ("specialty".to_owned(), clear(clear::Value::Code("oncology".into()))),
+                ("score".to_owned(), clear(clear::Value::Number(0.25))),
+                ("spend".to_owned(), clear(clear::Value::Money(euros))),
+                ("since".to_owned(), clear(clear::Value::Time(Timestamp { seconds: 1, nanos: 2 }))),
+            ]
+            .into(),
+            personal: sealed(1),
+            removed: vec!["tier".into()],
+        }),
+        Event::IdentifierAdded(PartyIdentifierAdded {
+            number: 1,
+            system: "npi".into(),
+            value: sealed(3),
+            valid: Some(Validity { from: time(0), until: time(60) }),
+            verified_by: "nppes".into(),
+        }),
+        Event::IdentifierRemoved(PartyIdentifierRemoved { number: 1, reason: "error".into() }),
+        Event::ContactPointVerified(PartyContactPointVerified {
+            contact_point_id: contact_point_id(),
+            verified_by: "double-opt-in".into(),
+        }),
+        Event::ContactPointRemoved(PartyContactPointRemoved {
+            contact_point_id: contact_point_id(),
+            reason: "bounced".into(),
+        }),
+        Event::Moved(PartyMoved {
+            market: "AT".into(),
+            language: "de-AT".into(),
+            time_zone: "Europe/Vienna".into(),
+        }),
+        Event::Suppressed(PartySuppressed { reason: "complaint".into() }),
+        Event::Released(PartyReleased { reason: "mistake".into() }),
+        Event::PreferenceStated(PreferenceStated {
+            channel: Channel::Email.into(),
+            topic: "congress".into(),
+            frequency: Frequency::Less.into(),
+        }),
+    ];
+    let added = Event::ContactPointAdded(PartyContactPointAdded {
+        contact_point_id: contact_point_id(),
+        channel: Channel::Email.into(),
+        value: sealed(4),
+        verification: Verification::Unverified.into(),
+        ..Default::default()
+    });
+    facts.iter().map(|fact| sample(1, fact)).chain([sample(2, &added)]).collect()
+}
+
+fn consents() -> Vec<Sample> {
+    use consent_event::Event;
+    let key = || {
+        Some(ConsentKey {
+            party_id: "pty_0kn2wznbkeq4zc9pa7b84q2m0f".into(),
+            purpose: Purpose::Promotional.into(),
+            channel: Channel::Email.into(),
+            sender_id: "northwind".into(),
+            market: "DE".into(),
+        })
+    };
+    let proof = || {
+        Some(ConsentProof {
+            regime_shown: Regime::OptIn.into(),
+            source: "paper-form".into(),
+            evidence: sealed(5),
+            text_version: "v3".into(),
+            language: "de".into(),
+            captured_at: time(0),
+            effective_at: time(10),
+        })
+    };
+    [
+        Event::Granted(ConsentGranted { key: key(), proof: proof(), expires_at: time(100) }),
+        Event::Denied(ConsentDenied { key: key(), proof: proof() }),
+        Event::Withdrawn(ConsentWithdrawn { key: key(), proof: proof(), reason: "unsubscribe".into() }),
+        Event::Expired(ConsentExpired { key: key(), granted_at: time(10), effective_at: time(100) }),
+    ]
+    .iter()
+    .map(|fact| sample(1, fact))
+    .collect()
+}
+
+fn relations() -> Vec<Sample> {
+    use relation_event::Event;
+    [
+        Event::Recorded(RelationRecorded {
+            kind: RelationKind::CoveredBy.into(),
+            from_party_id: "pty_0kn2wznbkeq4zc9pa7b84q2m0f".into(),
+            to_party_id: "pty_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+            role: "primary".into(),
+            product_id: "northwind-oncology".into(),
+            valid: Some(Validity { from: time(0), until: None }),
+        }),
+        Event::Ended(RelationEnded { ended_at: time(5), reason: "territory-change".into() }),
+    ]
+    .iter()
+    .map(|fact| sample(1, fact))
+    .collect()
+}
+
+fn sources() -> Vec<Sample> {
+    use source_event::Event;
+    let field = |name: &str, kind: ClearKind| ClearField { name: name.into(), kind: kind.into() };
+    [
+        Event::Registered(SourceRegistered {
+            owner: "web team".into(),
+            clear_fields: vec![field("total", ClearKind::Money), field("sku", ClearKind::Code)],
+            write_key_hash: vec![7; 32],
+        }),
+        Event::SchemaExtended(SourceSchemaExtended { clear_fields: vec![field("vip", ClearKind::Flag)] }),
+        Event::Disabled(SourceDisabled { reason: "retired".into() }),
+    ]
+    .iter()
+    .map(|fact| sample(1, fact))
+    .collect()
+}
+
+fn interactions() -> Vec<Sample> {
+    use interaction_event::Event;
+    let (source_id, message_id) = (|| "web".to_owned(), || "m-1".to_owned());
+    [
+        Event::Recorded(InteractionRecorded {
+            source_id: source_id(),
+            message_id: message_id(),
+            name: "Order Completed".into(),
+            occurred_at: time(0),
+            stated_at: time(900),
+            clear: [("sku".to_owned(), clear(clear::Value::Code("NW-7".into())))].into(),
+            personal: sealed(6),
+            body_digest: vec![9; 32],
+        }),
+        Event::Rejected(InteractionRejected {
+            source_id: source_id(),
+            message_id: message_id(),
+            code: "schema".into(),
+            raw: sealed(7),
+        }),
+        Event::Conflicted(InteractionConflicted {
+            source_id: source_id(),
+            message_id: message_id(),
+            raw: sealed(8),
+        }),
+    ]
+    .iter()
+    .map(|fact| sample(1, fact))
+    .collect()
+}

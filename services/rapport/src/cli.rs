@@ -1,0 +1,228 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use chassis::lifecycle::Shutdown;
+use chassis::run::Process;
+use chassis::settings::{Settings, Sources, reference};
+use clap::{Args, Parser, Subcommand};
+
+use crate::{events, health, stores, targets};
+
+/// The customer-experience platform for life sciences.
+#[derive(Parser)]
+#[command(name = "rapport", version)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct SettingsArgs {
+    /// Settings file (TOML); `RAPPORT_CONFIG` names one too
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// A setting, `key=value`; may be repeated and wins over file and environment
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Targets, separated by commas; short for `--set targets=…`
+    #[arg(long, global = true)]
+    target: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the targets until SIGTERM
+    Serve,
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(Config),
+    /// Create or migrate the stores of the targets, then exit
+    Migrate,
+    /// List the targets of this binary
+    Targets,
+    /// Ask a running process whether it is ready; exit code 0 or 1
+    Health {
+        /// Its admin address; the settings' by default
+        #[arg(long)]
+        address: Option<SocketAddr>,
+    },
+    /// Read the events of a store, one JSON object a line
+    #[command(subcommand)]
+    Events(Events),
+    /// Empty a view and replay every event into it
+    Rebuild {
+        /// Its name, for example `profiles`
+        view: String,
+    },
+    /// Check stores
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// List or retry events that consumers could not handle
+    #[command(subcommand)]
+    Parked(Parked),
+    /// Print reference documents generated from the code
+    #[command(subcommand)]
+    Reference(Reference),
+}
+
+#[derive(Subcommand)]
+enum Config {
+    /// Validate the whole; prints every problem
+    Check,
+    /// Print what is in force, secrets hidden
+    Print,
+}
+
+#[derive(Subcommand)]
+enum Events {
+    /// Follow a source
+    Tail(Range),
+    /// Print what there is and exit
+    Export(Range),
+}
+
+#[derive(Args)]
+struct Range {
+    /// Source, for example `profiles`
+    source: String,
+    /// Events after this position
+    #[arg(long, default_value_t = 0)]
+    after: u64,
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Re-read every event; check gaps, versions and the chain. Exit code 1 and the position of the
+    /// first fault if there is one
+    Verify,
+}
+
+#[derive(Subcommand)]
+enum Parked {
+    /// List parked events
+    List,
+    /// Apply the parked events of a stream again, in order
+    Retry {
+        /// Consumer
+        consumer: String,
+        /// Source
+        source: String,
+        /// Tenant
+        tenant: String,
+        /// Stream, for example `party/pty_…`
+        stream: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Reference {
+    /// Every setting with its default, unit and meaning, as TOML
+    Settings,
+    /// Every error reason: code, when, remedy, as Markdown
+    Errors,
+}
+
+/// Runs a command.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let sources = cli.settings.sources()?;
+    if let Command::Config(Config::Check) = cli.command {
+        return check(&sources);
+    }
+    if let Command::Reference(it) = cli.command {
+        print(&match it {
+            Reference::Settings => reference(),
+            Reference::Errors => chassis::status::catalogue(&stores::reasons()),
+        });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = Settings::load(&sources)?;
+    match cli.command {
+        Command::Serve => serve(settings).await?,
+        Command::Config(_) => print(&settings.print()),
+        Command::Reference(_) => {}
+        Command::Migrate => stores::migrate(&settings).await?,
+        Command::Targets => {
+            targets::TARGETS.iter().for_each(|it| print(&format!("{}\n", it.name)));
+        }
+        Command::Health { address } => {
+            return health::ask(address.unwrap_or(settings.admin.address)).await;
+        }
+        Command::Events(Events::Tail(it)) => {
+            events::print(&settings, &it.source, it.after, true).await?;
+        }
+        Command::Events(Events::Export(it)) => {
+            events::print(&settings, &it.source, it.after, false).await?;
+        }
+        Command::Rebuild { view } => stores::rebuild(&settings, &view).await?,
+        Command::Store(StoreCommand::Verify) => return stores::verify(&settings).await,
+        Command::Parked(Parked::List) => stores::list_parked(&settings).await?,
+        Command::Parked(Parked::Retry { consumer, source, tenant, stream }) => {
+            stores::retry_parked(&settings, &consumer, &source, &tenant, &stream).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl SettingsArgs {
+    fn sources(&self) -> anyhow::Result<Sources> {
+        let mut sources = Sources::from_environment();
+        let named = sources.environment.iter().find(|it| it.0 == "RAPPORT_CONFIG");
+        let file = self.config.clone().or_else(|| named.map(|it| PathBuf::from(&it.1)));
+        if let Some(file) = file {
+            let text = std::fs::read_to_string(&file);
+            sources.file = Some(text.with_context(|| format!("read {}", file.display()))?);
+        }
+        sources.flags.clone_from(&self.set);
+        sources.flags.extend(self.target.iter().map(|it| format!("targets={it}")));
+        Ok(sources)
+    }
+}
+
+fn check(sources: &Sources) -> anyhow::Result<ExitCode> {
+    let settings = Settings::load(sources)?;
+    targets::select(&settings.targets)?;
+    print("the settings are valid\n");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let shutdown = Shutdown::new();
+    shutdown.on_signals()?;
+    let tenant = settings.tenants.first().cloned().unwrap_or_default();
+    let process = crate::start(settings, shutdown).await?;
+    print(&greeting(&process, &tenant));
+    process.stopped().await?;
+    Ok(())
+}
+
+/// Where it listens and, with a development token, a call that works as printed.
+fn greeting(process: &Process, tenant: &str) -> String {
+    let mut text = format!("grpc: {}\nadmin: {}\n", process.grpc, process.admin);
+    if let Some(token) = &process.token {
+        let token = token.reveal();
+        text.push_str(&format!(
+            "development token: {token}\n\n\
+             Register a party:\n\n  \
+             buf curl --protocol grpc --http2-prior-knowledge \\\n    \
+             -H 'authorization: Bearer {token}' \\\n    \
+             -d '{{\"parent\": \"tenants/{tenant}\", \"kind\": \"PARTY_KIND_HCP\", \"market\": \"US\", \
+             \"identifiers\": [{{\"system\": \"npi\", \"value\": \"1234567893\"}}]}}' \\\n    \
+             http://{}/rapport.profiles.v1.PartyService/RegisterParty\n\n",
+            process.grpc
+        ));
+    }
+    text
+}
+
+/// Prints to standard output; a reader that went away is no failure of ours.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

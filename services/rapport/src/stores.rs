@@ -1,0 +1,110 @@
+//! Commands that work on the stores the settings name, with or without a running server beside them.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use chassis::Reason;
+use chassis::assembly::{self, Means, open_store};
+use chassis::readiness::Readiness;
+use chassis::settings::Settings;
+use eventstore::{Clock, Ids, Log, Store, consumer};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::print;
+use crate::targets;
+
+/// Opens the store of one target; the log is not needed to read or rebuild.
+pub(crate) async fn open(settings: &Settings, name: &str) -> anyhow::Result<Store> {
+    let target = targets::TARGETS.iter().find(|it| it.name == name);
+    let target = target.with_context(|| format!("there is no source {name:?}"))?;
+    Ok(open_store(target, settings, &alone()).await?)
+}
+
+fn alone() -> Means {
+    Means { clock: Clock::system(), ids: Ids::system(), log: Log::local() }
+}
+
+pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
+    let targets = targets::select(&settings.targets)?;
+    assembly::migrate(&targets, settings).await?;
+    targets.iter().for_each(|it| print(&format!("{}: up to date\n", it.name)));
+    Ok(())
+}
+
+pub(crate) async fn rebuild(settings: &Settings, name: &str) -> anyhow::Result<()> {
+    for target in targets::select(&settings.targets)? {
+        let store = open(settings, target.name).await?;
+        let view = store.views().iter().find(|it| it.name() == name);
+        if let Some(view) = view {
+            let rebuilt = store.rebuild(&**view).await?;
+            print(&format!("{name}: {} events replayed\n", rebuilt.events));
+            store.close().await;
+            return Ok(());
+        }
+        store.close().await;
+    }
+    bail!("no target has a view {name:?}")
+}
+
+pub(crate) async fn verify(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for target in targets::select(&settings.targets)? {
+        let store = open(settings, target.name).await?;
+        match store.verify().await? {
+            Ok(head) => {
+                let chain = eventstore::hex(&head.chain);
+                print(&format!("{}: {} events, chain {chain}\n", target.name, head.position));
+            }
+            Err(fault) => {
+                print(&format!("{}: position {}: {}\n", target.name, fault.position, fault.what));
+                code = ExitCode::FAILURE;
+            }
+        }
+        store.close().await;
+    }
+    Ok(code)
+}
+
+pub(crate) async fn list_parked(settings: &Settings) -> anyhow::Result<()> {
+    for target in targets::select(&settings.targets)? {
+        let store = open(settings, target.name).await?;
+        for it in consumer::list_parked(&store, 1_000).await? {
+            print(&format!(
+                "{} {} {} {} {}: {}\n",
+                it.consumer, it.source, it.tenant, it.stream, it.position, it.reason
+            ));
+        }
+        store.close().await;
+    }
+    Ok(())
+}
+
+pub(crate) async fn retry_parked(
+    settings: &Settings,
+    name: &str,
+    source: &str,
+    tenant: &str,
+    stream: &str,
+) -> anyhow::Result<()> {
+    let assembly = assemble(settings).await?;
+    let (deps, consumer) = assembly
+        .consumers
+        .iter()
+        .find(|it| it.1.name == name)
+        .with_context(|| format!("no target has a consumer {name:?}"))?;
+    let applied = consumer::retry_parked(&deps.store, consumer, source, tenant, stream).await?;
+    print(&format!("{name}: {applied} events of {stream} applied\n"));
+    Ok(())
+}
+
+/// The reasons every target refuses with, and the chassis's own.
+pub(crate) fn reasons() -> Vec<&'static [Reason]> {
+    vec![chassis::status::REASONS, profiles::REASONS]
+}
+
+async fn assemble(settings: &Settings) -> anyhow::Result<assembly::Assembly> {
+    let targets = targets::select(&settings.targets)?;
+    let readiness = Readiness::new();
+    let stop = CancellationToken::new();
+    Ok(assembly::assemble(&targets, settings, &alone(), &readiness, stop).await?)
+}
