@@ -45,7 +45,7 @@ proto-release: ## record the protos as released: from now on `make proto` compar
 
 bench: ## measure, print the table, write target/bench.json
 	tests/setup compiler nats postgresql
-	. ./.tools/env && cargo run --release --package rapport-tests --bin bench
+	. ./.tools/env && cargo run --release --package rapport-tests --features bench --bin bench
 
 clean: ## remove what was built; .tools/ stays
 	cargo clean

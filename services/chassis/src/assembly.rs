@@ -12,7 +12,6 @@ use eventstore::{
     StoreOptions, Timestamp,
 };
 use futures::FutureExt as _;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -28,6 +27,8 @@ use crate::root_key;
 use crate::service::{Service, Work};
 use crate::settings::{ClockMode, Settings};
 
+/// How often an idle database is asked whether it is there.
+const PROBE: Duration = Duration::from_secs(1);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 /// A row of the table of targets.
@@ -109,13 +110,23 @@ pub struct Assembly {
     pub consumers: Arc<[(Deps, Consumer)]>,
 }
 
-/// Opens, migrates, builds and checks; starts nothing but the stores' committers. `stopping` ends streams.
+/// When calls end that have not ended by themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Ends {
+    /// Streams end, and none begins.
+    pub stopping: CancellationToken,
+    /// Everything ends where it is.
+    pub aborting: CancellationToken,
+}
+
+/// Opens, migrates, builds and checks; starts nothing but the stores' committers. `ends` says when calls
+/// shall end.
 pub async fn assemble(
     targets: &[Target],
     settings: &Settings,
     means: &Means,
     readiness: &Readiness,
-    stopping: CancellationToken,
+    ends: Ends,
 ) -> Result<Assembly, Error> {
     let service_keys = service_keys(settings)?;
     let (authenticator, token) = Authenticator::new(settings, service_keys.clone())?;
@@ -151,7 +162,8 @@ pub async fn assemble(
         authenticator: authenticator.clone(),
         max_in_flight: settings.grpc.max_in_flight,
         request_timeout: settings.grpc.request_timeout(),
-        stopping,
+        stopping: ends.stopping,
+        aborting: ends.aborting,
     });
     let log = EventLog::new(
         deps.iter().map(|deps| deps.store.clone()),
@@ -201,6 +213,9 @@ pub async fn assemble(
 
 /// Applies pending migrations and compares each store with the log, as a start would, then closes again.
 pub async fn migrate(targets: &[Target], settings: &Settings) -> Result<(), Error> {
+    let mut settings = settings.clone();
+    settings.database.migrate = true;
+    let settings = &settings;
     let means = Means::of(settings).await?;
     let root_key = root_key::read_or_make(settings)?;
     for target in targets {
@@ -233,7 +248,7 @@ async fn open(
             max_connections: settings.database.max_connections,
             ..DatabaseOptions::new(settings.database.url_for(target.name))
         },
-        migrate: true,
+        migrate: settings.database.migrate,
         commit: CommitOptions {
             max_units: settings.commit.max_units,
             max_bytes: settings.commit.max_bytes,
@@ -270,7 +285,7 @@ impl Assembly {
         stop: &CancellationToken,
     ) {
         for deps in &self.deps {
-            let follow = follow_store(deps.target, deps.store.health(), readiness.clone());
+            let follow = follow_store(deps.store.clone(), readiness.clone());
             spawn(
                 shutdown,
                 format!("{}/health", deps.target),
@@ -344,16 +359,18 @@ async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
     stop.run_until_cancelled(work).await;
 }
 
-async fn follow_store(
-    target: &'static str,
-    mut health: watch::Receiver<bool>,
-    readiness: Readiness,
-) {
+/// Follows the health of a store, and looks itself: an idle service shall notice too that its database is gone, and
+/// that it is back.
+async fn follow_store(store: Store, readiness: Readiness) {
+    let mut health = store.health();
     loop {
         let ok = *health.borrow_and_update();
-        readiness.set(target, "store", ok);
-        if health.changed().await.is_err() {
-            return;
+        readiness.set(store.source(), "store", ok);
+        match tokio::time::timeout(PROBE, health.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            // The store notes by itself what came of it.
+            Err(_) => drop(store.read_head().await),
         }
     }
 }

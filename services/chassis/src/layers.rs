@@ -57,6 +57,7 @@ pub struct Gate {
     request_timeout: Duration,
     instruments: Instruments,
     stopping: CancellationToken,
+    aborting: CancellationToken,
 }
 
 /// What a gate is made of.
@@ -70,6 +71,8 @@ pub struct Parts {
     pub request_timeout: Duration,
     /// Cancelled when streams shall end.
     pub stopping: CancellationToken,
+    /// Cancelled when calls shall end where they are.
+    pub aborting: CancellationToken,
 }
 
 impl Gate {
@@ -84,6 +87,7 @@ impl Gate {
             request_timeout: parts.request_timeout,
             instruments,
             stopping: parts.stopping,
+            aborting: parts.aborting,
         })
     }
 
@@ -120,7 +124,7 @@ impl Gate {
         // 3 The deadline covers everything inside, waiting included; a stream has only the one its caller asked for.
         let deadline = self.deadline(method, asked);
         let inside = self.admit(routes, request, method, deadline);
-        let outcome = AssertUnwindSafe(in_time(deadline, inside))
+        let outcome = AssertUnwindSafe(self.in_time(deadline, inside))
             .catch_unwind()
             .instrument(span.clone())
             .await;
@@ -159,6 +163,24 @@ impl Gate {
             request.extensions_mut().insert(deadline);
         }
         Ok(call.scope(pass(routes, request)).await)
+    }
+
+    /// The answer, or the reason why nobody waits for it any longer.
+    async fn in_time<T>(
+        &self,
+        deadline: Option<Deadline>,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let work = self.aborting.run_until_cancelled(work);
+        let ended = match deadline {
+            None => Ok(work.await),
+            Some(Deadline(at)) => tokio::time::timeout_at(at, work).await,
+        };
+        match ended {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(Problem::of(STOPPING)),
+            Err(_) => Err(Problem::of(DEADLINE_PASSED)),
+        }
     }
 
     fn deadline(&self, method: Option<Method>, asked: Option<Duration>) -> Option<Deadline> {
@@ -246,18 +268,6 @@ async fn pass(routes: Routes, request: Request<Body>) -> Response<Body> {
     match routes.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
-    }
-}
-
-async fn in_time<T>(
-    deadline: Option<Deadline>,
-    work: impl Future<Output = Result<T, Problem>>,
-) -> Result<T, Problem> {
-    match deadline {
-        None => work.await,
-        Some(Deadline(at)) => tokio::time::timeout_at(at, work)
-            .await
-            .unwrap_or(Err(Problem::of(DEADLINE_PASSED))),
     }
 }
 

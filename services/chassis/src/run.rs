@@ -16,7 +16,7 @@ use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::admin::{Admin, Health};
-use crate::assembly::{self, Assembly, Means, Target};
+use crate::assembly::{self, Assembly, Ends, Means, Target};
 use crate::auth::DevelopmentToken;
 use crate::deps::Deps;
 use crate::lifecycle::{Failure, Shutdown};
@@ -104,8 +104,11 @@ pub async fn start(
     readiness.need("", "start");
     let stops = Stops::default();
     let means = Means::of(&settings).await?;
-    let mut assembly =
-        assembly::assemble(targets, &settings, &means, &readiness, stops.calls.clone()).await?;
+    let ends = Ends {
+        stopping: stops.calls.clone(),
+        aborting: shutdown.hard().clone(),
+    };
+    let mut assembly = assembly::assemble(targets, &settings, &means, &readiness, ends).await?;
     let token = assembly.token.take();
 
     let health = Health::new(health_names(targets, &assembly)).await;

@@ -93,6 +93,7 @@ pub struct Admin {
 pub struct Database {
     pub url: String,
     pub max_connections: u32,
+    pub migrate: bool,
 }
 
 impl Database {

@@ -166,7 +166,7 @@ pub fn meter_of_process() -> opentelemetry::metrics::Meter {
 }
 
 /// Spans at INFO and above become OpenTelemetry spans, whatever the log level is. Events stay in the log.
-fn spans<S>(tracer: &SdkTracerProvider) -> impl tracing_subscriber::Layer<S>
+fn spans<S>(tracer: &SdkTracerProvider) -> impl tracing_subscriber::Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {

@@ -18,7 +18,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::ServiceExt as _;
 
-use crate::assembly::{Assembly, Means, Target, assemble};
+use crate::assembly::{Assembly, Ends, Means, Target, assemble};
 use crate::auth::service::Grant;
 use crate::auth::{Caller, Kind, Permissions};
 use crate::deps::Deps;
@@ -68,7 +68,11 @@ impl Harness {
         };
         let readiness = Readiness::new();
         let (shutdown, stop) = (Shutdown::new(), CancellationToken::new());
-        let mut assembly = assemble(targets, &settings, &means, &readiness, stop.clone())
+        let ends = Ends {
+            stopping: stop.clone(),
+            aborting: shutdown.hard().clone(),
+        };
+        let mut assembly = assemble(targets, &settings, &means, &readiness, ends)
             .await
             .expect("assembled");
         assembly.watch_health(&readiness, &shutdown, &stop);

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::Error;
 use crate::event::{Head, next_chain};
@@ -59,14 +59,38 @@ pub(crate) struct Pending {
     pub reply: oneshot::Sender<Outcome>,
 }
 
+/// How often a store that cannot be written is tried while nobody asks.
+const PROBE: Duration = Duration::from_millis(500);
+
 /// Gathers and commits until the store is closed.
-pub(crate) async fn run(store: Weak<Inner>, mut queue: mpsc::Receiver<Pending>) {
+pub(crate) async fn run(
+    store: Weak<Inner>,
+    mut queue: mpsc::Receiver<Pending>,
+    mut health: watch::Receiver<bool>,
+) {
     let mut checked = None;
-    while let Some(first) = queue.recv().await {
-        let Some(store) = store.upgrade() else { return };
+    loop {
+        let first = tokio::select! {
+            first = queue.recv() => first,
+            Ok(()) = unhealthy(&mut health) => {
+                let Some(store) = store.upgrade() else { return };
+                let result = attempt(&store, &[], &mut checked).await;
+                store.note_health(&result);
+                continue;
+            }
+        };
+        let (Some(first), Some(store)) = (first, store.upgrade()) else { return };
         let batch = gather(&store, first, &mut queue).await;
         commit(&store, batch, &mut checked).await;
     }
+}
+
+/// Returns when the store has been unhealthy for a moment: an unready replica gets no commands that
+/// would tell it that its database is back.
+async fn unhealthy(health: &mut watch::Receiver<bool>) -> Result<(), watch::error::RecvError> {
+    health.wait_for(|healthy| !healthy).await?;
+    tokio::time::sleep(PROBE).await;
+    Ok(())
 }
 
 /// Takes what waits, and what is on its way for a moment.
@@ -172,12 +196,21 @@ async fn attempt(
         return Err(Error::unavailable("the append connection was replaced"));
     }
     let head = lock_head(&mut tx).await?;
+    if !reconcile::continues(store, &head) {
+        tx.rollback().await?;
+        *checked = None;
+        return Err(Error::unavailable("the store went backwards"));
+    }
     let seen = Seen::read(&mut tx, units).await?;
     let mut plan = Plan::new(head, seen);
     let outcomes: Vec<_> = units.iter().map(|unit| plan.judge(unit)).collect();
     let accepted: Vec<_> =
         units.iter().zip(&outcomes).filter(|it| it.1.is_none()).map(|it| *it.0).collect();
-    if accepted.is_empty() {
+    if units.is_empty() {
+        // A probe writes, or it would not notice a disk that is full or read-only.
+        tx.exec("UPDATE head SET position = position WHERE one = 1", vec![]).await?;
+        tx.commit().await?;
+    } else if accepted.is_empty() {
         tx.rollback().await?;
     } else {
         write(store, &mut tx, head, &accepted).await?;

@@ -237,6 +237,8 @@ impl<'a> Runner<'a> {
                 }
                 self.pending.push(event);
             }
+            // Page by page: a consumer may have a whole history to heal.
+            self.handle().await?;
         }
         self.reader.skip_to(self.end().position);
         Ok(())

@@ -59,6 +59,16 @@ pub async fn release(database: &Database, lease: &Lease) -> Result<(), Error> {
     Ok(())
 }
 
+/// Gives up whatever a holder holds under a name.
+pub(crate) async fn release_held(
+    database: &Database,
+    name: &str,
+    holder: &str,
+) -> Result<(), Error> {
+    const RELEASE: &str = "UPDATE lease SET expires_at = 0 WHERE name = $1 AND holder = $2";
+    database.exec(RELEASE, values![name, holder]).await.map(drop)
+}
+
 /// The database's clock: replicas on machines whose clocks differ agree on it.
 async fn now(tx: &mut crate::Tx) -> Result<Timestamp, Error> {
     if !tx.is_postgres() {

@@ -6,7 +6,7 @@
 //! | behind | longer, same chain | the missing tail is imported before the next write, if it consists of whole units and every subject key it names exists |
 //! | any | another chain | the head is fenced: nobody writes, both branches and the position of the fork are printed |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::commit;
 use crate::error::Error;
@@ -29,18 +29,36 @@ pub(crate) async fn before_append(
     }
     let mut tx = store.database.begin_append().await?;
     let generation = store.database.generation();
-    commit::lock_head(&mut tx).await?;
+    let head = commit::lock_head(&mut tx).await?;
     let known = known_database(&mut tx).await?;
     let actual = store.database.identity(&mut tx).await?;
     tx.rollback().await?;
-    if known != actual && store.log.is_remote() {
-        compare(&Store(store.clone())).await?;
+    let another = known != actual && store.log.is_remote();
+    if another || !continues(store, &head) {
+        let seen = *store.head.borrow();
+        let head = compare(&Store(store.clone())).await?;
+        if head.position < seen.position {
+            tracing::error!(
+                source = store.source,
+                from = head.position + 1,
+                to = seen.position,
+                "events were acknowledged and are neither in the store nor on the log"
+            );
+        }
+        store.head.send_replace(head);
         let mut tx = store.database.begin().await?;
         tx.exec("UPDATE head SET database_id = $1 WHERE one = 1", values![actual]).await?;
         tx.commit().await?;
     }
     *checked = Some(generation);
     Ok(())
+}
+
+/// Whether the head under its lock is what this process saw last, or later: a store that went backwards
+/// was restored, whatever its database calls itself.
+pub(crate) fn continues(store: &Inner, head: &Head) -> bool {
+    let seen = store.head.borrow();
+    head.position > seen.position || *head == *seen
 }
 
 async fn known_database(tx: &mut crate::Tx) -> Result<String, Error> {
@@ -85,32 +103,32 @@ async fn at(store: &Store, position: u64) -> Result<Option<Head>, Error> {
         .map(|it| Head { position, chain: it.chain }))
 }
 
-/// Imports the events that the log has and the store lost, all of them or none that a rule forbids.
+/// Imports the events that the log has and the store lost: all of them, or none if a rule forbids one.
 async fn import(store: &Store, head: Head, tail: &Tail) -> Result<(), Error> {
-    let missing = read_missing(store, head, tail).await?;
-    let recorded = store.recorded(missing.clone()).await?;
-    refuse_half_units(&recorded)?;
-    refuse_lost_keys(store, &recorded).await?;
+    let mut end = head;
+    while end.position < tail.last {
+        let page = missing(store, end, tail).await?;
+        refuse_lost_keys(store, &page).await?;
+        end = page.end;
+    }
     tracing::warn!(
         source = store.source(),
         from = head.position + 1,
         to = tail.last,
         "the store lost its tail; importing it from the log"
     );
-    let mut from = head;
-    for (page, stored) in recorded.chunks(PAGE).zip(missing.chunks(PAGE)) {
+    let mut end = head;
+    while end.position < tail.last {
+        let page = missing(store, end, tail).await?;
         let mut tx = store.database().begin().await?;
-        if commit::lock_head(&mut tx).await? != from {
-            // Another replica imports the same tail.
+        if commit::lock_head(&mut tx).await? != end {
             return Err(Error::unavailable("another replica is importing the missing tail"));
         }
-        write(store, &mut tx, page, stored).await?;
-        if let Some(last) = stored.last() {
-            from = Head { position: last.position, chain: last.chain };
-        }
+        write(store, &mut tx, &page).await?;
+        end = page.end;
         tx.exec(
             "UPDATE head SET position = $1, chain = $2 WHERE one = 1",
-            values![from.position, from.chain],
+            values![end.position, end.chain],
         )
         .await?;
         tx.commit().await?;
@@ -118,63 +136,80 @@ async fn import(store: &Store, head: Head, tail: &Tail) -> Result<(), Error> {
     Ok(())
 }
 
-async fn read_missing(store: &Store, head: Head, tail: &Tail) -> Result<Vec<Stored>, Error> {
-    let mut missing = Vec::new();
-    let mut end = head;
-    while end.position < tail.last {
-        let page = store.log().read(store.source(), end.position, PAGE).await?;
-        if page.is_empty() {
-            return Err(Error::Fenced(format!(
-                "the log took events up to {} and the store ends at {}, but event {} is gone from both",
-                tail.last,
-                head.position,
-                end.position + 1
-            )));
-        }
-        for event in page {
-            if event.position != end.position + 1 {
-                return Err(Error::Fenced(format!(
-                    "the store ends at {} and event {} is gone from the log",
-                    head.position,
-                    end.position + 1
-                )));
-            }
-            if !event.follows(end.position, &end.chain) {
-                let position = end.position.max(1);
-                return fence(store, position).await.map(|_| Vec::new());
-            }
-            end = Head { position: event.position, chain: event.chain };
-            missing.push(event);
-        }
-    }
-    Ok(missing)
+/// Whole units that follow on an end of the store, never none.
+struct Page {
+    stored: Vec<Stored>,
+    recorded: Vec<Recorded>,
+    end: Head,
 }
 
-fn refuse_half_units(events: &[Recorded]) -> Result<(), Error> {
-    let Some(last) = events.last() else { return Ok(()) };
-    if last.envelope.unit_index + 1 == last.envelope.unit_size {
-        return Ok(());
+/// Reads the next whole units that the store lost. Each event must follow the chain.
+async fn missing(store: &Store, from: Head, tail: &Tail) -> Result<Page, Error> {
+    let mut stored = store.log().read(store.source(), from.position, PAGE).await?;
+    stored.retain(|it| it.position <= tail.last);
+    let mut end = from;
+    for event in &stored {
+        if event.position != end.position + 1 {
+            return Err(gone(from, end.position + 1, tail));
+        }
+        if !event.follows(end.position, &end.chain) {
+            return Err(fence(store, event.position).await.err().unwrap_or_else(|| gone(from, event.position, tail)));
+        }
+        end = Head { position: event.position, chain: event.chain };
     }
-    Err(Error::Fenced(format!(
+    let mut recorded = store.recorded(stored.clone()).await?;
+    let Some(last) = recorded.last() else { return Err(gone(from, end.position + 1, tail)) };
+    let whole = recorded.iter().rposition(ends_unit).map_or(0, |it| it + 1);
+    if whole < recorded.len() && last.position == tail.last {
+        return Err(half_unit(last));
+    }
+    stored.truncate(whole);
+    recorded.truncate(whole);
+    let Some(last) = stored.last() else { return Err(gone(from, end.position + 1, tail)) };
+    end = Head { position: last.position, chain: last.chain };
+    Ok(Page { stored, recorded, end })
+}
+
+fn ends_unit(event: &Recorded) -> bool {
+    event.envelope.unit_index + 1 == event.envelope.unit_size
+}
+
+fn gone(from: Head, position: u64, tail: &Tail) -> Error {
+    Error::Fenced(format!(
+        "the log took events up to {}, the store ends at {}, and event {position} is gone from both",
+        tail.last, from.position
+    ))
+}
+
+fn half_unit(last: &Recorded) -> Error {
+    Error::Fenced(format!(
         "the log ends inside a unit: event {} of party {:?} is {} of {}",
         last.position,
         last.envelope.party_id,
         last.envelope.unit_index + 1,
         last.envelope.unit_size
-    )))
+    ))
 }
 
-async fn refuse_lost_keys(store: &Store, events: &[Recorded]) -> Result<(), Error> {
-    let names = events
+/// Asks the database, not the keys in memory: a running service still holds what its store has lost.
+async fn refuse_lost_keys(store: &Store, page: &Page) -> Result<(), Error> {
+    let named = |it: &&Recorded| !it.envelope.subject_key_id.is_empty();
+    let name = |it: &Recorded| (it.envelope.tenant.clone(), it.envelope.subject_key_id.clone());
+    let wanted: HashSet<_> = page.recorded.iter().filter(named).map(name).collect();
+    let wanted: Vec<_> = wanted.into_iter().map(|(tenant, key)| values![tenant, key]).collect();
+    let held = store
+        .database()
+        .query_keys(
+            "k(tenant, key_id)",
+            &wanted,
+            "SELECT s.tenant, s.key_id FROM k
+             JOIN subject_key s ON s.tenant = k.tenant AND s.key_id = k.key_id",
+        )
+        .await?
         .iter()
-        .map(|it| (it.envelope.tenant.as_str(), it.envelope.subject_key_id.as_str()))
-        .filter(|it| !it.1.is_empty())
-        .collect();
-    let keys = store.keys().open(names).await?;
-    let lost = events.iter().find(|it| {
-        let name = (it.envelope.tenant.clone(), it.envelope.subject_key_id.clone());
-        !name.1.is_empty() && matches!(keys.get(&name), None | Some(crate::KeyState::Absent))
-    });
+        .map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned())))
+        .collect::<Result<HashSet<_>, Error>>()?;
+    let lost = page.recorded.iter().filter(named).find(|it| !held.contains(&name(it)));
     lost.map_or(Ok(()), |it| {
         Err(Error::Fenced(format!(
             "event {} of party {:?} names key {}, which the restored store does not hold",
@@ -184,14 +219,10 @@ async fn refuse_lost_keys(store: &Store, events: &[Recorded]) -> Result<(), Erro
 }
 
 /// Writes imported events with everything that follows from them: request ids, views, timers.
-async fn write(
-    store: &Store,
-    tx: &mut crate::Tx,
-    events: &[Recorded],
-    stored: &[Stored],
-) -> Result<(), Error> {
+async fn write(store: &Store, tx: &mut crate::Tx, page: &Page) -> Result<(), Error> {
+    let events = &page.recorded;
     let mut rows = Vec::with_capacity(events.len());
-    for (event, stored) in events.iter().zip(stored) {
+    for (event, stored) in events.iter().zip(&page.stored) {
         let head = Head { position: event.position, chain: event.chain };
         rows.push(commit::event_row(head, &event.envelope, event.recorded_at(), &stored.envelope));
     }
@@ -236,11 +267,15 @@ async fn fence(store: &Store, differs: u64) -> Result<Head, Error> {
     let (mut same, mut differs) = (0, differs);
     while differs - same > 1 {
         let middle = same + (differs - same) / 2;
-        let ours = at(store, middle).await?;
+        // The event itself may be deleted from the log: the next one tells as well.
         let theirs = store.log().read(store.source(), middle - 1, 1).await?;
+        let ours = match theirs.first() {
+            Some(it) => at(store, it.position).await?,
+            None => None,
+        };
         match (ours, theirs.first()) {
-            (Some(ours), Some(theirs)) if theirs.position == middle && ours.chain == theirs.chain => {
-                same = middle;
+            (Some(ours), Some(theirs)) if ours.chain == theirs.chain => {
+                same = theirs.position.min(differs - 1);
             }
             _ => differs = middle,
         }

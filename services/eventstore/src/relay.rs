@@ -28,8 +28,8 @@ pub async fn run(store: Store, stop: CancellationToken) {
     let Some(nats) = log.as_nats() else { return };
     while !stop.is_cancelled() {
         let turn = tokio::select! {
-            () = stop.cancelled() => return,
-            turn = turn(&store, nats, &holder, &stop) => turn,
+            () = stop.cancelled() => break,
+            turn = turn(&store, nats, &holder) => turn,
         };
         nats.relaying.store(false, Ordering::Relaxed);
         let pause = match turn {
@@ -37,7 +37,8 @@ pub async fn run(store: Store, stop: CancellationToken) {
             Err(error) => {
                 metrics::publish_failed(store.source());
                 tracing::warn!(source = store.source(), error = error.chain(), "relay starts over");
-                Duration::from_millis(200)
+                // What waiting does not mend is looked at less often.
+                Duration::from_millis(if error.is_transient() { 200 } else { 5_000 })
             }
         };
         tokio::select! {
@@ -45,16 +46,20 @@ pub async fn run(store: Store, stop: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
     }
+    nats.relaying.store(false, Ordering::Relaxed);
+    // The next holder need not wait; if this fails, the lease runs out.
+    if let Err(error) = lease::release_held(store.database(), &lease_name(&store), &holder).await {
+        tracing::debug!(source = store.source(), error = error.chain(), "lease not released");
+    }
+}
+
+fn lease_name(store: &Store) -> String {
+    format!("relay/{}", store.source())
 }
 
 /// Holds the lease and relays until it is lost or something fails.
-async fn turn(
-    store: &Store,
-    nats: &NatsLog,
-    holder: &str,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
-    let name = format!("relay/{}", store.source());
+async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> {
+    let name = lease_name(store);
     let Some(mut lease) = lease::acquire(store.database(), &name, holder, TTL).await? else {
         return Ok(());
     };
@@ -84,10 +89,6 @@ async fn turn(
         metrics::published(store.source(), Duration::ZERO, sent, sent);
         let mut head = store.watch();
         tokio::select! {
-            () = stop.cancelled() => {
-                lease::release(store.database(), &lease).await?;
-                return Ok(());
-            }
             () = async { drop(head.wait_for(|it| it.position > sent).await) } => {}
             _ = pokes.next() => {}
             () = tokio::time::sleep(POLL) => {}

@@ -238,6 +238,8 @@ impl Database {
             .query(
                 "SELECT CAST(s.system_identifier AS TEXT) || '/' || CAST(c.timeline_id AS TEXT)
                      || '/' || CAST(pg_postmaster_start_time() AS TEXT)
+                     || '/' || (SELECT CAST(oid AS TEXT) FROM pg_database
+                                WHERE datname = current_database())
                  FROM pg_control_system() s, pg_control_checkpoint() c",
                 vec![],
             )

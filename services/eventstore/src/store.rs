@@ -211,7 +211,8 @@ impl Store {
         store.0.log.register(&store);
         let head = reconcile::compare(&store).await?;
         store.0.head.send_replace(head);
-        store.0.tasks.spawn(commit::run(Arc::downgrade(&store.0), waiting));
+        let health = store.health();
+        store.0.tasks.spawn(commit::run(Arc::downgrade(&store.0), waiting, health));
         Ok(store)
     }
 
@@ -247,7 +248,12 @@ impl Store {
 
     /// Runs one reading statement.
     pub async fn query(&self, sql: &'static str, args: Vec<crate::Value>) -> Result<Vec<Row>, Error> {
-        self.0.database.query(sql, args).await
+        let rows = self.0.database.query(sql, args).await;
+        // A read that works does not show that a write would.
+        if rows.is_err() {
+            self.0.note_health(&rows);
+        }
+        rows
     }
 
     /// The end of the store, as this process last saw it. It may lag behind other replicas.
@@ -267,9 +273,7 @@ impl Store {
 
     /// Reads the end of the store from the database.
     pub async fn read_head(&self) -> Result<Head, Error> {
-        let rows = self.query("SELECT position, chain FROM head WHERE one = 1", vec![]).await;
-        self.0.note_health(&rows);
-        let rows = rows?;
+        let rows = self.query("SELECT position, chain FROM head WHERE one = 1", vec![]).await?;
         let row = rows.first().ok_or_else(|| Error::corrupt("the head row is missing"))?;
         let head = Head { position: row.count(0)?, chain: row.hash(1)? };
         self.0.advance(head);
@@ -582,7 +586,8 @@ impl Inner {
     }
 
     pub(crate) fn note_health<T>(&self, result: &Result<T, Error>) {
-        let healthy = !matches!(result, Err(it) if it.is_transient());
+        let healthy =
+            !matches!(result, Err(it) if it.is_transient() || matches!(it, Error::Fenced(_)));
         self.healthy.send_if_modified(|it| std::mem::replace(it, healthy) != healthy);
     }
 }

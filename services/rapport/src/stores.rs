@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use chassis::Reason;
-use chassis::assembly::{self, Means, open_store};
+use chassis::assembly::{self, Ends, Means, open_store};
 use chassis::readiness::Readiness;
 use chassis::settings::Settings;
 use eventstore::{Clock, Ids, Log, Store, consumer};
-use tokio_util::sync::CancellationToken;
 
 use crate::cli::print;
 use crate::targets;
@@ -105,6 +104,5 @@ pub(crate) fn reasons() -> Vec<&'static [Reason]> {
 async fn assemble(settings: &Settings) -> anyhow::Result<assembly::Assembly> {
     let targets = targets::select(&settings.targets)?;
     let readiness = Readiness::new();
-    let stop = CancellationToken::new();
-    Ok(assembly::assemble(&targets, settings, &alone(), &readiness, stop).await?)
+    Ok(assembly::assemble(&targets, settings, &alone(), &readiness, Ends::default()).await?)
 }

@@ -112,6 +112,7 @@ fn fixture(max_in_flight: usize) -> Fixture {
         max_in_flight,
         request_timeout: Duration::from_millis(300),
         stopping: stopping.clone(),
+        aborting: CancellationToken::new(),
     });
     let moody = Moody::default();
     let server = EventLogServiceServer::new(moody.clone()).max_encoding_message_size(4 << 20);

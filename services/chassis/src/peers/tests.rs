@@ -82,6 +82,7 @@ async fn both_ways() -> [Client<Peer>; 2] {
         max_in_flight: 8,
         request_timeout: Duration::from_secs(30),
         stopping: tokio_util::sync::CancellationToken::new(),
+        aborting: tokio_util::sync::CancellationToken::new(),
     });
     let routes = gate.guard(Routes::new(EventLogServiceServer::new(Mirror)));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))

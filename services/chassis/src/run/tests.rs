@@ -487,3 +487,74 @@ async fn a_second_wish_aborts_what_does_not_finish() {
         .expect("stopped as asked");
     stuck.await.expect("joined").expect_err("aborted");
 }
+
+/// PostgreSQL, NATS and OIDC, as in production, on this machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_production_mode_health_follows_the_database_and_a_person_needs_a_token_of_the_issuer() {
+    use crate::status::reason;
+    use crate::testing::OidcIssuer;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut postgres = eventstore::testing::Postgres::start();
+    postgres.psql("postgres", "CREATE DATABASE profiles");
+    let nats = eventstore::testing::NatsServer::start();
+    let issuer = OidcIssuer::start().await;
+    let mut settings = embedded(&folder);
+    settings.database.url = postgres.url("{service}");
+    settings.log.url = nats.url();
+    issuer.configure(&mut settings);
+    settings.auth.service_key_file = folder.path().join("service.key");
+    settings.keys.kek_file = folder.path().join("kek");
+    std::fs::write(&settings.auth.service_key_file, "k".repeat(32)).expect("written");
+    std::fs::write(&settings.keys.kek_file, format!("{}=", "A".repeat(43))).expect("written");
+
+    let process = started(settings).await;
+    assert!(
+        process.token.is_none(),
+        "no development token outside embedded mode"
+    );
+    let mut client = Client::new(channel(process.grpc));
+    let mut call = async |token: &str| {
+        let mut request = tonic::Request::new(head());
+        let bearer = format!("Bearer {token}").parse().expect("ASCII");
+        request.metadata_mut().insert("authorization", bearer);
+        client
+            .get_head(request)
+            .await
+            .map_err(|status| reason(&status).unwrap_or_default())
+    };
+    let ada = issuer.token("acme", "ada", &["eventlog.events.read"]);
+    call(&ada).await.expect("answered");
+    let foreign = OidcIssuer::start().await.token("acme", "ada", &["*"]);
+    assert_eq!(call(&foreign).await.expect_err("foreign"), "TOKEN_INVALID");
+
+    postgres.stop_at_once();
+    let gone = eventually(&process, |missing| {
+        missing.contains(&"profiles/store".to_owned())
+    })
+    .await;
+    assert_eq!(gone, ["profiles/store"]);
+    assert_eq!(
+        call(&ada).await.expect_err("no database"),
+        "STORE_UNAVAILABLE"
+    );
+    postgres.launch();
+    eventually(&process, <[String]>::is_empty).await;
+    call(&ada).await.expect("answered again");
+    process.stop().await.expect("stopped as asked");
+}
+
+async fn eventually(process: &Process, reached: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let mut changes = process.readiness.watch();
+    let wait = async {
+        while changes.changed().await {
+            let missing = process.readiness.missing();
+            if reached(&missing) {
+                return missing;
+            }
+        }
+        process.readiness.missing()
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("in time")
+}

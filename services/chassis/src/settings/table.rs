@@ -89,6 +89,7 @@ pub const TABLE: &[Setting] = table! {
     "admin.address", Kind::Address, r#""127.0.0.1:9090""#, "Where health, /livez, /readyz, /metrics, /build-info and /log-level listen, in plaintext.";
     "database.url", Kind::Url, r#""sqlite://./data/{service}.db""#, "Database of each service; {service} is replaced by its name. sqlite://path or postgres://user@host/{service}.";
     "database.max_connections", whole(1, 1000), "8", "Connections for reading and views per service; writing adds one.";
+    "database.migrate", Kind::Flag, "true", "Apply pending migrations at start; with false a process that finds some does not start: run `rapport migrate` first.";
     "commit.max_units", whole(1, 10_000), "256", "Commands gathered into one transaction at most.";
     "commit.max_bytes", whole(1 << 10, 256 * MIB), "8388608", "Bytes gathered into one transaction at most.";
     "commit.wait_us", whole(0, 1_000_000), "1000", "Microseconds to wait for more commands to share a transaction.";

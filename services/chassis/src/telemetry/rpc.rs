@@ -105,7 +105,7 @@ impl Instruments {
             1,
             &[
                 KeyValue::new("reason", "in_flight"),
-                KeyValue::new("rpc.method", method),
+                KeyValue::new("method", method),
             ],
         );
     }
@@ -115,13 +115,13 @@ impl Instruments {
             1,
             &[
                 KeyValue::new("reason", reason.name),
-                KeyValue::new("rpc.method", method),
+                KeyValue::new("method", method),
             ],
         );
     }
 
     pub(crate) fn panicked(&self, method: &'static str) {
-        self.panics.add(1, &[KeyValue::new("rpc.method", method)]);
+        self.panics.add(1, &[KeyValue::new("method", method)]);
     }
 }
 

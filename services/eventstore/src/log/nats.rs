@@ -14,6 +14,7 @@ use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::stream::{self, StorageType};
 use async_nats::jetstream::{self, Context};
 use futures::StreamExt as _;
+use futures::future::join_all;
 
 use crate::error::Error;
 use crate::event::{Hash, Stored};
@@ -198,23 +199,23 @@ impl NatsLog {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Stored>, Error> {
-        let Some(stream) = self.stream(source).await? else { return Ok(Vec::new()) };
-        let last = stream.cached_info().state.last_sequence;
+        let newest = self.tail(source).await?.and_then(|it| it.newest);
+        let last = newest.map_or(0, |it| it.position);
         let mut found = Vec::new();
         if after >= last {
             return Ok(found);
         }
         let mut reader = self.reader(source, after).await?;
-        while found.len() < limit {
+        while found.len() < limit && found.last().is_none_or(|it: &Stored| it.position < last) {
             match reader.next(limit - found.len(), self.options.timeout).await? {
                 Batch::Events(events) => found.extend(events),
+                // There is more, so an empty page would tell of a loss that is none.
+                _ if found.is_empty() => {
+                    return Err(Error::unavailable("the log does not deliver what it holds"));
+                }
                 Batch::Idle | Batch::Stalled { .. } => break,
             }
-            if found.last().is_some_and(|it| it.position >= last) {
-                break;
-            }
         }
-        found.truncate(limit);
         Ok(found)
     }
 
@@ -225,26 +226,31 @@ impl NatsLog {
             position: after,
             messages: None,
             quiet_since: Instant::now(),
-            waiting: VecDeque::new(),
+            suspicious: false,
         })
     }
 
     /// Publishes events one after another, each only after its predecessor; returns when all are
-    /// acknowledged, or with the first failure.
+    /// acknowledged, or with the first failure once nothing is on its way any more.
     pub(crate) async fn publish(&self, source: &str, events: &[Stored]) -> Result<(), Error> {
         let mut acks: VecDeque<PublishAckFuture> = VecDeque::new();
+        let mut result = Ok(());
         for event in events {
             if acks.len() >= self.options.in_flight {
-                acknowledged(acks.pop_front()).await?;
+                result = acknowledged(acks.pop_front()).await;
+            }
+            if result.is_err() {
+                break;
             }
             acks.push_back(self.send(source, event).await?);
             failpoint::reach("mid_publish").await;
         }
-        while !acks.is_empty() {
-            acknowledged(acks.pop_front()).await?;
+        // Together: a server that is gone lets each of them run out of time.
+        for ack in join_all(acks.into_iter().map(|it| acknowledged(Some(it)))).await {
+            result = result.and(ack);
         }
         failpoint::reach("after_publish").await;
-        Ok(())
+        result
     }
 
     async fn send(&self, source: &str, event: &Stored) -> Result<PublishAckFuture, Error> {
@@ -338,7 +344,7 @@ fn parse_hash(text: &str) -> Option<Hash> {
 }
 
 /// How long a reader may be quiet before it asks whether it misses something.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(1);
 /// How long messages that follow closely are waited for.
 const LINGER: Duration = Duration::from_millis(20);
 
@@ -349,13 +355,13 @@ pub struct Reader {
     position: u64,
     messages: Option<Ordered>,
     quiet_since: Instant,
-    waiting: VecDeque<Stored>,
+    /// The stream had more than was delivered when it was last looked at, and a fresh consumer was asked.
+    suspicious: bool,
 }
 
 impl Reader {
     pub(super) fn skip_to(&mut self, position: u64) {
         self.position = self.position.max(position);
-        self.waiting.retain(|it| it.position > position);
     }
 
     pub(super) async fn next(&mut self, max: usize, patience: Duration) -> Result<Batch, Error> {
@@ -371,6 +377,7 @@ impl Reader {
         }
         if !events.is_empty() {
             self.quiet_since = Instant::now();
+            self.suspicious = false;
             return Ok(Batch::Events(events));
         }
         if self.quiet_since.elapsed() < QUIET {
@@ -380,15 +387,21 @@ impl Reader {
         self.look().await
     }
 
-    /// After a silence: does the stream hold, or did it hold, events beyond what was read?
+    /// After a silence: does the stream hold, or did it hold, events beyond what was read? An event may
+    /// be on its way just now, so a fresh consumer is asked before anything is healed.
     async fn look(&mut self) -> Result<Batch, Error> {
-        // Whatever the reason for the silence, the next read opens a fresh consumer.
-        self.messages = None;
-        let last = match self.context.get_stream(&self.name).await {
-            Ok(stream) => stream.cached_info().state.last_sequence,
-            Err(_) => return Ok(Batch::Idle),
+        let Ok(stream) = self.context.get_stream(&self.name).await else {
+            self.messages = None;
+            return Ok(Batch::Idle);
         };
-        Ok(if last > self.position { Batch::Stalled { last } } else { Batch::Idle })
+        let last = stream.cached_info().state.last_sequence;
+        if last <= self.position {
+            self.suspicious = false;
+            return Ok(Batch::Idle);
+        }
+        self.messages = None;
+        let stalled = std::mem::replace(&mut self.suspicious, true);
+        Ok(if stalled { Batch::Stalled { last } } else { Batch::Idle })
     }
 
     /// The next event after the position, or `None` at the deadline.

@@ -1,0 +1,87 @@
+//! # How fast it is
+//!
+//! `make bench` measures each row of the table below beside its reference, in turn, in one run on one
+//! machine, takes medians, prints them and writes `target/bench.json`.
+//!
+//! ```text
+//! cargo run --release -p rapport-tests --bin bench -- --quick --only append,grpc-postgres
+//! ```
+//!
+//! Servers are real and private: PostgreSQL and nats-server on free ports in temporary folders, Rapport
+//! itself in a process of its own (this binary, run again with a role). The peer of `peer-*` is another
+//! package, `tests/peer`, so that what it depends on never enters the workspace; `--record-peer` runs it
+//! and keeps its figures in `tests/peer/result.json`.
+
+mod append;
+mod child;
+mod grpc;
+mod latency;
+mod measure;
+mod memory;
+mod party;
+mod peer;
+mod raw;
+mod rebuild;
+mod relay;
+mod report;
+mod servers;
+
+use anyhow::Result;
+use clap::Parser;
+
+use measure::Plan;
+use report::Report;
+use servers::Servers;
+
+/// Measures Rapport beside its references.
+#[derive(Parser)]
+struct Arguments {
+    /// Only rows with these ids, or whose ids start with them and a hyphen.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Few, short repetitions: to look, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Run the peer's package and keep its figures.
+    #[arg(long)]
+    record_peer: bool,
+    #[command(subcommand)]
+    role: Option<child::Role>,
+}
+
+/// What every row needs.
+struct Bench {
+    only: Vec<String>,
+    plan: Plan,
+    servers: Servers,
+}
+
+impl Bench {
+    /// Whether a row is wanted.
+    fn wants(&self, id: &str) -> bool {
+        let starts = |it: &String| id == it || id.strip_prefix(it).is_some_and(|it| it.starts_with('-'));
+        self.only.is_empty() || self.only.iter().any(starts)
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(role) = arguments.role {
+        return child::play(role).await;
+    }
+    let plan = if arguments.quick { Plan::quick() } else { Plan::full() };
+    let bench = Bench { only: arguments.only, plan, servers: Servers::default() };
+    if arguments.record_peer {
+        return peer::record(&bench).await;
+    }
+    let mut report = Report::default();
+    append::run(&bench, &mut report).await?;
+    grpc::run(&bench, &mut report).await?;
+    peer::run(&bench, &mut report).await?;
+    relay::run(&bench, &mut report).await?;
+    rebuild::run(&bench, &mut report).await?;
+    latency::run(&bench, &mut report).await?;
+    memory::run(&bench, &mut report).await?;
+    report.finish()
+}

@@ -1,0 +1,39 @@
+//! The platform with one more target, as a process of its own: what the scenarios start, kill and ask.
+//!
+//! `node key=value…` takes settings as `--set` does, and prints what `rapport serve` prints first.
+
+use std::process::ExitCode;
+
+use chassis::lifecycle::Shutdown;
+use chassis::settings::{Settings, Sources};
+use support::mirror;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the scenarios pass settings as arguments")]
+async fn serve() -> anyhow::Result<()> {
+    let flags = std::env::args().skip(1).collect();
+    let settings = Settings::load(&Sources { flags, ..Sources::default() })?;
+    let mut targets = rapport::targets::TARGETS.to_vec();
+    targets.push(mirror::TARGET);
+    targets.retain(|it| settings.targets.iter().any(|name| name == "all" || name == it.name));
+    let shutdown = Shutdown::new();
+    shutdown.on_signals()?;
+    let process = chassis::run::start(&targets, settings, shutdown).await?;
+    println!("grpc: {}\nadmin: {}", process.grpc, process.admin);
+    if let Some(token) = &process.token {
+        println!("development token: {}", token.reveal());
+    }
+    println!("started");
+    process.stopped().await?;
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! The platform in a topology.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use chassis::Target;
+use chassis::testing::{AUDIENCE, OidcIssuer};
+use eventstore::testing::{NatsServer, Postgres, free_port};
+use eventstore::{Clock, DatabaseOptions, Ids, Log, RootKey, Store, StoreOptions};
+use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
+use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
+use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
+use tempfile::TempDir;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use crate::{Node, mirror};
+
+static POSTGRES: LazyLock<Postgres> = LazyLock::new(Postgres::start);
+static NATS: LazyLock<NatsServer> = LazyLock::new(NatsServer::start);
+
+/// How the platform is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// One process, SQLite, embedded log.
+    Embedded,
+    /// One process per target, PostgreSQL, NATS JetStream, OIDC.
+    Distributed,
+}
+
+/// A platform that can be started, killed and started again on the same data.
+pub struct Platform {
+    pub topology: Topology,
+    pub issuer: OidcIssuer,
+    /// Further settings for every node.
+    pub extra: Vec<String>,
+    program: String,
+    folder: TempDir,
+    /// Prefix of databases and streams: letters only.
+    name: String,
+    nodes: Vec<Node>,
+    ports: [u16; 2],
+}
+
+impl Platform {
+    /// Prepares a platform; `program` is the node binary.
+    pub async fn new(topology: Topology, program: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = letters(&Ids::system().bytes::<12>());
+        if topology == Topology::Distributed {
+            for target in ["profiles", "mirror"] {
+                POSTGRES.psql("postgres", &format!("CREATE DATABASE {name}_{target}"));
+            }
+        }
+        let write = |file: &str, text: &str| {
+            std::fs::write(folder.path().join(file), text).expect("a file");
+        };
+        write("kek", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n");
+        write("service", "0123456789abcdef0123456789abcdef\n");
+        Self {
+            topology,
+            issuer: OidcIssuer::start().await,
+            extra: Vec::new(),
+            program: program.to_owned(),
+            folder,
+            name,
+            nodes: Vec::new(),
+            ports: [free_port(), free_port()],
+        }
+    }
+
+    /// Starts every node, one of them with a failpoint: the one that runs `profiles`, or `mirror` for
+    /// points inside a consumer.
+    pub fn start(&mut self, failpoint: Option<&str>) {
+        let program = self.program.clone();
+        self.nodes = match self.topology {
+            Topology::Embedded => {
+                vec![Node::start(&program, &self.settings("all", 0), failpoint)]
+            }
+            Topology::Distributed => {
+                let consumer = failpoint.is_some_and(|it| it.starts_with("consumer_"));
+                let (first, second) = if consumer { (None, failpoint) } else { (failpoint, None) };
+                vec![
+                    Node::start(&program, &self.settings("profiles", 0), first),
+                    Node::start(&program, &self.settings("mirror", 1), second),
+                ]
+            }
+        };
+    }
+
+    fn settings(&self, targets: &str, index: usize) -> Vec<String> {
+        let path = |file: &str| self.folder.path().join(file).display().to_string();
+        let mut settings = vec![
+            format!("targets={targets}"),
+            "tenants=acme,umbrella".into(),
+            format!("grpc.address=127.0.0.1:{}", self.ports[index]),
+            "admin.address=127.0.0.1:0".into(),
+            "auth.mode=oidc".into(),
+            format!("auth.issuer={}", self.issuer.url()),
+            format!("auth.audience={AUDIENCE}"),
+            format!("auth.service_key_file={}", path("service")),
+            format!("keys.kek_file={}", path("kek")),
+            format!("database.url={}", self.database("{service}")),
+        ];
+        if self.topology == Topology::Distributed {
+            settings.push(format!("log.url={}", NATS.url()));
+            settings.push(format!("log.prefix={}", self.name));
+            settings.push(format!("peers.profiles=http://127.0.0.1:{}", self.ports[0]));
+            settings.push(format!("peers.mirror=http://127.0.0.1:{}", self.ports[1]));
+        }
+        settings.extend(self.extra.iter().cloned());
+        settings
+    }
+
+    fn database(&self, service: &str) -> String {
+        match self.topology {
+            Topology::Embedded => {
+                format!("sqlite://{}/{service}.db", self.folder.path().display())
+            }
+            Topology::Distributed => POSTGRES.url(&format!("{}_{service}", self.name)),
+        }
+    }
+
+    /// The nodes, `profiles` first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Whether a node parked at its failpoint.
+    pub fn parked(&self) -> bool {
+        self.nodes.iter().any(Node::parked)
+    }
+
+    /// Kills every node.
+    pub fn kill(&mut self) {
+        self.nodes.clear();
+    }
+
+    /// Stops every node in order; panics if one does not end well.
+    pub fn stop(&mut self) {
+        for node in self.nodes.drain(..) {
+            assert!(node.stop(), "a node did not end well");
+        }
+    }
+
+    /// A client of `profiles` with a token of a tenant.
+    pub fn client(&self, tenant: &str) -> Client {
+        let token = self.issuer.token(tenant, "tester", &["*"]);
+        Client::new(&self.nodes[0].grpc, &token)
+    }
+
+    /// Opens the store of a target beside or after its node.
+    pub async fn store(&self, target: &str) -> Store {
+        let row: Target = match target {
+            "mirror" => mirror::TARGET,
+            _ => rapport::targets::TARGETS[0],
+        };
+        let options = StoreOptions {
+            source: target.to_owned(),
+            database: DatabaseOptions::new(self.database(target)),
+            migrate: true,
+            commit: Default::default(),
+            root_key: RootKey::new([7; 32]),
+            clock: Clock::system(),
+            ids: Ids::system(),
+            log: Log::local(),
+        };
+        Store::open(options, (row.schema)()).await.expect("the store opens")
+    }
+
+    /// The log, when there is one beside the stores.
+    pub async fn log(&self) -> Option<Log> {
+        if self.topology == Topology::Embedded {
+            return None;
+        }
+        let options = eventstore::NatsOptions {
+            prefix: self.name.clone(),
+            ..eventstore::NatsOptions::new(NATS.url())
+        };
+        Some(Log::nats(options).await.expect("the log answers"))
+    }
+}
+
+fn letters(bytes: &[u8]) -> String {
+    bytes.iter().map(|it| char::from(b'a' + it % 26)).collect()
+}
+
+/// Typed clients with a token.
+#[derive(Clone)]
+pub struct Client {
+    pub parties: PartyServiceClient<InterceptedService<Channel, Token>>,
+    pub consents: ConsentServiceClient<InterceptedService<Channel, Token>>,
+    pub sources: SourceServiceClient<InterceptedService<Channel, Token>>,
+}
+
+/// Adds a bearer token.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let value = format!("Bearer {}", self.0).parse().expect("a token is ASCII");
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    }
+}
+
+impl Client {
+    /// Clients of an address; they connect at the first call.
+    pub fn new(address: &str, token: &str) -> Self {
+        let channel = Channel::from_shared(format!("http://{address}"))
+            .expect("an address")
+            .timeout(Duration::from_secs(20))
+            .connect_lazy();
+        let token = Token(token.to_owned());
+        Self {
+            parties: PartyServiceClient::with_interceptor(channel.clone(), token.clone()),
+            consents: ConsentServiceClient::with_interceptor(channel.clone(), token.clone()),
+            sources: SourceServiceClient::with_interceptor(channel, token),
+        }
+    }
+}
+
+/// Waits for a condition, at most 60 seconds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < give_up, "not within 60 s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
