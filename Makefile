@@ -11,7 +11,8 @@ build: ## compile everything, for development
 
 run: ## build, and serve every target on embedded defaults (SQLite, no log server)
 	tests/setup compiler buf
-	PATH="$(CURDIR)/.tools/bin:$$PATH" cargo run --bin rapport -- serve
+	@echo 'For the call printed below, in another terminal: export PATH="$(CURDIR)/.tools/bin:$$PATH"'
+	cargo run --bin rapport -- serve
 
 test: ## install what the tests drive, and run them all: both databases, both logs
 	tests/setup

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
-use chassis::assembly::Target;
 use chassis::lifecycle::Shutdown;
 use chassis::settings::{Settings, Sources};
 use clap::Subcommand;
@@ -31,12 +30,9 @@ pub(crate) async fn play(role: Role) -> Result<()> {
     }
 }
 
-const TARGETS: &[Target] =
-    &[Target { name: "profiles", schema: profiles::schema, service: profiles::service }];
-
 async fn serve(flags: Vec<String>) -> Result<()> {
     let settings = Settings::load(&Sources { flags, ..Sources::default() })?;
-    let process = chassis::run::start(TARGETS, settings, Shutdown::new()).await?;
+    let process = rapport::start(settings, Shutdown::new()).await?;
     println!("{}", process.grpc);
     std::io::stdout().flush()?;
     tokio::io::stdin().read(&mut [0]).await?;

@@ -52,23 +52,30 @@ pub struct Health {
 
 impl Health {
     /// NOT_SERVING under every name but liveness, before anything listens: tonic's own start is SERVING.
-    pub async fn new(names: impl IntoIterator<Item = (String, String)>) -> Self {
-        let whole = ["", "readiness"].map(|name| (name.to_owned(), String::new()));
-        let health = Self {
+    pub async fn new(targets: impl IntoIterator<Item = &'static str>) -> Self {
+        let mut health = Self {
             reporter: HealthReporter::new(),
-            names: whole.into_iter().chain(names).collect(),
+            names: Vec::new(),
         };
-        for (name, _) in &health.names {
-            health
-                .reporter
-                .set_service_status(name, ServingStatus::NotServing)
-                .await;
+        for name in ["", "readiness"] {
+            health.also(name, "").await;
+        }
+        for target in targets {
+            health.also(target, target).await;
         }
         health
             .reporter
             .set_service_status("liveness", ServingStatus::Serving)
             .await;
         health
+    }
+
+    /// Answers under one more name, for a target or with an empty one for the process.
+    pub async fn also(&mut self, name: &str, target: &str) {
+        self.reporter
+            .set_service_status(name, ServingStatus::NotServing)
+            .await;
+        self.names.push((name.to_owned(), target.to_owned()));
     }
 
     pub fn server(&self) -> HealthServer<HealthService> {
@@ -161,8 +168,7 @@ mod tests {
         let readiness = Readiness::new();
         readiness.need("profiles", "store");
         readiness.need("content", "store");
-        let names = ["profiles", "content"].map(|name| (name.to_owned(), name.to_owned()));
-        let health = Health::new(names).await;
+        let health = Health::new(["profiles", "content"]).await;
         for name in ["", "readiness", "profiles", "content"] {
             assert_eq!(told(&health, name).await, Some(Told::NotServing), "{name}");
         }

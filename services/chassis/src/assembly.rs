@@ -132,29 +132,18 @@ pub async fn assemble(
     let (authenticator, token) = Authenticator::new(settings, service_keys.clone())?;
     let authenticator = Arc::new(authenticator);
     let methods = Methods::of_contract()?;
-    let directory = Directory::new(
-        settings.peers.clone(),
-        service_keys.clone(),
-        methods.clone(),
-    );
+    let peers = settings.peers.clone();
+    let directory = Directory::new(peers, service_keys.clone(), methods.clone());
     for target in targets {
         readiness.need(target.name, "store");
     }
-    let root_key = root_key::read_or_make(settings)?;
-    let mut deps = Vec::new();
-    for target in targets {
-        deps.push(Deps {
-            target: target.name,
-            store: open(target, settings, means, root_key.clone()).await?,
-            log: means.log.clone(),
-            clock: means.clock.clone(),
-            ids: means.ids.clone(),
-            peers: directory.seen_from(target.name),
-            max_message_bytes: settings.grpc.max_message_bytes,
-        });
+    let deps = equip(targets, settings, means, &directory).await?;
+    let built = build(targets, &deps, settings.grpc.max_message_bytes);
+    for (rpc, _) in &built.rpcs {
+        methods.check(rpc)?;
     }
     let gate = Gate::new(Parts {
-        methods: methods.clone(),
+        methods,
         served: targets
             .iter()
             .map(|target| target.name.to_owned())
@@ -165,50 +154,81 @@ pub async fn assemble(
         stopping: ends.stopping,
         aborting: ends.aborting,
     });
-    let log = EventLog::new(
-        deps.iter().map(|deps| deps.store.clone()),
-        settings.grpc.max_message_bytes,
-    )
-    .server();
-    let mut all = Routes::new(log).into_axum_router();
+    let routes = gate.guard(built.routes);
+    for target in targets {
+        directory.serve(target.name, routes.clone());
+    }
+    Ok(Assembly {
+        routes,
+        rpcs: built.rpcs,
+        deps,
+        gate,
+        authenticator,
+        token,
+        service_keys,
+        work: built.work,
+        consumers: built.consumers.into(),
+    })
+}
+
+/// Opens the store of each target and puts its means together.
+async fn equip(
+    targets: &[Target],
+    settings: &Settings,
+    means: &Means,
+    directory: &Arc<Directory>,
+) -> Result<Vec<Deps>, Error> {
+    let root_key = root_key::read_or_make(settings)?;
+    let mut all = Vec::new();
+    for target in targets {
+        all.push(Deps {
+            target: target.name,
+            store: open(target, settings, means, root_key.clone()).await?,
+            log: means.log.clone(),
+            clock: means.clock.clone(),
+            ids: means.ids.clone(),
+            peers: directory.seen_from(target.name),
+            max_message_bytes: settings.grpc.max_message_bytes,
+        });
+    }
+    Ok(all)
+}
+
+/// What the services of a process add up to.
+struct Built {
+    routes: Routes,
+    rpcs: Vec<(&'static str, &'static str)>,
+    work: Vec<(String, Work)>,
+    consumers: Vec<(Deps, Consumer)>,
+}
+
+/// Builds every service, and the event log over all their stores.
+fn build(targets: &[Target], all: &[Deps], max_message_bytes: usize) -> Built {
+    let stores = all.iter().map(|deps| deps.store.clone());
+    let log = EventLog::new(stores, max_message_bytes).server();
+    let mut router = Routes::new(log).into_axum_router();
     let mut rpcs = vec![(edges::EVENT_LOG, "")];
     let (mut work, mut consumers) = (Vec::new(), Vec::new());
-    for (target, deps) in targets.iter().zip(&deps) {
+    for (target, deps) in targets.iter().zip(all) {
         let service = (target.service)(deps);
-        rpcs.extend(service.rpcs.iter().map(|rpc| (*rpc, target.name)));
-        work.extend(
-            service
-                .work
-                .into_iter()
-                .map(|(name, work)| (format!("{}/{name}", target.name), work)),
-        );
+        // The fallback for unknown paths is there already; a router that joins may bring none of its own.
+        router = router.merge(service.routes.into_axum_router().reset_fallback());
+        rpcs.extend(service.rpcs.into_iter().map(|rpc| (rpc, target.name)));
+        let name = |(name, work)| (format!("{}/{name}", target.name), work);
+        work.extend(service.work.into_iter().map(name));
         consumers.extend(
             service
                 .consumers
                 .into_iter()
                 .map(|consumer| (deps.clone(), consumer)),
         );
-        // The fallback for unknown paths is the same everywhere; a router that merges may bring none of its own.
-        all = all.merge(service.routes.into_axum_router().reset_fallback());
     }
-    for (rpc, _) in &rpcs {
-        methods.check(rpc)?;
-    }
-    let routes = gate.guard(all.into());
-    for target in targets {
-        directory.serve(target.name, routes.clone());
-    }
-    Ok(Assembly {
-        routes,
+    Built {
+        routes: router.into(),
         rpcs,
-        deps,
-        gate,
-        authenticator,
-        token,
-        service_keys,
         work,
-        consumers: consumers.into(),
-    })
+        consumers,
+    }
 }
 
 /// Applies pending migrations and compares each store with the log, as a start would, then closes again.

@@ -1,7 +1,9 @@
 //! A process from start to stop: bind → migrate → build → ready → serve → drain.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -13,6 +15,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_web::GrpcWebLayer;
+use tower::ServiceExt as _;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::admin::{Admin, Health};
@@ -27,6 +30,8 @@ use crate::telemetry::{self, Telemetry};
 
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the last probe may take to be answered.
+const ADMIN_DRAIN: Duration = Duration::from_millis(100);
 /// How long the last traces and metrics may take to leave.
 const FLUSH: Duration = Duration::from_secs(3);
 /// The trailers a browser must be allowed to read, or every error looks like OK.
@@ -50,6 +55,8 @@ pub enum Error {
     },
     #[error(transparent)]
     Assembly(#[from] assembly::Error),
+    #[error("asked to stop before it had started")]
+    AskedToStop,
     #[error("set up reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
@@ -85,11 +92,7 @@ impl Process {
     }
 }
 
-/// Starts a process. It listens and serves when this returns, and turns ready when everything it needs is.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "listeners end in an order that a tracker does not have"
-)]
+/// Starts a process. It serves when this returns, and turns ready when everything it needs is.
 pub async fn start(
     targets: &[Target],
     settings: Settings,
@@ -100,38 +103,42 @@ pub async fn start(
     // Both ports first: a process that cannot have them shall not touch a database.
     let (grpc, grpc_address) = bind(settings.grpc.address).await?;
     let (admin, admin_address) = bind(settings.admin.address).await?;
-    let readiness = Readiness::new();
+    let (readiness, stops) = (Readiness::new(), Stops::default());
     readiness.need("", "start");
-    let stops = Stops::default();
-    let means = Means::of(&settings).await?;
-    let ends = Ends {
-        stopping: stops.calls.clone(),
-        aborting: shutdown.hard().clone(),
-    };
-    let mut assembly = assembly::assemble(targets, &settings, &means, &readiness, ends).await?;
-    let token = assembly.token.take();
 
-    let health = Health::new(health_names(targets, &assembly)).await;
+    // Probes are answered while stores migrate and compare themselves with the log, which may take long.
+    let mut health = Health::new(targets.iter().map(|target| target.name)).await;
+    let later = Later::default();
     let page = Admin {
         telemetry: telemetry.clone(),
         readiness: readiness.clone(),
         targets: targets.iter().map(|target| target.name).collect(),
     };
-    let admin_routes = page.routes(
-        &health,
-        simulation(&settings, &means, &assembly, &readiness),
-    );
-    let routes = public(&assembly, &health, settings.grpc.reflection)?;
-    let listeners = Listeners {
-        grpc: tokio::spawn(serve_grpc(
-            grpc,
-            routes,
-            settings.grpc.clone(),
-            stops.calls.clone(),
-            shutdown.clone(),
-        )),
-        admin: tokio::spawn(serve_admin(admin, admin_routes, stops.admin.clone())),
+    let admin_routes = page.routes(&health, later.routes());
+    let admin = listen(serve_admin(admin, admin_routes, stops.admin.clone()));
+    let gone = stops.admin.clone().drop_guard();
+
+    let means = Means::of(&settings).await?;
+    let ends = Ends {
+        stopping: stops.calls.clone(),
+        aborting: shutdown.hard().clone(),
     };
+    let assembled = assembly::assemble(targets, &settings, &means, &readiness, ends);
+    let assembled = shutdown.soft().run_until_cancelled(assembled).await;
+    let mut assembly = assembled.ok_or(Error::AskedToStop)??;
+    for (rpc, target) in &assembly.rpcs {
+        health.also(rpc, target).await;
+    }
+    later.serve(simulation(&settings, &means, &assembly, &readiness));
+    let routes = public(&assembly, &health, settings.grpc.reflection)?;
+    let calls = stops.calls.clone();
+    let grpc = listen(serve_grpc(
+        grpc,
+        routes,
+        settings.grpc.clone(),
+        calls,
+        shutdown.clone(),
+    ));
     assembly.watch_health(&readiness, &shutdown, &stops.work);
     assembly.start_work(&shutdown, &stops.work);
     let (told, stop) = (health.follow(readiness.clone()), stops.work.clone());
@@ -142,16 +149,18 @@ pub async fn start(
     readiness.set("", "start", true);
     tracing::info!(grpc = %grpc_address, admin = %admin_address, "serving");
 
+    gone.disarm();
+    let token = assembly.token.take();
     let ending = Ending {
-        grpc: settings.grpc,
+        settings: settings.grpc,
         shutdown: shutdown.clone(),
         readiness: readiness.clone(),
         stops,
-        listeners,
+        listeners: Listeners { grpc, admin },
         deps: assembly.deps,
         telemetry,
     };
-    let ended = tokio::spawn(ending.wind_down());
+    let ended = listen(ending.wind_down());
     Ok(Process {
         grpc: grpc_address,
         admin: admin_address,
@@ -160,6 +169,35 @@ pub async fn start(
         shutdown,
         ended,
     })
+}
+
+/// Runs what ends in an order of its own, which a tracker does not have; `wind_down` waits for it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "awaited by wind_down, and that by Process::stopped"
+)]
+fn listen(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
+}
+
+/// Routes that are served before they are known: until then they answer as if nothing were there.
+#[derive(Clone, Default)]
+struct Later(Arc<OnceLock<Routes>>);
+
+impl Later {
+    fn serve(&self, routes: Routes) {
+        // Only `start` knows this value, and it sets it once.
+        let _ = self.0.set(routes);
+    }
+
+    fn routes(&self) -> Routes {
+        let later = self.clone();
+        let look_up = tower::service_fn(move |request: http::Request<axum::body::Body>| {
+            let routes = later.0.get().cloned().unwrap_or_default();
+            routes.oneshot(request)
+        });
+        axum::Router::new().fallback_service(look_up).into()
+    }
 }
 
 /// `rapport-profiles` for one target, `rapport` for several.
@@ -179,21 +217,6 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     bound
         .await
         .map_err(|source| Error::Bind { address, source })
-}
-
-/// Each target, and each gRPC service as the target it belongs to.
-fn health_names(targets: &[Target], assembly: &Assembly) -> Vec<(String, String)> {
-    let targets = targets
-        .iter()
-        .map(|target| (target.name.to_owned(), target.name.to_owned()));
-    targets
-        .chain(
-            assembly
-                .rpcs
-                .iter()
-                .map(|(rpc, target)| ((*rpc).to_owned(), (*target).to_owned())),
-        )
-        .collect()
 }
 
 fn simulation(
@@ -317,7 +340,7 @@ struct Listeners {
 
 /// Everything needed to stop in order.
 struct Ending {
-    grpc: Grpc,
+    settings: Grpc,
     shutdown: Shutdown,
     readiness: Readiness,
     stops: Stops,
@@ -331,7 +354,7 @@ impl Ending {
     /// finish background work, close stores, send the last telemetry. The hard stage skips what waits.
     async fn wind_down(self) {
         let Self {
-            grpc,
+            settings,
             shutdown,
             readiness,
             stops,
@@ -342,12 +365,10 @@ impl Ending {
         shutdown.soft().cancelled().await;
         readiness.begin_draining();
         tracing::info!("draining");
-        shutdown
-            .hard()
-            .run_until_cancelled(tokio::time::sleep(grpc.shutdown_delay()))
-            .await;
+        let notice = tokio::time::sleep(settings.shutdown_delay());
+        shutdown.hard().run_until_cancelled(notice).await;
         stops.calls.cancel();
-        let deadline = Instant::now() + grpc.shutdown_drain();
+        let deadline = Instant::now() + settings.shutdown_drain();
         finish(listeners.grpc, deadline, shutdown.hard()).await;
         stops.work.cancel();
         shutdown
@@ -359,7 +380,7 @@ impl Ending {
         stops.admin.cancel();
         finish(
             listeners.admin,
-            Instant::now() + Duration::from_millis(100),
+            Instant::now() + ADMIN_DRAIN,
             shutdown.hard(),
         )
         .await;

@@ -237,29 +237,28 @@ impl Settings {
 
     /// How the settings fail to go together.
     fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        let mut require = |holds: bool, key: &str, problem: &str, remedy: &str| {
-            if !holds {
-                faults.push(Fault {
-                    key: key.into(),
-                    problem: problem.into(),
-                    remedy: remedy.into(),
-                });
-            }
-        };
-        require(
+        let mut check = Check::default();
+        self.check_names(&mut check);
+        self.check_state(&mut check);
+        self.check_auth(&mut check);
+        self.check_surroundings(&mut check);
+        check.0
+    }
+
+    fn check_names(&self, check: &mut Check) {
+        check.require(
             !self.targets.is_empty(),
             "targets",
             "is empty",
             "Name targets, or all.",
         );
-        require(
+        check.require(
             !self.tenants.is_empty(),
             "tenants",
             "is empty",
             "List at least one tenant.",
         );
-        require(
+        check.require(
             self.tenants
                 .iter()
                 .all(|tenant| crate::name::is_tenant(tenant)),
@@ -267,119 +266,137 @@ impl Settings {
             "holds a name that is no tenant",
             "Use a lower-case letter, then 1 to 30 of a-z, 0-9 and -.",
         );
-        require(
-            ["sqlite:", "postgres:", "postgresql:"]
-                .iter()
-                .any(|s| self.database.url.starts_with(s)),
+    }
+
+    fn check_state(&self, check: &mut Check) {
+        check.require(
+            starts_with_any(&self.database.url, &["sqlite:", "postgres:", "postgresql:"]),
             "database.url",
             "is neither SQLite nor PostgreSQL",
             "Write sqlite://path/{service}.db or postgres://user@host/{service}.",
         );
-        require(
+        check.require(
             self.database.url.contains("{service}"),
             "database.url",
             "gives every service the same database",
             "Write {service} where the service's name belongs; each service has a database of its own.",
         );
-        require(
-            self.log.is_local()
-                || self
-                    .log
-                    .url
-                    .split(',')
-                    .all(|u| starts_with_any(u.trim(), &["nats://", "tls://"])),
+        let is_nats = |url: &str| starts_with_any(url.trim(), &["nats://", "tls://"]);
+        check.require(
+            self.log.is_local() || self.log.url.split(',').all(is_nats),
             "log.url",
             "is no NATS URL",
             "Write nats://host:4222, or leave it empty for the local log.",
         );
-        require(
-            !self.log.prefix.is_empty()
-                && self
-                    .log
-                    .prefix
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'-'),
+        let prefix = &self.log.prefix;
+        check.require(
+            !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
             "log.prefix",
             "is no single subject token",
             "Use a-z and - only.",
         );
-        self.require_auth(&mut require);
-        require(
+        check.require(
             self.is_embedded() || !self.keys.kek_file.as_os_str().is_empty(),
             "keys.kek_file",
             "is missing outside embedded mode",
             "Name the file with the key-encryption key; all replicas need the same one.",
         );
-        require(
-            self.clock.mode == ClockMode::System
-                || self.grpc.address.ip().is_loopback() && self.admin.address.ip().is_loopback(),
-            "clock.mode",
-            "simulated time is refused when a listener reaches beyond loopback",
-            "Listen on 127.0.0.1, or use the system clock.",
-        );
-        require(
-            self.telemetry.otlp_endpoint.is_empty() || is_http(&self.telemetry.otlp_endpoint),
-            "telemetry.otlp_endpoint",
-            "is no http URL",
-            "Write http://host:4317 or https://host:4317.",
-        );
-        require(
-            crate::telemetry::is_filter(&self.telemetry.log_level),
-            "telemetry.log_level",
-            "is no level or filter",
-            "Write error, warn, info, debug, trace, or a filter such as info,profiles=debug.",
-        );
-        require(
-            self.peers.values().all(|url| is_http(url)),
-            "peers",
-            "holds a URL that is not http",
-            "Write http://host:8080 or https://host:8443.",
-        );
-        faults
     }
 
-    fn require_auth(&self, require: &mut impl FnMut(bool, &str, &str, &str)) {
+    fn check_auth(&self, check: &mut Check) {
         let auth = &self.auth;
-        if auth.mode == AuthMode::Development {
-            require(
+        match auth.mode {
+            AuthMode::Development => check.require(
                 self.is_embedded(),
                 "auth.mode",
                 "development is accepted in embedded mode only: SQLite, local log, loopback listener",
                 "Set auth.mode = \"oidc\" with auth.issuer and auth.audience.",
-            );
-        } else {
-            require(
-                is_http(&auth.issuer),
-                "auth.issuer",
-                "is no http URL",
-                "Name the issuer, https://login.example.com.",
-            );
-            require(
-                !auth.audience.is_empty(),
-                "auth.audience",
-                "is empty",
-                "Name the audience your issuer puts in tokens.",
-            );
-            require(
-                auth.jwks_url.is_empty() || is_http(&auth.jwks_url),
-                "auth.jwks_url",
-                "is no http URL",
-                "Leave it empty to use the issuer's discovery document.",
-            );
+            ),
+            AuthMode::Oidc => self.check_oidc(check),
         }
-        require(
-            !auth.algorithms.is_empty()
-                && auth.algorithms.iter().all(|a| crate::auth::is_algorithm(a)),
+        let algorithms = &auth.algorithms;
+        check.require(
+            !algorithms.is_empty()
+                && algorithms
+                    .iter()
+                    .all(|name| crate::auth::is_algorithm(name)),
             "auth.algorithms",
             "is empty or holds an algorithm that is not accepted",
             "Choose from RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.",
         );
-        require(
+        check.require(
             self.is_embedded() || !auth.service_key_file.as_os_str().is_empty(),
             "auth.service_key_file",
             "is missing outside embedded mode",
             "Name the file with the key that signs tokens between targets; all targets need the same one.",
         );
+    }
+
+    fn check_oidc(&self, check: &mut Check) {
+        let auth = &self.auth;
+        check.require(
+            is_http(&auth.issuer),
+            "auth.issuer",
+            "is no http URL",
+            "Name the issuer, https://login.example.com.",
+        );
+        check.require(
+            !auth.audience.is_empty(),
+            "auth.audience",
+            "is empty",
+            "Name the audience your issuer puts in tokens.",
+        );
+        check.require(
+            auth.jwks_url.is_empty() || is_http(&auth.jwks_url),
+            "auth.jwks_url",
+            "is no http URL",
+            "Leave it empty to use the issuer's discovery document.",
+        );
+    }
+
+    fn check_surroundings(&self, check: &mut Check) {
+        let is_private =
+            self.grpc.address.ip().is_loopback() && self.admin.address.ip().is_loopback();
+        check.require(
+            self.clock.mode == ClockMode::System || is_private,
+            "clock.mode",
+            "simulated time is refused when a listener reaches beyond loopback",
+            "Listen on 127.0.0.1, or use the system clock.",
+        );
+        let endpoint = &self.telemetry.otlp_endpoint;
+        check.require(
+            endpoint.is_empty() || is_http(endpoint),
+            "telemetry.otlp_endpoint",
+            "is no http URL",
+            "Write http://host:4317 or https://host:4317.",
+        );
+        check.require(
+            crate::telemetry::is_filter(&self.telemetry.log_level),
+            "telemetry.log_level",
+            "is no level or filter",
+            "Write error, warn, info, debug, trace, or a filter such as info,profiles=debug.",
+        );
+        check.require(
+            self.peers.values().all(|url| is_http(url)),
+            "peers",
+            "holds a URL that is not http",
+            "Write http://host:8080 or https://host:8443.",
+        );
+    }
+}
+
+#[derive(Default)]
+struct Check(Vec<Fault>);
+
+impl Check {
+    fn require(&mut self, holds: bool, key: &str, problem: &str, remedy: &str) {
+        if !holds {
+            self.0.push(Fault {
+                key: key.into(),
+                problem: problem.into(),
+                remedy: remedy.into(),
+            });
+        }
     }
 }
 

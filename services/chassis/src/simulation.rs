@@ -122,7 +122,6 @@ impl SimulationService for Simulation {
         Ok(Response::new(SettleResponse {
             heads: self.heads().await?,
             next_due_time: self.next_due().await?.map(Timestamp::to_proto),
-            fired: 0,
         }))
     }
 }

@@ -8,6 +8,10 @@ use opentelemetry::{KeyValue, global};
 
 use crate::commit::Outcome;
 
+/// Seconds: a commit takes one to a few milliseconds, a timer may be late by seconds.
+const BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 struct Instruments {
     appended: Counter<u64>,
     append_duration: Histogram<f64>,
@@ -31,8 +35,10 @@ fn instruments() -> &'static Instruments {
         let meter = global::meter("rapport");
         let counter = |name, text| meter.u64_counter(name).with_description(text).build();
         let gauge = |name, text| meter.u64_gauge(name).with_description(text).build();
-        let seconds =
-            |name, text| meter.f64_histogram(name).with_unit("s").with_description(text).build();
+        let seconds = |name, text| {
+            let histogram = meter.f64_histogram(name).with_unit("s").with_description(text);
+            histogram.with_boundaries(BUCKETS.to_vec()).build()
+        };
         Instruments {
             appended: counter("rapport.events.appended", "Units appended durably"),
             append_duration: seconds("rapport.append.duration", "Time from unit to durable"),

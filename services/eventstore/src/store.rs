@@ -250,7 +250,7 @@ impl Store {
     pub async fn query(&self, sql: &'static str, args: Vec<crate::Value>) -> Result<Vec<Row>, Error> {
         let rows = self.0.database.query(sql, args).await;
         // A read that works does not show that a write would.
-        if rows.is_err() {
+        if matches!(&rows, Err(it) if it.is_transient()) {
             self.0.note_health(&rows);
         }
         rows

@@ -10,14 +10,17 @@ use std::path::Path;
 use prost::Message;
 use prost_types::Timestamp;
 use rapport_proto::profiles::v1::{
-    ClearField, ConsentDenied, ConsentExpired, ConsentGranted, ConsentKey, ConsentProof, ConsentWithdrawn, Frequency,
-    InteractionConflicted, InteractionRecorded, InteractionRejected, PartyAttributesSet, PartyContactPointAdded,
-    PartyContactPointRemoved, PartyContactPointVerified, PartyIdentifierAdded, PartyIdentifierRemoved, PartyMoved,
-    PartyRegistered, PartyReleased, PartySuppressed, PreferenceStated, RelationEnded, RelationKind, RelationRecorded,
-    SourceDisabled, SourceRegistered, SourceSchemaExtended, Verification, consent_event, interaction_event,
-    party_event, relation_event, source_event,
+    ClearField, ConsentDenied, ConsentExpired, ConsentGranted, ConsentKey, ConsentProof,
+    ConsentWithdrawn, Frequency, InteractionConflicted, InteractionRecorded, InteractionRejected,
+    PartyAttributesSet, PartyContactPointAdded, PartyContactPointRemoved,
+    PartyContactPointVerified, PartyIdentifierAdded, PartyIdentifierRemoved, PartyMoved,
+    PartyRegistered, PartyReleased, PartySuppressed, PreferenceStated, RelationEnded, RelationKind,
+    RelationRecorded, SourceDisabled, SourceRegistered, SourceSchemaExtended, Verification,
+    consent_event, interaction_event, party_event, relation_event, source_event,
 };
-use rapport_proto::types::{Channel, Clear, ClearKind, Money, PartyKind, Purpose, Regime, Validity, clear};
+use rapport_proto::types::{
+    Channel, Clear, ClearKind, Money, PartyKind, Purpose, Regime, Validity, clear,
+};
 use rapport_proto::{EventSet, Personal, schema_of};
 
 struct Sample {
@@ -31,7 +34,14 @@ struct Sample {
 fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     std::fs::create_dir_all(&folder)?;
-    let samples = [parties(), consents(), relations(), sources(), interactions(), vec![first_contact_point()]];
+    let samples = [
+        parties(),
+        consents(),
+        relations(),
+        sources(),
+        interactions(),
+        vec![first_contact_point()],
+    ];
     for sample in samples.into_iter().flatten() {
         let path = folder.join(&sample.file);
         if !path.exists() {
@@ -42,8 +52,17 @@ fn main() -> std::io::Result<()> {
 }
 
 fn text(sample: &Sample) -> String {
-    let Sample { type_name, schema, payload, decoded, .. } = sample;
-    format!("{type_name}\n{schema}\n{}\n\n{decoded}\n", eventstore::hex(payload))
+    let Sample {
+        type_name,
+        schema,
+        payload,
+        decoded,
+        ..
+    } = sample;
+    format!(
+        "{type_name}\n{schema}\n{}\n\n{decoded}\n",
+        eventstore::hex(payload)
+    )
 }
 
 /// A sample in today's shape, the `number`th of its event.
@@ -59,7 +78,10 @@ fn sample<E: EventSet + Debug>(number: u32, event: &E) -> Sample {
 }
 
 fn file(type_name: &str, number: u32) -> String {
-    format!("{}.{number}.txt", type_name.rsplit('.').next().unwrap_or_default())
+    format!(
+        "{}.{number}.txt",
+        type_name.rsplit('.').next().unwrap_or_default()
+    )
 }
 
 /// The first released shape: `verified` instead of `verification`.
@@ -71,7 +93,10 @@ fn first_contact_point() -> Sample {
         verification: Verification::Verified.into(),
         ..Default::default()
     };
-    let mut first = PartyContactPointAdded { verification: 0, ..today.clone() };
+    let mut first = PartyContactPointAdded {
+        verification: 0,
+        ..today.clone()
+    };
     #[expect(deprecated, reason = "the first shape")]
     {
         first.verified = true;
@@ -95,7 +120,10 @@ fn sealed(seed: u8) -> Option<Personal> {
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {
-    Some(Timestamp { seconds: 1_767_225_600 + seconds, nanos: 250_000_000 })
+    Some(Timestamp {
+        seconds: 1_767_225_600 + seconds,
+        nanos: 250_000_000,
+    })
 }
 
 fn clear(value: clear::Value) -> Clear {
@@ -105,7 +133,11 @@ fn clear(value: clear::Value) -> Clear {
 fn parties() -> Vec<Sample> {
     use party_event::Event;
     let contact_point_id = || "cpt_0kn2wznbkeq4zc9pa7b84q2m0f".to_owned();
-    let euros = Money { currency_code: "EUR".into(), units: -12, nanos: -500_000_000 };
+    let euros = Money {
+        currency_code: "EUR".into(),
+        units: -12,
+        nanos: -500_000_000,
+    };
     let facts = [
         Event::Registered(PartyRegistered {
             kind: PartyKind::Hcp.into(),
@@ -117,10 +149,19 @@ fn parties() -> Vec<Sample> {
         Event::AttributesSet(PartyAttributesSet {
             clear: [
                 ("licence_valid".to_owned(), clear(clear::Value::Flag(true))),
-                ("specialty".to_owned(), clear(clear::Value::Code("oncology".into()))),
+                (
+                    "specialty".to_owned(),
+                    clear(clear::Value::Code("oncology".into())),
+                ),
                 ("score".to_owned(), clear(clear::Value::Number(0.25))),
                 ("spend".to_owned(), clear(clear::Value::Money(euros))),
-                ("since".to_owned(), clear(clear::Value::Time(Timestamp { seconds: 1, nanos: 2 }))),
+                (
+                    "since".to_owned(),
+                    clear(clear::Value::Time(Timestamp {
+                        seconds: 1,
+                        nanos: 2,
+                    })),
+                ),
             ]
             .into(),
             personal: sealed(1),
@@ -130,10 +171,16 @@ fn parties() -> Vec<Sample> {
             number: 1,
             system: "npi".into(),
             value: sealed(3),
-            valid: Some(Validity { from: time(0), until: time(60) }),
+            valid: Some(Validity {
+                from: time(0),
+                until: time(60),
+            }),
             verified_by: "nppes".into(),
         }),
-        Event::IdentifierRemoved(PartyIdentifierRemoved { number: 1, reason: "error".into() }),
+        Event::IdentifierRemoved(PartyIdentifierRemoved {
+            number: 1,
+            reason: "error".into(),
+        }),
         Event::ContactPointVerified(PartyContactPointVerified {
             contact_point_id: contact_point_id(),
             verified_by: "double-opt-in".into(),
@@ -147,8 +194,12 @@ fn parties() -> Vec<Sample> {
             language: "de-AT".into(),
             time_zone: "Europe/Vienna".into(),
         }),
-        Event::Suppressed(PartySuppressed { reason: "complaint".into() }),
-        Event::Released(PartyReleased { reason: "mistake".into() }),
+        Event::Suppressed(PartySuppressed {
+            reason: "complaint".into(),
+        }),
+        Event::Released(PartyReleased {
+            reason: "mistake".into(),
+        }),
         Event::PreferenceStated(PreferenceStated {
             channel: Channel::Email.into(),
             topic: "congress".into(),
@@ -162,7 +213,11 @@ fn parties() -> Vec<Sample> {
         verification: Verification::Unverified.into(),
         ..Default::default()
     });
-    facts.iter().map(|fact| sample(1, fact)).chain([sample(2, &added)]).collect()
+    facts
+        .iter()
+        .map(|fact| sample(1, fact))
+        .chain([sample(2, &added)])
+        .collect()
 }
 
 fn consents() -> Vec<Sample> {
@@ -188,10 +243,25 @@ fn consents() -> Vec<Sample> {
         })
     };
     [
-        Event::Granted(ConsentGranted { key: key(), proof: proof(), expires_at: time(100) }),
-        Event::Denied(ConsentDenied { key: key(), proof: proof() }),
-        Event::Withdrawn(ConsentWithdrawn { key: key(), proof: proof(), reason: "unsubscribe".into() }),
-        Event::Expired(ConsentExpired { key: key(), granted_at: time(10), effective_at: time(100) }),
+        Event::Granted(ConsentGranted {
+            key: key(),
+            proof: proof(),
+            expires_at: time(100),
+        }),
+        Event::Denied(ConsentDenied {
+            key: key(),
+            proof: proof(),
+        }),
+        Event::Withdrawn(ConsentWithdrawn {
+            key: key(),
+            proof: proof(),
+            reason: "unsubscribe".into(),
+        }),
+        Event::Expired(ConsentExpired {
+            key: key(),
+            granted_at: time(10),
+            effective_at: time(100),
+        }),
     ]
     .iter()
     .map(|fact| sample(1, fact))
@@ -207,9 +277,15 @@ fn relations() -> Vec<Sample> {
             to_party_id: "pty_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
             role: "primary".into(),
             product_id: "northwind-oncology".into(),
-            valid: Some(Validity { from: time(0), until: None }),
+            valid: Some(Validity {
+                from: time(0),
+                until: None,
+            }),
         }),
-        Event::Ended(RelationEnded { ended_at: time(5), reason: "territory-change".into() }),
+        Event::Ended(RelationEnded {
+            ended_at: time(5),
+            reason: "territory-change".into(),
+        }),
     ]
     .iter()
     .map(|fact| sample(1, fact))
@@ -218,15 +294,25 @@ fn relations() -> Vec<Sample> {
 
 fn sources() -> Vec<Sample> {
     use source_event::Event;
-    let field = |name: &str, kind: ClearKind| ClearField { name: name.into(), kind: kind.into() };
+    let field = |name: &str, kind: ClearKind| ClearField {
+        name: name.into(),
+        kind: kind.into(),
+    };
     [
         Event::Registered(SourceRegistered {
             owner: "web team".into(),
-            clear_fields: vec![field("total", ClearKind::Money), field("sku", ClearKind::Code)],
+            clear_fields: vec![
+                field("total", ClearKind::Money),
+                field("sku", ClearKind::Code),
+            ],
             write_key_hash: vec![7; 32],
         }),
-        Event::SchemaExtended(SourceSchemaExtended { clear_fields: vec![field("vip", ClearKind::Flag)] }),
-        Event::Disabled(SourceDisabled { reason: "retired".into() }),
+        Event::SchemaExtended(SourceSchemaExtended {
+            clear_fields: vec![field("vip", ClearKind::Flag)],
+        }),
+        Event::Disabled(SourceDisabled {
+            reason: "retired".into(),
+        }),
     ]
     .iter()
     .map(|fact| sample(1, fact))

@@ -34,19 +34,33 @@ where
 }
 
 /// An enum value that may be unspecified.
-pub(crate) fn choice_or_none<E: TryFrom<i32>>(fields: &mut Fields, field: &str, value: i32) -> Option<E> {
-    fields.keep(field, E::try_from(value).map_err(|_| Invalid::value("Choose one of the enum's values.")))
+pub(crate) fn choice_or_none<E: TryFrom<i32>>(
+    fields: &mut Fields,
+    field: &str,
+    value: i32,
+) -> Option<E> {
+    fields.keep(
+        field,
+        E::try_from(value).map_err(|_| Invalid::value("Choose one of the enum's values.")),
+    )
 }
 
 /// A time that may be absent: the outer option is whether it could be read.
-pub(crate) fn time(fields: &mut Fields, field: &str, value: Option<&Time>) -> Option<Option<Timestamp>> {
-    let Some(value) = value else { return Some(None) };
-    let parsed = domain::instant(value).ok_or(Invalid::value("Use a time between the years 1 and 9999."));
+pub(crate) fn time(
+    fields: &mut Fields,
+    field: &str,
+    value: Option<&Time>,
+) -> Option<Option<Timestamp>> {
+    let Some(value) = value else {
+        return Some(None);
+    };
+    let parsed =
+        domain::instant(value).ok_or(Invalid::value("Use a time between the years 1 and 9999."));
     fields.keep(field, parsed).map(Some)
 }
 
 fn validity(fields: &mut Fields, field: &str, value: Option<&types::Validity>) -> Option<Validity> {
-    let stated = value.cloned().unwrap_or_default();
+    let stated = value.copied().unwrap_or_default();
     let from = time(fields, &format!("{field}.from"), stated.from.as_ref());
     let until = time(fields, &format!("{field}.until"), stated.until.as_ref());
     fields.keep(field, Validity::new(from?, until?))
@@ -60,12 +74,23 @@ fn place(fields: &mut Fields, market: &str, language: &str, time_zone: &str) -> 
     let market = fields.keep("market", domain::place::Market::parse(market));
     let language = fields.keep("language", optional(language, Language::parse));
     let time_zone = fields.keep("time_zone", optional(time_zone, TimeZone::parse));
-    Some(Place { market: market?, language: language?, time_zone: time_zone? })
+    Some(Place {
+        market: market?,
+        language: language?,
+        time_zone: time_zone?,
+    })
 }
 
 /// An empty text is an absent value.
-fn optional<T>(text: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Option<T>, Invalid> {
-    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+fn optional<T>(
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, Invalid>,
+) -> Result<Option<T>, Invalid> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        parse(text).map(Some)
+    }
 }
 
 /// An id made by the platform or chosen by people, as a field of a request.
@@ -73,7 +98,9 @@ fn id(fields: &mut Fields, field: &str, value: &str) -> Option<String> {
     let parsed = if chassis::name::is_id(value) {
         Ok(value.to_owned())
     } else {
-        Err(Invalid::value("Use an id: 1 to 63 of A-Z, a-z, 0-9, '_' and '-', starting with a letter or digit."))
+        Err(Invalid::value(
+            "Use an id: 1 to 63 of A-Z, a-z, 0-9, '_' and '-', starting with a letter or digit.",
+        ))
     };
     fields.keep(field, parsed)
 }
@@ -83,7 +110,9 @@ fn authored_id(fields: &mut Fields, field: &str, value: &str) -> Option<String> 
     let parsed = if chassis::name::is_authored_id(value) {
         Ok(value.to_owned())
     } else {
-        Err(Invalid::value("Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -."))
+        Err(Invalid::value(
+            "Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -.",
+        ))
     };
     fields.keep(field, parsed)
 }
@@ -94,9 +123,15 @@ fn required<'a, T>(field: &str, value: Option<&'a T>) -> Result<&'a T, Problem> 
 }
 
 /// The positions a caller wants to have been read, of the one source this service knows.
-pub(crate) fn min_position(positions: &BTreeMap<String, u64>, source: &str) -> Result<u64, Problem> {
+pub(crate) fn min_position(
+    positions: &BTreeMap<String, u64>,
+    source: &str,
+) -> Result<u64, Problem> {
     if positions.keys().any(|it| it != source) {
-        return Err(Problem::field("min_positions", format!("Name the source {source} only.")));
+        return Err(Problem::field(
+            "min_positions",
+            format!("Name the source {source} only."),
+        ));
     }
     Ok(positions.get(source).copied().unwrap_or(0))
 }

@@ -47,7 +47,8 @@ impl Invalid {
 
 /// One line of acceptable text: no control characters, no bidirectional marks, a length in characters.
 pub(crate) fn line(text: &str, length: std::ops::RangeInclusive<usize>) -> Result<&str, Invalid> {
-    chassis::text::line("", text, length).map_err(|violation| Invalid::Value(violation.remedy.into()))
+    chassis::text::line("", text, length)
+        .map_err(|violation| Invalid::Value(violation.remedy.into()))
 }
 
 /// A time as protobuf states it, if it lies between the years 1 and 9999.
@@ -55,5 +56,9 @@ pub(crate) fn instant(time: &prost_types::Timestamp) -> Option<Timestamp> {
     const YEAR_1: i64 = -62_135_596_800;
     const YEAR_10000: i64 = 253_402_300_800;
     let fits = (YEAR_1..YEAR_10000).contains(&time.seconds);
-    if fits { Timestamp::from_proto(time) } else { None }
+    if fits {
+        Timestamp::from_proto(time)
+    } else {
+        None
+    }
 }

@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 
 use chassis::auth::Caller;
-use chassis::status::{NOT_FOUND, Problem};
 use chassis::deps::Deps;
 use chassis::name;
+use chassis::status::{NOT_FOUND, Problem};
 use eventstore::{AsOf, Decider, Executed, Loaded, Metadata, Timestamp};
 
-use crate::domain::party::{self, Party, Status};
+use crate::domain::party::{Party, State, Status};
 use crate::refusal::{self, PARTY_ERASED};
 use crate::{convert, view};
 
 mod consent;
 mod interactions;
-mod party_service;
+mod party;
 mod source;
 
 /// The permission to see personal values, beside the one a method declares.
@@ -57,17 +57,30 @@ impl Api {
         D: Decider,
         D::Refusal: Into<Problem>,
     {
-        self.deps.store.execute::<D>(id, meta, command).await.map_err(refusal::of)
+        self.deps
+            .store
+            .execute::<D>(id, meta, command)
+            .await
+            .map_err(refusal::of)
     }
 
     /// A stream as it stands, or NOT_FOUND for the field that named it.
-    async fn find<D: Decider>(&self, tenant: &str, id: &str, field: &str) -> Result<Loaded<D::State>, Problem> {
+    async fn find<D: Decider>(
+        &self,
+        tenant: &str,
+        id: &str,
+        field: &str,
+    ) -> Result<Loaded<D::State>, Problem> {
         let loaded = self.deps.store.load::<D>(tenant, id, AsOf::Now).await?;
-        if loaded.version == 0 { Err(unknown(field)) } else { Ok(loaded) }
+        if loaded.version == 0 {
+            Err(unknown(field))
+        } else {
+            Ok(loaded)
+        }
     }
 
     /// A party that can still be talked about.
-    async fn living(&self, tenant: &str, party_id: &str, field: &str) -> Result<party::State, Problem> {
+    async fn living(&self, tenant: &str, party_id: &str, field: &str) -> Result<State, Problem> {
         let found = self.find::<Party>(tenant, party_id, field).await?;
         if found.state.status == Status::Erased {
             return Err(Problem::of(PARTY_ERASED).violation(field, PARTY_ERASED.remedy));
@@ -90,21 +103,40 @@ impl Api {
         identifiers: &[crate::domain::identifier::Identifier],
     ) -> Result<Vec<Option<String>>, Problem> {
         let store = &self.deps.store;
-        let found = view::identifier::find(store.database(), store.keys(), tenant, identifiers, self.now());
+        let found = view::identifier::find(
+            store.database(),
+            store.keys(),
+            tenant,
+            identifiers,
+            self.now(),
+        );
         Ok(found.await?)
     }
 }
 
 /// The id in the name of one of the caller's own things. A name of another tenant names nothing.
-fn own<'a>(caller: &Caller, field: &str, text: &'a str, collection: &str) -> Result<&'a str, Problem> {
+fn own<'a>(
+    caller: &Caller,
+    field: &str,
+    text: &'a str,
+    collection: &str,
+) -> Result<&'a str, Problem> {
     let parsed = name::parse(field, text, &[collection])?;
-    if parsed.tenant == caller.tenant { Ok(parsed.id()) } else { Err(unknown(field)) }
+    if parsed.tenant == caller.tenant {
+        Ok(parsed.id())
+    } else {
+        Err(unknown(field))
+    }
 }
 
 /// Checks that a parent is the caller's own tenant.
 fn own_tenant(caller: &Caller, parent: &str) -> Result<(), Problem> {
     let parsed = name::parse("parent", parent, &[])?;
-    if parsed.tenant == caller.tenant { Ok(()) } else { Err(unknown("parent")) }
+    if parsed.tenant == caller.tenant {
+        Ok(())
+    } else {
+        Err(unknown("parent"))
+    }
 }
 
 fn unknown(field: &str) -> Problem {

@@ -8,7 +8,10 @@ mod relation;
 mod tenancy;
 mod view;
 
+use std::path::Path;
+
 use chassis::assembly::Target;
+use chassis::settings::Settings;
 use chassis::status::{reason, violations};
 use chassis::testing::{Connection, Harness, TENANTS};
 use eventstore::Timestamp;
@@ -24,14 +27,40 @@ const UMBRELLA: &str = TENANTS[1];
 const NPI: &str = "1234567893";
 const EMAIL: &str = "ada@example.org";
 
+const TARGET: Target = Target {
+    name: "profiles",
+    schema: crate::schema,
+    service: crate::service,
+};
+
 struct World {
     harness: Harness,
 }
 
 impl World {
     async fn start() -> Self {
-        let profiles = Target { name: "profiles", schema: crate::schema, service: crate::service };
-        Self { harness: Harness::start(&[profiles]).await }
+        Self {
+            harness: Harness::start(&[TARGET]).await,
+        }
+    }
+
+    /// The same service on PostgreSQL, which is no embedded mode: the keys come from files in `keys`.
+    async fn on_postgres(url: String, keys: &Path) -> Self {
+        let file = |name: &str, secret: &str| {
+            let path = keys.join(name);
+            std::fs::write(&path, secret).expect("a key file");
+            path
+        };
+        let kek_file = file("root.key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+        let service_key_file = file("service.key", &"k".repeat(64));
+        let change = |settings: &mut Settings| {
+            settings.database.url = url;
+            settings.keys.kek_file = kek_file;
+            settings.auth.service_key_file = service_key_file;
+        };
+        Self {
+            harness: Harness::with(&[TARGET], change).await,
+        }
     }
 
     fn parties(&self) -> PartyServiceClient<Connection> {
@@ -48,7 +77,12 @@ impl World {
 
     /// Registers a party and returns its id.
     async fn register(&self, request: proto::RegisterPartyRequest) -> String {
-        let reply = self.parties().register_party(request).await.expect("registered").into_inner();
+        let reply = self
+            .parties()
+            .register_party(request)
+            .await
+            .expect("registered")
+            .into_inner();
         reply.party.expect("a party").party_id
     }
 
@@ -57,13 +91,24 @@ impl World {
     }
 
     async fn get(&self, party_id: &str) -> proto::Party {
-        let request = proto::GetPartyRequest { name: party_name(party_id), ..Default::default() };
-        let reply = self.parties().get_party(request).await.expect("found").into_inner();
+        let request = proto::GetPartyRequest {
+            name: party_name(party_id),
+            ..Default::default()
+        };
+        let reply = self
+            .parties()
+            .get_party(request)
+            .await
+            .expect("found")
+            .into_inner();
         reply.party.expect("a party")
     }
 
     async fn source(&self, source_id: &str) {
-        self.sources().register_source(source_registration(source_id)).await.expect("registered");
+        self.sources()
+            .register_source(source_registration(source_id))
+            .await
+            .expect("registered");
     }
 
     fn head(&self) -> u64 {
@@ -101,7 +146,11 @@ fn professional() -> proto::RegisterPartyRequest {
 }
 
 fn identifier(system: &str, value: &str) -> proto::Identifier {
-    proto::Identifier { system: system.into(), value: value.into(), ..Default::default() }
+    proto::Identifier {
+        system: system.into(),
+        value: value.into(),
+        ..Default::default()
+    }
 }
 
 fn email(address: &str) -> proto::ContactPoint {
@@ -113,12 +162,18 @@ fn email(address: &str) -> proto::ContactPoint {
 }
 
 fn source_registration(source_id: &str) -> proto::RegisterSourceRequest {
-    let field = |name: &str, kind: ClearKind| proto::ClearField { name: name.into(), kind: kind.into() };
+    let field = |name: &str, kind: ClearKind| proto::ClearField {
+        name: name.into(),
+        kind: kind.into(),
+    };
     proto::RegisterSourceRequest {
         parent: parent(),
         source_id: source_id.into(),
         owner: "web team".into(),
-        clear_fields: vec![field("total", ClearKind::Money), field("sku", ClearKind::Code)],
+        clear_fields: vec![
+            field("total", ClearKind::Money),
+            field("sku", ClearKind::Code),
+        ],
         ..Default::default()
     }
 }

@@ -65,20 +65,26 @@ async fn due(store: &Store) {
 /// Fires what is due now; returns how many.
 pub(crate) async fn fire_due(store: &Store) -> Result<usize, Error> {
     let timers = store.claim_due(BATCH).await?;
-    let mut fired = 0;
-    for timer in &timers {
-        if let Err(error) = fire(store, timer).await {
-            store.release_timer(&timer.key).await?;
-            return Err(error);
+    for (index, timer) in timers.iter().enumerate() {
+        match fire(store, timer).await {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => {
+                for rest in &timers[index..] {
+                    store.release_timer(&rest.key).await?;
+                }
+                return Err(error);
+            }
+            // It stays claimed for a while, so that it does not keep the others from firing.
+            Err(error) => tracing::error!(error = error.chain(), "a timer cannot fire"),
         }
-        fired += 1;
     }
-    Ok(fired)
+    Ok(timers.len())
 }
 
 async fn fire(store: &Store, timer: &Timer) -> Result<(), Error> {
     let expiry = Expiry::parse(&timer.key.id).filter(|_| timer.kind == CONSENT_EXPIRY);
-    let expiry = expiry.ok_or_else(|| Error::corrupt(format!("no such timer: {} {}", timer.kind, timer.key.id)))?;
+    let expiry = expiry
+        .ok_or_else(|| Error::corrupt(format!("no such timer: {} {}", timer.kind, timer.key.id)))?;
     let meta = Metadata {
         tenant: timer.key.tenant.clone(),
         actor: Actor {
@@ -93,11 +99,19 @@ async fn fire(store: &Store, timer: &Timer) -> Result<(), Error> {
         fires: Some(timer.key.clone()),
         ..Metadata::default()
     };
-    let command = Command::Expire { granted_at: expiry.granted_at };
-    match store.execute::<Consent>(expiry.consent_id, &meta, command).await {
+    let command = Command::Expire {
+        granted_at: expiry.granted_at,
+    };
+    match store
+        .execute::<Consent>(expiry.consent_id, &meta, command)
+        .await
+    {
         // Superseded: another replica fired it.
         Ok(_) | Err(ExecuteError::Superseded) => Ok(()),
         Err(ExecuteError::Store(error)) => Err(error),
-        Err(error) => Err(Error::corrupt(format!("note the end of {}: {error}", expiry.consent_id))),
+        Err(error) => Err(Error::corrupt(format!(
+            "note the end of {}: {error}",
+            expiry.consent_id
+        ))),
     }
 }

@@ -558,3 +558,15 @@ async fn eventually(process: &Process, reached: impl Fn(&[String]) -> bool) -> V
         .await
         .expect("in time")
 }
+
+#[tokio::test]
+async fn a_process_that_is_asked_to_stop_before_it_started_does_not_start() {
+    let folder = tempfile::tempdir().expect("folder");
+    let shutdown = Shutdown::new();
+    shutdown.advance();
+    let refused = start(&[QUIET], embedded(&folder), shutdown)
+        .await
+        .err()
+        .expect("refused");
+    assert!(matches!(refused, Error::AskedToStop));
+}

@@ -159,7 +159,7 @@ fn development_tokens_are_refused_outside_embedded_mode() {
         let told = keys(load("", &[], &[flag]));
         assert_eq!(
             told,
-            ["auth.mode", "auth.service_key_file", "keys.kek_file"],
+            ["keys.kek_file", "auth.mode", "auth.service_key_file"],
             "{flag}"
         );
     }

@@ -92,6 +92,8 @@ pub struct Postgres {
     folder: TempDir,
     port: u16,
     server: Option<Child>,
+    /// Bytes of a disk of its own, in a namespace only the server sees.
+    disk: Option<u64>,
 }
 
 static DATABASES: AtomicU64 = AtomicU64::new(0);
@@ -99,6 +101,20 @@ static DATABASES: AtomicU64 = AtomicU64::new(0);
 impl Postgres {
     /// Starts a server with an empty cluster.
     pub fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// Starts a server that can put databases on a small disk; `None` where mounting is not permitted.
+    pub fn with_small_disk(bytes: u64) -> Option<Self> {
+        let permitted = Command::new("unshare")
+            .args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|it| it.success());
+        permitted.then(|| Self::with(Some(bytes)))
+    }
+
+    fn with(disk: Option<u64>) -> Self {
         let folder = folder("pg");
         own(folder.path());
         let data = folder.path().join("data");
@@ -108,7 +124,7 @@ impl Postgres {
             .stdout(Stdio::null())
             .status();
         assert!(made.is_ok_and(|it| it.success()), "initdb");
-        let mut server = Self { folder, port: free_port(), server: None };
+        let mut server = Self { folder, port: free_port(), server: None, disk };
         server.launch();
         server
     }
@@ -116,7 +132,10 @@ impl Postgres {
     /// Starts the server again on the same port.
     pub fn launch(&mut self) {
         let log = fs::File::create(self.folder.path().join("log")).expect("a log file");
-        let mut command = as_postgres(&bin().join("postgres"));
+        let mut command = match self.disk {
+            None => as_postgres(&bin().join("postgres")),
+            Some(bytes) => on_disk(bytes, &self.disk_folder(), &bin().join("postgres")),
+        };
         command
             .arg("-D")
             .arg(self.folder.path().join("data"))
@@ -164,6 +183,31 @@ impl Postgres {
         self.url(&name)
     }
 
+    /// Creates a fresh database on the small disk and returns its URL.
+    pub fn database_on_small_disk(&self) -> String {
+        let place = self.disk_folder();
+        self.psql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", place.display()));
+        self.psql("postgres", "CREATE DATABASE small TABLESPACE small");
+        self.url("small")
+    }
+
+    /// Leaves no free block on the small disk, or gives them all back.
+    pub fn fill_disk(&self, full: bool) {
+        let server = self.server.as_ref().expect("the server runs");
+        let seen = format!("/proc/{}/root{}", server.id(), self.disk_folder().display());
+        let ballast = Path::new(&seen).join("ballast");
+        if !full {
+            fs::remove_file(ballast).expect("the ballast is there");
+            return;
+        }
+        let mut file = fs::File::create(ballast).expect("the small disk is there");
+        while std::io::Write::write_all(&mut file, &[0; 4_096]).is_ok() {}
+    }
+
+    fn disk_folder(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
     /// Runs SQL with psql; returns its output without decoration.
     pub fn psql(&self, database: &str, sql: &str) -> String {
         let output = Command::new(bin().join("psql"))
@@ -196,6 +240,17 @@ fn as_postgres(program: &Path) -> Command {
     }
     command.args(["--pdeathsig", "KILL"]).arg(program);
     command.current_dir("/");
+    command
+}
+
+/// Like [`as_postgres`], with a small disk that vanishes with the process.
+fn on_disk(bytes: u64, place: &Path, program: &Path) -> Command {
+    const SCRIPT: &str = r#"mkdir -p "$0" && mount -t tmpfs -o size="$1",mode=777 tmpfs "$0" &&
+        shift && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", SCRIPT]).arg(place).arg(bytes.to_string());
+    let inner = as_postgres(program);
+    command.arg(inner.get_program()).args(inner.get_args()).current_dir("/");
     command
 }
 
@@ -236,6 +291,15 @@ impl NatsServer {
     /// Starts a 2.9 server.
     pub fn start_2_9() -> Self {
         Self::with(program("TEST_NATS_2_9", &["/usr/sbin/nats-server", "/usr/bin/nats-server"]), &[])
+    }
+
+    /// Starts a current server with a configuration file.
+    pub fn configured(config: &str) -> Self {
+        let written = folder("natsconf");
+        let path = written.path().join("nats.conf");
+        fs::write(&path, config).expect("a configuration file");
+        // The server reads it once, when it starts; it is not launched again.
+        Self::with(program("TEST_NATS", CURRENT), &["-c".to_owned(), path.display().to_string()])
     }
 
     /// Starts a three-node cluster.

@@ -161,7 +161,7 @@ pub(crate) fn schema() -> Schema {
 /// A party that lives somewhere and moves; the smallest aggregate with a refusal and a secret.
 pub(crate) struct Place;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Opens the stream; a language is unique in the tenant when it is not empty.
     Open { language: String },

@@ -18,10 +18,15 @@ use crate::refusal::Fields;
 const MOST_BYTES: usize = 64 * 1024;
 
 /// The source's id and the command that registers it.
-pub(crate) fn register(request: &proto::RegisterSourceRequest) -> Result<(String, Command), Problem> {
+pub(crate) fn register(
+    request: &proto::RegisterSourceRequest,
+) -> Result<(String, Command), Problem> {
     let mut fields = Fields::default();
     let source_id = authored_id(&mut fields, "source_id", &request.source_id);
-    let owner = fields.keep("owner", domain::line(&request.owner, 1..=128).map(str::to_owned));
+    let owner = fields.keep(
+        "owner",
+        domain::line(&request.owner, 1..=128).map(str::to_owned),
+    );
     let clear_fields = clear_fields(&mut fields, &request.clear_fields);
     let write_key_hash = fields.keep("write_key", write_key_hash(&request.write_key));
     let whole = || {
@@ -41,13 +46,18 @@ fn write_key_hash(key: &str) -> Result<Vec<u8>, Invalid> {
     match key {
         "" => Ok(Vec::new()),
         key if fits => Ok(eventstore::digest(key.as_bytes()).to_vec()),
-        _ => Err(Invalid::value("Use 16 to 256 printable ASCII characters, or leave it empty.")),
+        _ => Err(Invalid::value(
+            "Use 16 to 256 printable ASCII characters, or leave it empty.",
+        )),
     }
 }
 
 fn clear_fields(fields: &mut Fields, stated: &[proto::ClearField]) -> Option<Vec<Field>> {
     if stated.len() > MOST_FIELDS {
-        fields.refuse("clear_fields", format!("Declare at most {MOST_FIELDS} properties."));
+        fields.refuse(
+            "clear_fields",
+            format!("Declare at most {MOST_FIELDS} properties."),
+        );
         return None;
     }
     let parsed: Vec<_> = (stated.iter().enumerate())
@@ -61,7 +71,11 @@ fn clear_fields(fields: &mut Fields, stated: &[proto::ClearField]) -> Option<Vec
 
 pub(crate) fn extend(request: &proto::ExtendSourceSchemaRequest) -> Result<Command, Problem> {
     let mut fields = Fields::default();
-    fields.require(!request.clear_fields.is_empty(), "clear_fields", "Declare at least one property.");
+    fields.require(
+        !request.clear_fields.is_empty(),
+        "clear_fields",
+        "Declare at least one property.",
+    );
     let clear_fields = clear_fields(&mut fields, &request.clear_fields);
     fields.finish(clear_fields.map(|clear_fields| Command::Extend { clear_fields }))
 }
@@ -88,7 +102,10 @@ pub(crate) fn source(tenant: &str, source_id: &str, state: State) -> proto::Sour
         owner: state.owner,
         state: named.into(),
         clear_fields: (state.clear_fields.into_iter())
-            .map(|(name, kind)| proto::ClearField { name, kind: kind.into() })
+            .map(|(name, kind)| proto::ClearField {
+                name,
+                kind: kind.into(),
+            })
             .collect(),
     }
 }
@@ -134,7 +151,11 @@ pub(crate) fn report(
     };
     if raw.len() > MOST_BYTES {
         raw.truncate(MOST_BYTES);
-        return Err(refuse(Code::TooLarge, format!("Send at most {MOST_BYTES} bytes in a message."), raw));
+        return Err(refuse(
+            Code::TooLarge,
+            format!("Send at most {MOST_BYTES} bytes in a message."),
+            raw,
+        ));
     }
     let Some(message_id) = message_id else {
         let detail = "Give a message_id of 1 to 128 printable ASCII characters.";
@@ -161,21 +182,35 @@ pub(crate) fn report(
 type Parsed = (String, eventstore::Timestamp, schema::Sorted, Who);
 
 fn parse(source: &State, stated: &NewInteraction) -> Result<Parsed, (Code, String)> {
-    let name = domain::line(&stated.name, 1..=128)
-        .map_err(|_| (Code::UnknownType, "Name what happened in 1 to 128 characters.".to_owned()))?;
+    let name = domain::line(&stated.name, 1..=128).map_err(|_| {
+        (
+            Code::UnknownType,
+            "Name what happened in 1 to 128 characters.".to_owned(),
+        )
+    })?;
     let occurred_at = stated
         .occurred_time
         .as_ref()
         .and_then(domain::instant)
-        .ok_or_else(|| (Code::BadTime, "Give occurred_time, between the years 1 and 9999.".to_owned()))?;
+        .ok_or_else(|| {
+            (
+                Code::BadTime,
+                "Give occurred_time, between the years 1 and 9999.".to_owned(),
+            )
+        })?;
     let properties = stated.properties.clone().unwrap_or_default();
     let sorted = schema::sort(&source.clear_fields, properties)
         .map_err(|misfit| (Code::Schema, misfit.to_string()))?;
     let who = match &stated.party {
         None => Who::Nobody,
-        Some(new_interaction::Party::PartyId(id)) if chassis::name::is_id(id) => Who::Party(id.clone()),
+        Some(new_interaction::Party::PartyId(id)) if chassis::name::is_id(id) => {
+            Who::Party(id.clone())
+        }
         Some(new_interaction::Party::PartyId(_)) => {
-            return Err((Code::UnknownParty, "Use the id of a registered party.".to_owned()));
+            return Err((
+                Code::UnknownParty,
+                "Use the id of a registered party.".to_owned(),
+            ));
         }
         Some(new_interaction::Party::Identifier(it)) => Identifier::parse(&it.system, &it.value)
             .map(Who::Identifier)
@@ -185,7 +220,8 @@ fn parse(source: &State, stated: &NewInteraction) -> Result<Parsed, (Code, Strin
 }
 
 fn message_id(text: &str) -> Option<&str> {
-    let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    let fits =
+        (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
     fits.then_some(text)
 }
 

@@ -18,7 +18,9 @@ impl Name {
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let fits = (1..=63).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         fits.then(|| Self(text.to_owned())).ok_or(Invalid::value(
             "Name the attribute with a lower-case letter, then at most 62 of a-z, 0-9 and _.",
         ))
@@ -59,8 +61,13 @@ impl Changes {
     }
 
     fn free(&self, Name(name): &Name) -> Result<(), Invalid> {
-        if self.clear.contains_key(name) || self.personal.contains_key(name) || self.removed.contains(name) {
-            return Err(Invalid::value("Name an attribute once: clear, personal or to remove."));
+        if self.clear.contains_key(name)
+            || self.personal.contains_key(name)
+            || self.removed.contains(name)
+        {
+            return Err(Invalid::value(
+                "Name an attribute once: clear, personal or to remove.",
+            ));
         }
         Ok(())
     }
@@ -81,7 +88,9 @@ impl std::fmt::Debug for Changes {
 pub(crate) fn check(clear: Clear) -> Result<Clear, Invalid> {
     match &clear.value {
         None => Err(Invalid::value("Give a number, money, code, time or flag.")),
-        Some(Value::Number(number)) if !number.is_finite() => Err(Invalid::value("Use a finite number.")),
+        Some(Value::Number(number)) if !number.is_finite() => {
+            Err(Invalid::value("Use a finite number."))
+        }
         Some(Value::Money(money)) if !is_money(money) => Err(Invalid::value(
             "Use an ISO 4217 code and units and nanos of one sign, nanos below one unit.",
         )),
@@ -111,23 +120,42 @@ mod tests {
     }
 
     fn money(code: &str, units: i64, nanos: i32) -> Clear {
-        clear(Value::Money(Money { currency_code: code.into(), units, nanos }))
+        clear(Value::Money(Money {
+            currency_code: code.into(),
+            units,
+            nanos,
+        }))
     }
 
     #[test]
     fn clear_values_can_be_computed_with() {
         for good in [
-            clear(Value::Number(-0.5)), money("EUR", 12, 340_000_000), money("EUR", 0, -1),
-            clear(Value::Code("oncology".into())), clear(Value::Flag(false)),
-            clear(Value::Time(prost_types::Timestamp { seconds: 1, nanos: 0 })),
+            clear(Value::Number(-0.5)),
+            money("EUR", 12, 340_000_000),
+            money("EUR", 0, -1),
+            clear(Value::Code("oncology".into())),
+            clear(Value::Flag(false)),
+            clear(Value::Time(prost_types::Timestamp {
+                seconds: 1,
+                nanos: 0,
+            })),
         ] {
             assert!(check(good.clone()).is_ok(), "{good:?}");
         }
         for bad in [
-            Clear { value: None }, clear(Value::Number(f64::NAN)), clear(Value::Number(f64::INFINITY)),
-            money("eur", 1, 0), money("EUR", 1, -1), money("EUR", 0, 1_000_000_000), clear(Value::Code(String::new())),
-            clear(Value::Code("x".repeat(129))), clear(Value::Code("a\u{202e}".into())),
-            clear(Value::Time(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 })),
+            Clear { value: None },
+            clear(Value::Number(f64::NAN)),
+            clear(Value::Number(f64::INFINITY)),
+            money("eur", 1, 0),
+            money("EUR", 1, -1),
+            money("EUR", 0, 1_000_000_000),
+            clear(Value::Code(String::new())),
+            clear(Value::Code("x".repeat(129))),
+            clear(Value::Code("a\u{202e}".into())),
+            clear(Value::Time(prost_types::Timestamp {
+                seconds: i64::MAX,
+                nanos: 0,
+            })),
         ] {
             assert!(check(bad.clone()).is_err(), "{bad:?}");
         }
@@ -147,7 +175,9 @@ mod tests {
     #[test]
     fn personal_values_are_not_printed() {
         let mut changes = Changes::default();
-        changes.set_personal(Name::parse("first_name").expect("a name"), "Ada").expect("a value");
+        changes
+            .set_personal(Name::parse("first_name").expect("a name"), "Ada")
+            .expect("a value");
         assert!(!format!("{changes:?}").contains("Ada"));
     }
 }

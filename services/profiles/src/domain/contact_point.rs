@@ -47,17 +47,24 @@ fn email(text: &str) -> Result<String, Invalid> {
     const REMEDY: Invalid = Invalid::value("Use an e-mail address of the form local@domain.");
     let (local, domain) = text.rsplit_once('@').ok_or(REMEDY)?;
     let is_atom = |atom: &str| {
-        !atom.is_empty() && atom.chars().all(|c| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c))
+        !atom.is_empty()
+            && atom
+                .chars()
+                .all(|c| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c))
     };
     let domain = domain.to_lowercase();
-    let fits = local.len() <= 64 && local.split('.').all(is_atom) && is_host(&domain) && domain.contains('.');
+    let fits = local.len() <= 64
+        && local.split('.').all(is_atom)
+        && is_host(&domain)
+        && domain.contains('.');
     fits.then(|| format!("{local}@{domain}")).ok_or(REMEDY)
 }
 
 /// E.164: `+`, then 7 to 15 digits, the first not 0. Spaces and the marks people write between digits are dropped.
 fn telephone(text: &str) -> Result<String, Invalid> {
-    const REMEDY: Invalid =
-        Invalid::value("Use the international form: + and 7 to 15 digits, for example +49301234567.");
+    const REMEDY: Invalid = Invalid::value(
+        "Use the international form: + and 7 to 15 digits, for example +49301234567.",
+    );
     let number: String = text.chars().filter(|c| !" -./()".contains(*c)).collect();
     let digits = number.strip_prefix('+').ok_or(REMEDY)?;
     let fits = (7..=15).contains(&digits.len())
@@ -69,11 +76,18 @@ fn telephone(text: &str) -> Result<String, Invalid> {
 /// `https://host[:port][/path][?query]` without user information or fragment.
 fn webhook(text: &str) -> Result<String, Invalid> {
     const REMEDY: Invalid = Invalid::value("Use an https URL without user name or fragment.");
-    let shaped = text.is_ascii() && text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains(['#', '\\', '"', '<', '>']);
-    let scheme = text.get(..8).filter(|it| shaped && it.eq_ignore_ascii_case("https://")).ok_or(REMEDY)?;
+    let shaped = text.is_ascii()
+        && text.bytes().all(|b| b.is_ascii_graphic())
+        && !text.contains(['#', '\\', '"', '<', '>']);
+    let scheme = text
+        .get(..8)
+        .filter(|it| shaped && it.eq_ignore_ascii_case("https://"))
+        .ok_or(REMEDY)?;
     let rest = &text[scheme.len()..];
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+    let (host, port) = authority
+        .split_once(':')
+        .map_or((authority, None), |(host, port)| (host, Some(port)));
     let host = host.to_ascii_lowercase();
     let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number > 0));
     if !is_host(&host) || !port_fits {
@@ -102,12 +116,28 @@ mod tests {
     #[test]
     fn addresses_are_normalised_per_channel() {
         let cases = [
-            (Channel::Email, " Ada.Lovelace@Example.ORG ", "Ada.Lovelace@example.org"),
-            (Channel::Email, "ada+rx@bücher.example", "ada+rx@bücher.example"),
+            (
+                Channel::Email,
+                " Ada.Lovelace@Example.ORG ",
+                "Ada.Lovelace@example.org",
+            ),
+            (
+                Channel::Email,
+                "ada+rx@bücher.example",
+                "ada+rx@bücher.example",
+            ),
             (Channel::Sms, "+49 (30) 123-45.67", "+49301234567"),
             (Channel::Phone, "+1 212 555 0100", "+12125550100"),
-            (Channel::Webhook, "HTTPS://Hooks.Example.org:8443/In?x=1", "https://hooks.example.org:8443/In?x=1"),
-            (Channel::Webhook, "https://example.org?x=1", "https://example.org?x=1"),
+            (
+                Channel::Webhook,
+                "HTTPS://Hooks.Example.org:8443/In?x=1",
+                "https://hooks.example.org:8443/In?x=1",
+            ),
+            (
+                Channel::Webhook,
+                "https://example.org?x=1",
+                "https://example.org?x=1",
+            ),
             (Channel::Portal, " User 7 ", "User 7"),
             (Channel::FieldTask, "team-north", "team-north"),
         ];
@@ -120,19 +150,38 @@ mod tests {
     fn what_is_no_address_is_refused() {
         let long = format!("{}@example.org", "x".repeat(1 << 20));
         let cases = [
-            (Channel::Unspecified, "a@example.org"), (Channel::Email, ""), (Channel::Email, "ada"),
-            (Channel::Email, "@example.org"), (Channel::Email, "a@b"), (Channel::Email, "a..b@example.org"),
-            (Channel::Email, "a b@example.org"), (Channel::Email, "a@-x.org"), (Channel::Email, "a@x..org"),
-            (Channel::Email, "a\r\nBcc: b@example.org"), (Channel::Email, "a@ex\u{202e}ample.org"),
-            (Channel::Email, &long), (Channel::Sms, "030 1234567"), (Channel::Sms, "+0123456789"),
-            (Channel::Sms, "+1234567890123456"), (Channel::Sms, "+12345x7"), (Channel::Phone, "+"),
-            (Channel::Webhook, "http://example.org"), (Channel::Webhook, "https://"),
-            (Channel::Webhook, "https://u:p@example.org"), (Channel::Webhook, "https://example.org:0"),
-            (Channel::Webhook, "https://example.org/#x"), (Channel::Webhook, "https://exa mple.org"),
-            (Channel::Webhook, "https://[::1]/"), (Channel::Webhook, "httpsé://"), (Channel::Portal, "a\0"),
+            (Channel::Unspecified, "a@example.org"),
+            (Channel::Email, ""),
+            (Channel::Email, "ada"),
+            (Channel::Email, "@example.org"),
+            (Channel::Email, "a@b"),
+            (Channel::Email, "a..b@example.org"),
+            (Channel::Email, "a b@example.org"),
+            (Channel::Email, "a@-x.org"),
+            (Channel::Email, "a@x..org"),
+            (Channel::Email, "a\r\nBcc: b@example.org"),
+            (Channel::Email, "a@ex\u{202e}ample.org"),
+            (Channel::Email, &long),
+            (Channel::Sms, "030 1234567"),
+            (Channel::Sms, "+0123456789"),
+            (Channel::Sms, "+1234567890123456"),
+            (Channel::Sms, "+12345x7"),
+            (Channel::Phone, "+"),
+            (Channel::Webhook, "http://example.org"),
+            (Channel::Webhook, "https://"),
+            (Channel::Webhook, "https://u:p@example.org"),
+            (Channel::Webhook, "https://example.org:0"),
+            (Channel::Webhook, "https://example.org/#x"),
+            (Channel::Webhook, "https://exa mple.org"),
+            (Channel::Webhook, "https://[::1]/"),
+            (Channel::Webhook, "httpsé://"),
+            (Channel::Portal, "a\0"),
         ];
         for (channel, text) in cases {
-            assert!(Address::parse(channel, text).is_err(), "{channel:?} {text:.40?}");
+            assert!(
+                Address::parse(channel, text).is_err(),
+                "{channel:?} {text:.40?}"
+            );
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use rapport_proto::profiles::v1::{consent_event, interaction_event, party_event, relation_event, source_event};
+use rapport_proto::profiles::v1::{
+    consent_event, interaction_event, party_event, relation_event, source_event,
+};
 use rapport_proto::types::Envelope;
 use rapport_proto::{EventSet, schema_of};
 
@@ -20,16 +22,22 @@ struct Sample {
 fn samples() -> Vec<Sample> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     let files = std::fs::read_dir(folder).expect("the corpus is there");
-    let mut samples: Vec<_> = files.map(|file| read(file.expect("a file").path())).collect();
+    let mut samples: Vec<_> = files
+        .map(|file| read(file.expect("a file").path()))
+        .collect();
     samples.sort_by(|a, b| a.path.cmp(&b.path));
     samples
 }
 
 fn read(path: PathBuf) -> Sample {
     let text = std::fs::read_to_string(&path).expect("a sample");
-    let (head, decoded) = text.split_once("\n\n").expect("a head, an empty line, what it decodes to");
+    let (head, decoded) = text
+        .split_once("\n\n")
+        .expect("a head, an empty line, what it decodes to");
     let lines: Vec<_> = head.lines().collect();
-    let [type_name, schema, payload] = lines[..] else { panic!("{}: three lines", path.display()) };
+    let [type_name, schema, payload] = lines[..] else {
+        panic!("{}: three lines", path.display())
+    };
     let byte = |at: usize| u8::from_str_radix(&payload[at..at + 2], 16).expect("hexadecimal");
     Sample {
         type_name: type_name.to_owned(),
@@ -63,7 +71,8 @@ fn released_bytes_read_as_they_did() {
             ..Envelope::default()
         };
         eventstore::lift(&mut envelope, &crate::upcast::upcasters()).expect("lifted");
-        let (decoded, encoded) = decode(&sample.type_name, &envelope.payload).expect("a known event");
+        let (decoded, encoded) =
+            decode(&sample.type_name, &envelope.payload).expect("a known event");
         assert_eq!(decoded, sample.decoded, "{}", sample.path.display());
         if sample.schema == schema_of(&sample.type_name) {
             assert_eq!(encoded, sample.payload, "{}", sample.path.display());
@@ -82,7 +91,10 @@ fn every_event_has_a_sample() {
         interaction_event::Event::TYPES,
     ];
     for type_name in sets.into_iter().flatten() {
-        assert!(sampled.contains(*type_name), "{type_name}: run `cargo run -p profiles --example golden`");
+        assert!(
+            sampled.contains(*type_name),
+            "{type_name}: run `cargo run -p profiles --example golden`"
+        );
     }
 }
 
@@ -93,6 +105,9 @@ fn a_contact_point_is_kept_in_both_released_shapes() {
         .filter(|it| it.type_name.ends_with(".PartyContactPointAdded"))
         .map(|it| it.schema)
         .collect();
-    let released = [crate::upcast::FIRST_CONTACT_POINT_ADDED, crate::upcast::SECOND_CONTACT_POINT_ADDED];
+    let released = [
+        crate::upcast::FIRST_CONTACT_POINT_ADDED,
+        crate::upcast::SECOND_CONTACT_POINT_ADDED,
+    ];
     assert_eq!(schemas, released.map(str::to_owned).into());
 }

@@ -28,8 +28,15 @@ impl Identifier {
         super::line(value, 1..=256)?;
         let normal: String = value.trim().nfkc().collect();
         let normal = super::line(normal.trim(), 1..=256)?;
-        let value = if system == NPI { npi(normal)? } else { normal.to_owned() };
-        Ok(Self { system: system.to_owned(), value })
+        let value = if system == NPI {
+            npi(normal)?
+        } else {
+            normal.to_owned()
+        };
+        Ok(Self {
+            system: system.to_owned(),
+            value,
+        })
     }
 
     pub(crate) fn system(&self) -> &str {
@@ -50,7 +57,11 @@ impl std::fmt::Debug for Identifier {
 
 /// Whether a kind of party can have an identifier of the system: providers alone have an NPI.
 pub(crate) fn fits(system: &str, kind: PartyKind) -> bool {
-    system != NPI || matches!(kind, PartyKind::Hcp | PartyKind::Hco | PartyKind::Pharmacist)
+    system != NPI
+        || matches!(
+            kind,
+            PartyKind::Hcp | PartyKind::Hco | PartyKind::Pharmacist
+        )
 }
 
 /// Ten digits, the first 1 or 2, the last a Luhn check digit over the number with the prefix 80840 (CMS, "Requirements
@@ -59,16 +70,26 @@ fn npi(text: &str) -> Result<String, Invalid> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
     let shaped = text.len() == 10 && digits.len() == 10 && matches!(digits[0], 1 | 2);
     if !shaped {
-        return Err(Invalid::Identifier("Use the ten digits of the NPI; the first is 1 or 2."));
+        return Err(Invalid::Identifier(
+            "Use the ten digits of the NPI; the first is 1 or 2.",
+        ));
     }
     let sum: u32 = digits
         .iter()
         .rev()
         .enumerate()
-        .map(|(place, digit)| if place % 2 == 0 { *digit } else { digit * 2 / 10 + digit * 2 % 10 })
+        .map(|(place, digit)| {
+            if place % 2 == 0 {
+                *digit
+            } else {
+                digit * 2 / 10 + digit * 2 % 10
+            }
+        })
         .sum();
-    if (sum + 24) % 10 != 0 {
-        return Err(Invalid::Identifier("Check the NPI: its check digit does not fit the other nine."));
+    if !(sum + 24).is_multiple_of(10) {
+        return Err(Invalid::Identifier(
+            "Check the NPI: its check digit does not fit the other nine.",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -82,9 +103,19 @@ mod tests {
     fn an_npi_has_its_check_digit() {
         // 1234567893 is the example of the CMS document.
         for good in ["1234567893", " 1234567893 ", "１２３４５６７８９３"] {
-            assert_eq!(Identifier::parse(NPI, good).expect("valid").value(), "1234567893");
+            assert_eq!(
+                Identifier::parse(NPI, good).expect("valid").value(),
+                "1234567893"
+            );
         }
-        let bad = ["1234567890", "123456789", "12345678933", "3234567893", "12345678x3", "123-456-7893"];
+        let bad = [
+            "1234567890",
+            "123456789",
+            "12345678933",
+            "3234567893",
+            "12345678x3",
+            "123-456-7893",
+        ];
         for value in bad {
             let refused = Identifier::parse(NPI, value).expect_err(value);
             assert!(matches!(refused, Invalid::Identifier(_)), "{value}");
@@ -93,7 +124,8 @@ mod tests {
 
     #[test]
     fn one_digit_of_ten_is_right() {
-        let valid = (0..10).filter(|last| Identifier::parse(NPI, &format!("123456789{last}")).is_ok());
+        let valid =
+            (0..10).filter(|last| Identifier::parse(NPI, &format!("123456789{last}")).is_ok());
         assert_eq!(valid.collect::<Vec<_>>(), [3]);
     }
 
@@ -117,7 +149,11 @@ mod tests {
 
     #[test]
     fn a_patient_has_no_npi() {
-        assert!(fits(NPI, PartyKind::Hcp) && !fits(NPI, PartyKind::Patient) && fits("crm", PartyKind::Patient));
+        assert!(
+            fits(NPI, PartyKind::Hcp)
+                && !fits(NPI, PartyKind::Patient)
+                && fits("crm", PartyKind::Patient)
+        );
     }
 
     proptest! {

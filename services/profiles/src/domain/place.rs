@@ -8,7 +8,10 @@ pub(crate) struct Market(&'static str);
 
 impl Market {
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
-        MARKETS.binary_search(&text).map(|index| Self(MARKETS[index])).map_err(|_| Invalid::Market)
+        MARKETS
+            .binary_search(&text)
+            .map(|index| Self(MARKETS[index]))
+            .map_err(|_| Invalid::Market)
     }
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -23,7 +26,8 @@ pub(crate) struct Language(String);
 
 impl Language {
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
-        const REMEDY: Invalid = Invalid::value("Use a BCP 47 language tag, for example de or pt-BR.");
+        const REMEDY: Invalid =
+            Invalid::value("Use a BCP 47 language tag, for example de or pt-BR.");
         let fits = (2..=35).contains(&text.len()) && text.is_ascii();
         if !fits {
             return Err(REMEDY);
@@ -43,10 +47,16 @@ fn canonical(text: &str) -> Option<String> {
     let alnum = |it: &str| it.bytes().all(|b| b.is_ascii_alphanumeric());
     let digit_first = |it: &str| it.starts_with(|c: char| c.is_ascii_digit());
 
-    let language = subtags.next().filter(|it| alpha(it) && (2..=8).contains(&it.len()))?;
+    let language = subtags
+        .next()
+        .filter(|it| alpha(it) && (2..=8).contains(&it.len()))?;
     let mut tag = vec![language.to_ascii_lowercase()];
     if language.len() <= 3 {
-        tag.extend(subtags.next_if(|it| alpha(it) && it.len() == 3).map(str::to_ascii_lowercase));
+        tag.extend(
+            subtags
+                .next_if(|it| alpha(it) && it.len() == 3)
+                .map(str::to_ascii_lowercase),
+        );
     }
     if let Some(script) = subtags.next_if(|it| alpha(it) && it.len() == 4) {
         let (first, rest) = script.split_at(1);
@@ -56,16 +66,22 @@ fn canonical(text: &str) -> Option<String> {
         (alpha(it) && it.len() == 2) || (it.len() == 3 && it.bytes().all(|b| b.is_ascii_digit()))
     };
     tag.extend(subtags.next_if(is_region).map(str::to_ascii_uppercase));
-    let is_variant =
-        |it: &&str| alnum(it) && ((5..=8).contains(&it.len()) || (it.len() == 4 && digit_first(it)));
+    let is_variant = |it: &&str| {
+        alnum(it) && ((5..=8).contains(&it.len()) || (it.len() == 4 && digit_first(it)))
+    };
     while let Some(variant) = subtags.next_if(is_variant) {
         tag.push(variant.to_ascii_lowercase());
     }
     while let Some(singleton) = subtags.next_if(|it| it.len() == 1 && alnum(it)) {
         tag.push(singleton.to_ascii_lowercase());
-        let shortest = if singleton.eq_ignore_ascii_case("x") { 1 } else { 2 };
+        let shortest = if singleton.eq_ignore_ascii_case("x") {
+            1
+        } else {
+            2
+        };
         let before = tag.len();
-        while let Some(part) = subtags.next_if(|it| alnum(it) && (shortest..=8).contains(&it.len())) {
+        while let Some(part) = subtags.next_if(|it| alnum(it) && (shortest..=8).contains(&it.len()))
+        {
             tag.push(part.to_ascii_lowercase());
         }
         if tag.len() == before {
@@ -87,7 +103,9 @@ impl TimeZone {
             return Err(REMEDY);
         }
         let zone = jiff::tz::TimeZone::get(text).map_err(|_| REMEDY)?;
-        zone.iana_name().map(|name| Self(name.to_owned())).ok_or(REMEDY)
+        zone.iana_name()
+            .map(|name| Self(name.to_owned()))
+            .ok_or(REMEDY)
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -106,31 +124,39 @@ pub(crate) struct Place {
 impl Place {
     /// Language as events have it: empty when unknown.
     pub(crate) fn language_text(&self) -> String {
-        self.language.as_ref().map(|it| it.as_str().to_owned()).unwrap_or_default()
+        self.language
+            .as_ref()
+            .map(|it| it.as_str().to_owned())
+            .unwrap_or_default()
     }
 
     /// Time zone as events have it: empty when unknown.
     pub(crate) fn time_zone_text(&self) -> String {
-        self.time_zone.as_ref().map(|it| it.as_str().to_owned()).unwrap_or_default()
+        self.time_zone
+            .as_ref()
+            .map(|it| it.as_str().to_owned())
+            .unwrap_or_default()
     }
 }
 
 /// The officially assigned codes of ISO 3166-1 alpha-2, sorted.
 const MARKETS: [&str; 249] = [
-    "AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AQ", "AR", "AS", "AT", "AU", "AW", "AX", "AZ", "BA", "BB",
-    "BD", "BE", "BF", "BG", "BH", "BI", "BJ", "BL", "BM", "BN", "BO", "BQ", "BR", "BS", "BT", "BV", "BW", "BY",
-    "BZ", "CA", "CC", "CD", "CF", "CG", "CH", "CI", "CK", "CL", "CM", "CN", "CO", "CR", "CU", "CV", "CW", "CX",
-    "CY", "CZ", "DE", "DJ", "DK", "DM", "DO", "DZ", "EC", "EE", "EG", "EH", "ER", "ES", "ET", "FI", "FJ", "FK",
-    "FM", "FO", "FR", "GA", "GB", "GD", "GE", "GF", "GG", "GH", "GI", "GL", "GM", "GN", "GP", "GQ", "GR", "GS",
-    "GT", "GU", "GW", "GY", "HK", "HM", "HN", "HR", "HT", "HU", "ID", "IE", "IL", "IM", "IN", "IO", "IQ", "IR",
-    "IS", "IT", "JE", "JM", "JO", "JP", "KE", "KG", "KH", "KI", "KM", "KN", "KP", "KR", "KW", "KY", "KZ", "LA",
-    "LB", "LC", "LI", "LK", "LR", "LS", "LT", "LU", "LV", "LY", "MA", "MC", "MD", "ME", "MF", "MG", "MH", "MK",
-    "ML", "MM", "MN", "MO", "MP", "MQ", "MR", "MS", "MT", "MU", "MV", "MW", "MX", "MY", "MZ", "NA", "NC", "NE",
-    "NF", "NG", "NI", "NL", "NO", "NP", "NR", "NU", "NZ", "OM", "PA", "PE", "PF", "PG", "PH", "PK", "PL", "PM",
-    "PN", "PR", "PS", "PT", "PW", "PY", "QA", "RE", "RO", "RS", "RU", "RW", "SA", "SB", "SC", "SD", "SE", "SG",
-    "SH", "SI", "SJ", "SK", "SL", "SM", "SN", "SO", "SR", "SS", "ST", "SV", "SX", "SY", "SZ", "TC", "TD", "TF",
-    "TG", "TH", "TJ", "TK", "TL", "TM", "TN", "TO", "TR", "TT", "TV", "TW", "TZ", "UA", "UG", "UM", "US", "UY",
-    "UZ", "VA", "VC", "VE", "VG", "VI", "VN", "VU", "WF", "WS", "YE", "YT", "ZA", "ZM", "ZW",
+    "AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AQ", "AR", "AS", "AT", "AU", "AW", "AX", "AZ",
+    "BA", "BB", "BD", "BE", "BF", "BG", "BH", "BI", "BJ", "BL", "BM", "BN", "BO", "BQ", "BR", "BS",
+    "BT", "BV", "BW", "BY", "BZ", "CA", "CC", "CD", "CF", "CG", "CH", "CI", "CK", "CL", "CM", "CN",
+    "CO", "CR", "CU", "CV", "CW", "CX", "CY", "CZ", "DE", "DJ", "DK", "DM", "DO", "DZ", "EC", "EE",
+    "EG", "EH", "ER", "ES", "ET", "FI", "FJ", "FK", "FM", "FO", "FR", "GA", "GB", "GD", "GE", "GF",
+    "GG", "GH", "GI", "GL", "GM", "GN", "GP", "GQ", "GR", "GS", "GT", "GU", "GW", "GY", "HK", "HM",
+    "HN", "HR", "HT", "HU", "ID", "IE", "IL", "IM", "IN", "IO", "IQ", "IR", "IS", "IT", "JE", "JM",
+    "JO", "JP", "KE", "KG", "KH", "KI", "KM", "KN", "KP", "KR", "KW", "KY", "KZ", "LA", "LB", "LC",
+    "LI", "LK", "LR", "LS", "LT", "LU", "LV", "LY", "MA", "MC", "MD", "ME", "MF", "MG", "MH", "MK",
+    "ML", "MM", "MN", "MO", "MP", "MQ", "MR", "MS", "MT", "MU", "MV", "MW", "MX", "MY", "MZ", "NA",
+    "NC", "NE", "NF", "NG", "NI", "NL", "NO", "NP", "NR", "NU", "NZ", "OM", "PA", "PE", "PF", "PG",
+    "PH", "PK", "PL", "PM", "PN", "PR", "PS", "PT", "PW", "PY", "QA", "RE", "RO", "RS", "RU", "RW",
+    "SA", "SB", "SC", "SD", "SE", "SG", "SH", "SI", "SJ", "SK", "SL", "SM", "SN", "SO", "SR", "SS",
+    "ST", "SV", "SX", "SY", "SZ", "TC", "TD", "TF", "TG", "TH", "TJ", "TK", "TL", "TM", "TN", "TO",
+    "TR", "TT", "TV", "TW", "TZ", "UA", "UG", "UM", "US", "UY", "UZ", "VA", "VC", "VE", "VG", "VI",
+    "VN", "VU", "WF", "WS", "YE", "YT", "ZA", "ZM", "ZW",
 ];
 
 #[cfg(test)]
@@ -152,25 +178,56 @@ mod tests {
     #[test]
     fn languages_get_their_recommended_case() {
         let cases = [
-            ("DE", "de"), ("pt-br", "pt-BR"), ("zh-hant-tw", "zh-Hant-TW"), ("de-1996", "de-1996"),
-            ("sl-rozaj-biske", "sl-rozaj-biske"), ("es-419", "es-419"), ("zh-YUE", "zh-yue"),
-            ("de-CH-x-Phonebk", "de-CH-x-phonebk"), ("en-a-bbb-x-a", "en-a-bbb-x-a"),
+            ("DE", "de"),
+            ("pt-br", "pt-BR"),
+            ("zh-hant-tw", "zh-Hant-TW"),
+            ("de-1996", "de-1996"),
+            ("sl-rozaj-biske", "sl-rozaj-biske"),
+            ("es-419", "es-419"),
+            ("zh-YUE", "zh-yue"),
+            ("de-CH-x-Phonebk", "de-CH-x-phonebk"),
+            ("en-a-bbb-x-a", "en-a-bbb-x-a"),
         ];
         for (text, tag) in cases {
             assert_eq!(Language::parse(text).expect(text).as_str(), tag);
         }
         let long = "en-".repeat(1 << 18);
-        for text in ["", "d", "deutschland", "de_DE", "de-", "-de", "de--DE", "en-x", "en-DE-DE-DE", "dé", &long] {
+        for text in [
+            "",
+            "d",
+            "deutschland",
+            "de_DE",
+            "de-",
+            "-de",
+            "de--DE",
+            "en-x",
+            "en-DE-DE-DE",
+            "dé",
+            &long,
+        ] {
             assert!(Language::parse(text).is_err(), "{text:.20}");
         }
     }
 
     #[test]
     fn time_zones_come_from_the_database() {
-        assert_eq!(TimeZone::parse("Europe/Berlin").expect("known").as_str(), "Europe/Berlin");
-        assert_eq!(TimeZone::parse("europe/berlin").expect("known").as_str(), "Europe/Berlin");
+        assert_eq!(
+            TimeZone::parse("Europe/Berlin").expect("known").as_str(),
+            "Europe/Berlin"
+        );
+        assert_eq!(
+            TimeZone::parse("europe/berlin").expect("known").as_str(),
+            "Europe/Berlin"
+        );
         assert_eq!(TimeZone::parse("UTC").expect("known").as_str(), "UTC");
-        for text in ["", "Mars/Olympus", "Europe/Berlin\0", "../../etc/passwd", "CEST+2", "/etc/localtime"] {
+        for text in [
+            "",
+            "Mars/Olympus",
+            "Europe/Berlin\0",
+            "../../etc/passwd",
+            "CEST+2",
+            "/etc/localtime",
+        ] {
             assert!(TimeZone::parse(text).is_err(), "{text:?}");
         }
     }

@@ -70,7 +70,9 @@ pub(crate) fn fits(relation: RelationKind, from: PartyKind, to: PartyKind) -> bo
         RelationKind::Affiliated => {
             matches!(from, Kind::Hcp | Kind::Pharmacist | Kind::Employee) && to == Kind::Hco
         }
-        RelationKind::CoveredBy => !matches!(from, Kind::Unspecified | Kind::Employee) && to == Kind::Employee,
+        RelationKind::CoveredBy => {
+            !matches!(from, Kind::Unspecified | Kind::Employee) && to == Kind::Employee
+        }
         RelationKind::Treats => from == Kind::Hcp && to == Kind::Patient,
         RelationKind::CaregiverOf => from == Kind::Caregiver && to == Kind::Patient,
     }
@@ -100,7 +102,10 @@ impl Decider for Relation {
 
     fn about(_id: &str, state: &State, _event: &Event) -> About {
         let party_id = state.recorded.as_ref().map(|it| it.from_party_id.clone());
-        About { party_id: party_id.unwrap_or_default(), ..About::default() }
+        About {
+            party_id: party_id.unwrap_or_default(),
+            ..About::default()
+        }
     }
 }
 
@@ -131,7 +136,10 @@ fn end(state: &State, at: Timestamp, reason: &Code) -> Result<Vec<Event>, Refusa
     if state.ended_at.is_some() {
         return Ok(Vec::new());
     }
-    if Validity::of(known.valid.as_ref()).from.is_some_and(|from| at < from) {
+    if Validity::of(known.valid.as_ref())
+        .from
+        .is_some_and(|from| at < from)
+    {
         return Err(Refusal::EndsFirst);
     }
     Ok(vec![Event::Ended(proto::RelationEnded {

@@ -22,7 +22,11 @@ pub(crate) enum Source {}
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Let a system record.
-    Register { owner: String, clear_fields: Vec<Field>, write_key_hash: Vec<u8> },
+    Register {
+        owner: String,
+        clear_fields: Vec<Field>,
+        write_key_hash: Vec<u8>,
+    },
     /// Declare further clear fields.
     Extend { clear_fields: Vec<Field> },
     /// Stop it from recording.
@@ -39,9 +43,14 @@ pub(crate) struct Field {
 impl Field {
     pub(crate) fn parse(name: &str, kind: ClearKind) -> Result<Self, Invalid> {
         if kind == ClearKind::Unspecified {
-            return Err(Invalid::value("Choose a kind: number, money, code, time or flag."));
+            return Err(Invalid::value(
+                "Choose a kind: number, money, code, time or flag.",
+            ));
         }
-        Ok(Self { name: super::line(name, 1..=128)?.to_owned(), kind })
+        Ok(Self {
+            name: super::line(name, 1..=128)?.to_owned(),
+            kind,
+        })
     }
 }
 
@@ -89,9 +98,11 @@ impl Decider for Source {
 
     fn decide(state: &State, command: Command, _at: Timestamp) -> Result<Vec<Event>, Refusal> {
         match command {
-            Command::Register { owner, clear_fields, write_key_hash } => {
-                register(state, owner, &clear_fields, write_key_hash)
-            }
+            Command::Register {
+                owner,
+                clear_fields,
+                write_key_hash,
+            } => register(state, owner, &clear_fields, write_key_hash),
             Command::Extend { clear_fields } => extend(state, &clear_fields),
             Command::Disable { reason } => disable(state, &reason),
         }
@@ -119,13 +130,24 @@ fn register(
     write_key_hash: Vec<u8>,
 ) -> Result<Vec<Event>, Refusal> {
     let clear_fields = undeclared(&BTreeMap::new(), fields)?;
-    let registered = Event::Registered(proto::SourceRegistered { owner, clear_fields, write_key_hash });
+    let registered = Event::Registered(proto::SourceRegistered {
+        owner,
+        clear_fields,
+        write_key_hash,
+    });
     if state.status == Status::Unknown {
         return Ok(vec![registered]);
     }
     let same = Source::evolve(State::default(), &registered);
-    let known = State { status: Status::Active, ..state.clone() };
-    if same == known { Ok(Vec::new()) } else { Err(Refusal::Exists) }
+    let known = State {
+        status: Status::Active,
+        ..state.clone()
+    };
+    if same == known {
+        Ok(Vec::new())
+    } else {
+        Err(Refusal::Exists)
+    }
 }
 
 fn extend(state: &State, fields: &[Field]) -> Result<Vec<Event>, Refusal> {
@@ -138,7 +160,9 @@ fn extend(state: &State, fields: &[Field]) -> Result<Vec<Event>, Refusal> {
     if clear_fields.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(vec![Event::SchemaExtended(proto::SourceSchemaExtended { clear_fields })])
+    Ok(vec![Event::SchemaExtended(proto::SourceSchemaExtended {
+        clear_fields,
+    })])
 }
 
 fn disable(state: &State, reason: &Code) -> Result<Vec<Event>, Refusal> {
@@ -153,7 +177,10 @@ fn disable(state: &State, reason: &Code) -> Result<Vec<Event>, Refusal> {
 }
 
 /// The fields that are not declared yet.
-fn undeclared(known: &BTreeMap<String, ClearKind>, fields: &[Field]) -> Result<Vec<ClearField>, Refusal> {
+fn undeclared(
+    known: &BTreeMap<String, ClearKind>,
+    fields: &[Field],
+) -> Result<Vec<ClearField>, Refusal> {
     let mut declared = known.clone();
     let mut added = Vec::new();
     for field in fields {
@@ -162,11 +189,18 @@ fn undeclared(known: &BTreeMap<String, ClearKind>, fields: &[Field]) -> Result<V
             Some(_) => return Err(Refusal::KindFixed),
             None => {
                 declared.insert(field.name.clone(), field.kind);
-                added.push(ClearField { name: field.name.clone(), kind: field.kind.into() });
+                added.push(ClearField {
+                    name: field.name.clone(),
+                    kind: field.kind.into(),
+                });
             }
         }
     }
-    if declared.len() > MOST_FIELDS { Err(Refusal::Full) } else { Ok(added) }
+    if declared.len() > MOST_FIELDS {
+        Err(Refusal::Full)
+    } else {
+        Ok(added)
+    }
 }
 
 fn declare(state: &mut State, fields: &[ClearField]) {

@@ -9,8 +9,12 @@ use std::collections::BTreeMap;
 use chassis::status::{CONFLICT, Problem, REQUEST_ID_REUSED};
 use eventstore::{AsOf, Decider as _, Loaded, Metadata, Outcome, UnitError, hex};
 use prost::Message as _;
-use rapport_proto::profiles::v1::record_interactions_response::{Verdict, verdict::Outcome as Told};
-use rapport_proto::profiles::v1::{NewInteraction, RecordInteractionsResponse, interaction_event::Event};
+use rapport_proto::profiles::v1::record_interactions_response::{
+    Verdict, verdict::Outcome as Told,
+};
+use rapport_proto::profiles::v1::{
+    NewInteraction, RecordInteractionsResponse, interaction_event::Event,
+};
 
 use super::Api;
 use crate::convert::source::{self as parse, Rejected, Report, Who};
@@ -47,7 +51,12 @@ impl Stream {
         let mut before = loaded.state;
         before.party_id.clone_from(&item.party_id);
         before.market = market;
-        Self { version: loaded.version, state: before.clone(), before, added: Vec::new() }
+        Self {
+            version: loaded.version,
+            state: before.clone(),
+            before,
+            added: Vec::new(),
+        }
     }
 }
 
@@ -59,11 +68,18 @@ impl Api {
         stated: &[NewInteraction],
     ) -> Result<RecordInteractionsResponse, Problem> {
         if stated.is_empty() || stated.len() > MOST {
-            return Err(Problem::field("interactions", "Send 1 to 256 interactions."));
+            return Err(Problem::field(
+                "interactions",
+                "Send 1 to 256 interactions.",
+            ));
         }
-        let source = self.find::<Source>(&meta.tenant, source_id, "parent").await?.state;
+        let source = self
+            .find::<Source>(&meta.tenant, source_id, "parent")
+            .await?
+            .state;
         if source.status != Status::Active {
-            self.unless_repeated(meta, Problem::of(SOURCE_DISABLED)).await?;
+            self.unless_repeated(meta, Problem::of(SOURCE_DISABLED))
+                .await?;
         }
         let reports: Vec<_> = (stated.iter())
             .map(|it| {
@@ -79,8 +95,17 @@ impl Api {
     }
 
     /// The parties the messages name, and their markets.
-    async fn resolve(&self, tenant: &str, reports: &[Result<Report, Rejected>]) -> Result<Resolved, Problem> {
-        let named = || reports.iter().filter_map(|it| it.as_ref().ok()).map(|it| &it.who);
+    async fn resolve(
+        &self,
+        tenant: &str,
+        reports: &[Result<Report, Rejected>],
+    ) -> Result<Resolved, Problem> {
+        let named = || {
+            reports
+                .iter()
+                .filter_map(|it| it.as_ref().ok())
+                .map(|it| &it.who)
+        };
         let identifiers: Vec<_> = named()
             .filter_map(|who| match who {
                 Who::Identifier(it) => Some(it.clone()),
@@ -95,7 +120,10 @@ impl Api {
         });
         let ids = direct.chain(by_identifier.iter().filter_map(|(_, id)| id.as_deref()));
         let markets = view::party::markets(self.deps.store.database(), tenant, ids).await?;
-        Ok(Resolved { by_identifier, markets })
+        Ok(Resolved {
+            by_identifier,
+            markets,
+        })
     }
 
     fn item(
@@ -123,14 +151,35 @@ impl Api {
                 command: Command::Record(Box::new(message)),
                 detail: String::new(),
             },
-            Err(Rejected { message_id, code, detail, raw }) => {
-                let digest = self.deps.store.keys().request_digest(&stated.encode_to_vec());
-                let parts = [tenant, "itx", "rejected", source_id, code.as_str(), &hex(&digest)];
+            Err(Rejected {
+                message_id,
+                code,
+                detail,
+                raw,
+            }) => {
+                let digest = self
+                    .deps
+                    .store
+                    .keys()
+                    .request_digest(&stated.encode_to_vec());
+                let parts = [
+                    tenant,
+                    "itx",
+                    "rejected",
+                    source_id,
+                    code.as_str(),
+                    &hex(&digest),
+                ];
                 Item {
                     interaction_id: eventstore::derive_id("itx", &parts),
                     message_id: message_id.clone(),
                     party_id: String::new(),
-                    command: Command::Reject { source_id: source_id.to_owned(), message_id, code, raw },
+                    command: Command::Reject {
+                        source_id: source_id.to_owned(),
+                        message_id,
+                        code,
+                        raw,
+                    },
                     detail,
                 }
             }
@@ -145,7 +194,11 @@ impl Api {
     ) -> Result<RecordInteractionsResponse, Problem> {
         let ids: Vec<_> = items.iter().map(|it| it.interaction_id.clone()).collect();
         for _ in 0..ATTEMPTS {
-            let loaded = self.deps.store.load_many::<Interaction>(&meta.tenant, &ids).await?;
+            let loaded = self
+                .deps
+                .store
+                .load_many::<Interaction>(&meta.tenant, &ids)
+                .await?;
             let (verdicts, streams) = decide(meta, items, loaded, markets);
             match self.append(meta, streams).await? {
                 Outcome::Committed { position } => {
@@ -175,10 +228,15 @@ impl Api {
     ) -> Result<Outcome, Problem> {
         let mut unit = self.deps.store.unit(meta.clone());
         for (id, stream) in streams {
-            let pushed = unit.push::<Interaction>(&id, stream.version, &stream.before, stream.added);
+            let pushed =
+                unit.push::<Interaction>(&id, stream.version, &stream.before, stream.added);
             pushed.await.map_err(refused_unit)?;
         }
-        Ok(self.deps.store.append(unit.finish().map_err(refused_unit)?).await)
+        Ok(self
+            .deps
+            .store
+            .append(unit.finish().map_err(refused_unit)?)
+            .await)
     }
 
     /// The verdicts of a request that was made before: decided again over the streams as they stood then.
@@ -191,17 +249,29 @@ impl Api {
     ) -> Result<Vec<Verdict>, Problem> {
         let store = &self.deps.store;
         let last = store.read(position.saturating_sub(1), 1).await?;
-        let envelope = last.first().map(eventstore::Stored::envelope).transpose()?.unwrap_or_default();
+        let envelope = last
+            .first()
+            .map(eventstore::Stored::envelope)
+            .transpose()?
+            .unwrap_or_default();
         let is_ours = envelope.tenant == meta.tenant
             && envelope.method == meta.method
             && envelope.request_id == meta.request_id
             && envelope.actor.as_ref() == Some(&meta.actor);
         // A request that recorded nothing left no event of its own.
-        let before = if is_ours { position.saturating_sub(envelope.unit_size.into()) } else { position };
+        let before = if is_ours {
+            position.saturating_sub(envelope.unit_size.into())
+        } else {
+            position
+        };
         let mut loaded = Vec::with_capacity(items.len());
         for item in items {
             let as_of = AsOf::Position(before);
-            loaded.push(store.load::<Interaction>(&meta.tenant, &item.interaction_id, as_of).await?);
+            loaded.push(
+                store
+                    .load::<Interaction>(&meta.tenant, &item.interaction_id, as_of)
+                    .await?,
+            );
         }
         Ok(decide(meta, items, loaded, markets).0)
     }
@@ -218,9 +288,11 @@ impl Resolved {
         let id = match who {
             Who::Nobody => return Some(String::new()),
             Who::Party(id) => Some(id),
-            Who::Identifier(identifier) => {
-                self.by_identifier.iter().find(|(it, _)| it == identifier).and_then(|(_, id)| id.as_ref())
-            }
+            Who::Identifier(identifier) => self
+                .by_identifier
+                .iter()
+                .find(|(it, _)| it == identifier)
+                .and_then(|(_, id)| id.as_ref()),
         };
         id.filter(|id| self.markets.contains_key(*id)).cloned()
     }
@@ -230,7 +302,8 @@ fn interaction_id(tenant: &str, source_id: &str, message_id: &str) -> String {
     eventstore::derive_id("itx", &[tenant, "itx", source_id, message_id])
 }
 
-/// Decides every item in order, each seeing what those before it added. Only streams with something new are returned.
+/// Decides every item in order, each seeing what those before it added. Only streams
+/// with something new are returned, in the order of the request.
 fn decide(
     meta: &Metadata,
     items: &[Item],
@@ -238,11 +311,14 @@ fn decide(
     markets: &BTreeMap<String, String>,
 ) -> (Vec<Verdict>, Vec<(String, Stream)>) {
     let mut streams: BTreeMap<&str, Stream> = BTreeMap::new();
+    let mut order: Vec<&str> = Vec::new();
     let mut verdicts = Vec::with_capacity(items.len());
     for (item, loaded) in items.iter().zip(loaded) {
         let market = markets.get(&item.party_id).cloned().unwrap_or_default();
-        let stream =
-            streams.entry(&item.interaction_id).or_insert_with(|| Stream::of(loaded, item, market));
+        let stream = streams.entry(&item.interaction_id).or_insert_with(|| {
+            order.push(&item.interaction_id);
+            Stream::of(loaded, item, market)
+        });
         let known = stream.state.recorded.clone();
         let added = match Interaction::decide(&stream.state, item.command.clone(), meta.at) {
             Ok(added) => added,
@@ -253,10 +329,9 @@ fn decide(
         stream.added.extend(added);
         verdicts.push(verdict(item, known.map(|it| it.body_digest)));
     }
-    let touched = streams
-        .into_iter()
+    let touched = (order.into_iter())
+        .filter_map(|id| streams.remove(id).map(|stream| (id.to_owned(), stream)))
         .filter(|(_, stream)| !stream.added.is_empty())
-        .map(|(id, stream)| (id.to_owned(), stream))
         .collect();
     (verdicts, touched)
 }
@@ -275,7 +350,11 @@ fn verdict(item: &Item, known: Option<Vec<u8>>) -> Verdict {
     Verdict {
         message_id: item.message_id.clone(),
         outcome: outcome.into(),
-        interaction_id: if refused { String::new() } else { item.interaction_id.clone() },
+        interaction_id: if refused {
+            String::new()
+        } else {
+            item.interaction_id.clone()
+        },
         code: code.to_owned(),
         detail: item.detail.clone(),
     }

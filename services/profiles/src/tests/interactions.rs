@@ -1,28 +1,39 @@
 use std::time::Duration;
 
+use prost_types::{Struct, Value, value::Kind};
 use proto::new_interaction::Party;
 use proto::record_interactions_response::verdict::Outcome;
-use prost_types::{Struct, Value, value::Kind};
+use tokio::task::JoinSet;
 
 use super::*;
 
 fn text(text: &str) -> Value {
-    Value { kind: Some(Kind::StringValue(text.into())) }
+    Value {
+        kind: Some(Kind::StringValue(text.into())),
+    }
 }
 
 fn order(message_id: &str, party: Option<Party>) -> proto::NewInteraction {
-    let properties = [("sku".to_owned(), text("NW-7")), ("note".to_owned(), text("allergic to penicillin"))];
+    let properties = [
+        ("sku".to_owned(), text("NW-7")),
+        ("note".to_owned(), text("allergic to penicillin")),
+    ];
     proto::NewInteraction {
         message_id: message_id.into(),
         name: "Order Completed".into(),
         occurred_time: time(chassis::testing::START),
         party,
-        properties: Some(Struct { fields: properties.into() }),
+        properties: Some(Struct {
+            fields: properties.into(),
+        }),
     }
 }
 
 fn by_npi() -> Option<Party> {
-    Some(Party::Identifier(proto::IdentifierRef { system: "npi".into(), value: NPI.into() }))
+    Some(Party::Identifier(proto::IdentifierRef {
+        system: "npi".into(),
+        value: NPI.into(),
+    }))
 }
 
 fn request(interactions: Vec<proto::NewInteraction>) -> proto::RecordInteractionsRequest {
@@ -33,9 +44,21 @@ fn request(interactions: Vec<proto::NewInteraction>) -> proto::RecordInteraction
     }
 }
 
-async fn outcomes(world: &World, request: proto::RecordInteractionsRequest) -> Vec<(Outcome, String)> {
-    let reply = world.sources().record_interactions(request).await.expect("verdicts").into_inner();
-    reply.verdicts.into_iter().map(|it| (it.outcome(), it.code)).collect()
+async fn outcomes(
+    world: &World,
+    request: proto::RecordInteractionsRequest,
+) -> Vec<(Outcome, String)> {
+    let reply = world
+        .sources()
+        .record_interactions(request)
+        .await
+        .expect("verdicts")
+        .into_inner();
+    reply
+        .verdicts
+        .into_iter()
+        .map(|it| (it.outcome(), it.code))
+        .collect()
 }
 
 async fn world_with_source() -> (World, String) {
@@ -47,8 +70,16 @@ async fn world_with_source() -> (World, String) {
 
 async fn listed(world: &World, connection: Connection, party_id: &str) -> Vec<proto::Interaction> {
     let _ = world;
-    let list = proto::ListInteractionsRequest { parent: party_name(party_id), ..Default::default() };
-    SourceServiceClient::new(connection).list_interactions(list).await.expect("listed").into_inner().interactions
+    let list = proto::ListInteractionsRequest {
+        parent: party_name(party_id),
+        ..Default::default()
+    };
+    SourceServiceClient::new(connection)
+        .list_interactions(list)
+        .await
+        .expect("listed")
+        .into_inner()
+        .interactions
 }
 
 #[tokio::test]
@@ -60,29 +91,46 @@ async fn a_message_counts_once_whoever_repeats_it() {
     let both = outcomes(&world, request(vec![message(), message()])).await;
     assert_eq!(both, [recorded.clone(), duplicate.clone()]);
     let head = world.head();
-    assert_eq!(outcomes(&world, request(vec![message()])).await, [duplicate]);
+    assert_eq!(
+        outcomes(&world, request(vec![message()])).await,
+        [duplicate]
+    );
     assert_eq!(world.head(), head);
-    assert_eq!(listed(&world, world.harness.admin(), &party_id).await.len(), 1);
+    assert_eq!(
+        listed(&world, world.harness.admin(), &party_id).await.len(),
+        1
+    );
     world.harness.stop().await;
 }
 
 #[tokio::test]
 async fn many_at_once_record_each_message_once() {
     let (world, party_id) = world_with_source().await;
-    let batch = || (0..16).map(|n| order(&format!("m-{n}"), by_npi())).collect::<Vec<_>>();
-    let sends: Vec<_> = (0..6)
-        .map(|_| {
-            let (mut sources, request) = (world.sources(), request(batch()));
-            tokio::spawn(async move { sources.record_interactions(request).await })
-        })
-        .collect();
+    let batch = || {
+        (0..16)
+            .map(|n| order(&format!("m-{n}"), by_npi()))
+            .collect::<Vec<_>>()
+    };
+    let mut sends = JoinSet::new();
+    for _ in 0..6 {
+        let (mut sources, request) = (world.sources(), request(batch()));
+        sends.spawn(async move { sources.record_interactions(request).await });
+    }
     let mut recorded = 0;
-    for send in sends {
-        let reply = send.await.expect("no panic").expect("verdicts").into_inner();
-        recorded += reply.verdicts.iter().filter(|it| it.outcome() == Outcome::Recorded).count();
+    for reply in sends.join_all().await {
+        recorded += reply
+            .expect("verdicts")
+            .into_inner()
+            .verdicts
+            .iter()
+            .filter(|it| it.outcome() == Outcome::Recorded)
+            .count();
     }
     assert_eq!(recorded, 16);
-    assert_eq!(listed(&world, world.harness.admin(), &party_id).await.len(), 16);
+    assert_eq!(
+        listed(&world, world.harness.admin(), &party_id).await.len(),
+        16
+    );
     world.harness.stop().await;
 }
 
@@ -96,18 +144,53 @@ async fn the_same_request_gets_the_same_verdicts() {
             order("m-1", by_npi()),
             order("m-2", by_npi()),
             order("m-2", None),
-            proto::NewInteraction { occurred_time: None, ..order("m-3", None) },
+            proto::NewInteraction {
+                occurred_time: None,
+                ..order("m-3", None)
+            },
         ])
     };
-    let first = world.sources().record_interactions(again.clone()).await.expect("verdicts").into_inner();
-    let found: Vec<_> = first.verdicts.iter().map(|it| it.outcome()).collect();
-    assert_eq!(found, [Outcome::Duplicate, Outcome::Recorded, Outcome::Conflicted, Outcome::Rejected]);
+    let first = world
+        .sources()
+        .record_interactions(again.clone())
+        .await
+        .expect("verdicts")
+        .into_inner();
+    let found: Vec<_> = first
+        .verdicts
+        .iter()
+        .map(proto::record_interactions_response::Verdict::outcome)
+        .collect();
+    assert_eq!(
+        found,
+        [
+            Outcome::Duplicate,
+            Outcome::Recorded,
+            Outcome::Conflicted,
+            Outcome::Rejected
+        ]
+    );
     let head = world.head();
-    let second = world.sources().record_interactions(again.clone()).await.expect("verdicts").into_inner();
+    let second = world
+        .sources()
+        .record_interactions(again.clone())
+        .await
+        .expect("verdicts")
+        .into_inner();
     assert_eq!((second, world.head()), (first, head));
-    let other = proto::RecordInteractionsRequest { interactions: vec![order("m-9", None)], ..again };
-    let refused = world.sources().record_interactions(other).await.expect_err("another body");
-    assert_eq!(told(&refused), (Code::AlreadyExists, "REQUEST_ID_REUSED".into()));
+    let other = proto::RecordInteractionsRequest {
+        interactions: vec![order("m-9", None)],
+        ..again
+    };
+    let refused = world
+        .sources()
+        .record_interactions(other)
+        .await
+        .expect_err("another body");
+    assert_eq!(
+        told(&refused),
+        (Code::AlreadyExists, "REQUEST_ID_REUSED".into())
+    );
     world.harness.stop().await;
 }
 
@@ -115,11 +198,20 @@ async fn the_same_request_gets_the_same_verdicts() {
 async fn another_body_under_the_same_id_is_kept_as_a_conflict() {
     let (world, party_id) = world_with_source().await;
     outcomes(&world, request(vec![order("m-1", by_npi())])).await;
-    let other = || proto::NewInteraction { name: "Order Cancelled".into(), ..order("m-1", by_npi()) };
+    let other = || proto::NewInteraction {
+        name: "Order Cancelled".into(),
+        ..order("m-1", by_npi())
+    };
     let head = world.head();
-    assert_eq!(outcomes(&world, request(vec![other()])).await, [(Outcome::Conflicted, String::new())]);
+    assert_eq!(
+        outcomes(&world, request(vec![other()])).await,
+        [(Outcome::Conflicted, String::new())]
+    );
     assert_eq!(world.head(), head + 1);
-    assert_eq!(outcomes(&world, request(vec![other()])).await, [(Outcome::Conflicted, String::new())]);
+    assert_eq!(
+        outcomes(&world, request(vec![other()])).await,
+        [(Outcome::Conflicted, String::new())]
+    );
     assert_eq!(world.head(), head + 1, "the same conflict is kept once");
     let kept = listed(&world, world.harness.admin(), &party_id).await;
     assert_eq!((kept.len(), kept[0].name.as_str()), (1, "Order Completed"));
@@ -129,15 +221,52 @@ async fn another_body_under_the_same_id_is_kept_as_a_conflict() {
 #[tokio::test]
 async fn what_cannot_be_recorded_is_rejected_with_a_code_and_kept_sealed() {
     let (world, _) = world_with_source().await;
-    let bad_property = Struct { fields: [("sku".to_owned(), Value { kind: Some(Kind::BoolValue(true)) })].into() };
-    let huge = Struct { fields: [("note".to_owned(), text(&"x".repeat(70_000)))].into() };
+    let bad_property = Struct {
+        fields: [(
+            "sku".to_owned(),
+            Value {
+                kind: Some(Kind::BoolValue(true)),
+            },
+        )]
+        .into(),
+    };
+    let huge = Struct {
+        fields: [("note".to_owned(), text(&"x".repeat(70_000)))].into(),
+    };
     let nobody = Some(Party::PartyId("pty_nobody".into()));
-    let bad_npi = Some(Party::Identifier(proto::IdentifierRef { system: "npi".into(), value: "1".into() }));
+    let bad_npi = Some(Party::Identifier(proto::IdentifierRef {
+        system: "npi".into(),
+        value: "1".into(),
+    }));
     let cases = [
-        (proto::NewInteraction { properties: Some(bad_property), ..order("m-1", None) }, "schema"),
-        (proto::NewInteraction { properties: Some(huge), ..order("m-2", None) }, "too_large"),
-        (proto::NewInteraction { occurred_time: None, ..order("m-3", None) }, "bad_time"),
-        (proto::NewInteraction { name: "a\u{202e}b".into(), ..order("m-4", None) }, "unknown_type"),
+        (
+            proto::NewInteraction {
+                properties: Some(bad_property),
+                ..order("m-1", None)
+            },
+            "schema",
+        ),
+        (
+            proto::NewInteraction {
+                properties: Some(huge),
+                ..order("m-2", None)
+            },
+            "too_large",
+        ),
+        (
+            proto::NewInteraction {
+                occurred_time: None,
+                ..order("m-3", None)
+            },
+            "bad_time",
+        ),
+        (
+            proto::NewInteraction {
+                name: "a\u{202e}b".into(),
+                ..order("m-4", None)
+            },
+            "unknown_type",
+        ),
         (order("m-5", nobody), "unknown_party"),
         (order("m-6", bad_npi), "unknown_party"),
         (order("m\n7", None), "schema"),
@@ -148,17 +277,27 @@ async fn what_cannot_be_recorded_is_rejected_with_a_code_and_kept_sealed() {
     let head = world.head();
     let sent = || request(cases.iter().map(|it| it.0.clone()).collect());
     let found = outcomes(&world, sent()).await;
-    let expected: Vec<_> = cases.iter().map(|it| (Outcome::Rejected, it.1.to_owned())).collect();
+    let expected: Vec<_> = cases
+        .iter()
+        .map(|it| (Outcome::Rejected, it.1.to_owned()))
+        .collect();
     assert_eq!(found, expected);
     assert_eq!(world.head(), head + count as u64);
     outcomes(&world, sent()).await;
-    assert_eq!(world.head(), head + count as u64, "a repeated rejection is kept once");
+    assert_eq!(
+        world.head(),
+        head + count as u64,
+        "a repeated rejection is kept once"
+    );
     let store = &world.harness.deps("profiles").store;
     for event in store.read(head, 100).await.expect("read") {
         assert!(!String::from_utf8_lossy(&event.envelope).contains("penicillin"));
     }
     // Mended, it is recorded under the same id.
-    assert_eq!(outcomes(&world, request(vec![order("m-1", None)])).await[0].0, Outcome::Recorded);
+    assert_eq!(
+        outcomes(&world, request(vec![order("m-1", None)])).await[0].0,
+        Outcome::Recorded
+    );
     world.harness.stop().await;
 }
 
@@ -170,9 +309,17 @@ async fn undeclared_properties_are_sealed_and_shown_only_to_those_who_may() {
     assert_eq!(all[0].properties.keys().collect::<Vec<_>>(), ["sku"]);
     let personal = all[0].personal_properties.as_ref().expect("unsealed");
     assert_eq!(personal.fields["note"], text("allergic to penicillin"));
-    let reader = world.harness.person(ACME, "reader", &["profiles.interactions.read"]);
+    let reader = world
+        .harness
+        .person(ACME, "reader", &["profiles.interactions.read"]);
     let clear = listed(&world, reader, &party_id).await;
-    assert_eq!((clear[0].personal_properties.as_ref(), clear[0].properties.len()), (None, 1));
+    assert_eq!(
+        (
+            clear[0].personal_properties.as_ref(),
+            clear[0].properties.len()
+        ),
+        (None, 1)
+    );
     world.harness.stop().await;
 }
 
@@ -183,7 +330,11 @@ async fn interactions_are_listed_in_the_order_in_which_they_happened() {
         occurred_time: time(chassis::testing::START.plus(Duration::from_secs(seconds))),
         ..order(message_id, by_npi())
     };
-    outcomes(&world, request(vec![at("m-3", 30), at("m-1", 10), at("m-2", 10)])).await;
+    outcomes(
+        &world,
+        request(vec![at("m-3", 30), at("m-1", 10), at("m-2", 10)]),
+    )
+    .await;
     // Ten years ahead: clamped to now, which is before the others.
     outcomes(&world, request(vec![at("m-0", 315_360_000)])).await;
     let mut list = proto::ListInteractionsRequest {
@@ -192,14 +343,41 @@ async fn interactions_are_listed_in_the_order_in_which_they_happened() {
         interaction_name: "Order Completed".into(),
         ..Default::default()
     };
-    let first = world.sources().list_interactions(list.clone()).await.expect("a page").into_inner();
+    let first = world
+        .sources()
+        .list_interactions(list.clone())
+        .await
+        .expect("a page")
+        .into_inner();
     list.page_token = first.next_page_token;
-    let second = world.sources().list_interactions(list.clone()).await.expect("a page").into_inner();
-    let ids: Vec<_> =
-        first.interactions.iter().chain(&second.interactions).map(|it| it.message_id.as_str()).collect();
+    let second = world
+        .sources()
+        .list_interactions(list.clone())
+        .await
+        .expect("a page")
+        .into_inner();
+    let ids: Vec<_> = first
+        .interactions
+        .iter()
+        .chain(&second.interactions)
+        .map(|it| it.message_id.as_str())
+        .collect();
     assert_eq!(ids, ["m-0", "m-1", "m-2", "m-3"]);
-    let other = proto::ListInteractionsRequest { interaction_name: "Page Viewed".into(), page_token: String::new(), ..list };
-    assert!(world.sources().list_interactions(other).await.expect("a page").into_inner().interactions.is_empty());
+    let other = proto::ListInteractionsRequest {
+        interaction_name: "Page Viewed".into(),
+        page_token: String::new(),
+        ..list
+    };
+    assert!(
+        world
+            .sources()
+            .list_interactions(other)
+            .await
+            .expect("a page")
+            .into_inner()
+            .interactions
+            .is_empty()
+    );
     world.harness.stop().await;
 }
 
@@ -210,19 +388,43 @@ async fn only_an_active_source_records() {
         parent: format!("tenants/{ACME}/sources/unknown"),
         ..request(vec![order("m-1", None)])
     };
-    let refused = world.sources().record_interactions(unknown).await.expect_err("unknown");
-    assert_eq!((refused.code(), fields(&refused)), (Code::NotFound, vec!["parent".to_owned()]));
+    let refused = world
+        .sources()
+        .record_interactions(unknown)
+        .await
+        .expect_err("unknown");
+    assert_eq!(
+        (refused.code(), fields(&refused)),
+        (Code::NotFound, vec!["parent".to_owned()])
+    );
     let disable = proto::DisableSourceRequest {
         name: format!("tenants/{ACME}/sources/web"),
         reason: "retired".into(),
         ..Default::default()
     };
-    world.sources().disable_source(disable).await.expect("disabled");
-    let refused = world.sources().record_interactions(request(vec![order("m-1", None)])).await.expect_err("disabled");
-    assert_eq!(told(&refused), (Code::FailedPrecondition, "SOURCE_DISABLED".into()));
+    world
+        .sources()
+        .disable_source(disable)
+        .await
+        .expect("disabled");
+    let refused = world
+        .sources()
+        .record_interactions(request(vec![order("m-1", None)]))
+        .await
+        .expect_err("disabled");
+    assert_eq!(
+        told(&refused),
+        (Code::FailedPrecondition, "SOURCE_DISABLED".into())
+    );
     for count in [0, 257] {
-        let refused = world.sources().record_interactions(request(vec![order("m", None); count])).await;
-        assert_eq!(fields(&refused.expect_err("too few or too many")), ["interactions"]);
+        let refused = world
+            .sources()
+            .record_interactions(request(vec![order("m", None); count]))
+            .await;
+        assert_eq!(
+            fields(&refused.expect_err("too few or too many")),
+            ["interactions"]
+        );
     }
     world.harness.stop().await;
 }
@@ -234,18 +436,64 @@ async fn a_source_is_registered_extended_and_listed() {
     world.source("app").await;
     let extend = proto::ExtendSourceSchemaRequest {
         name: format!("tenants/{ACME}/sources/web"),
-        clear_fields: vec![proto::ClearField { name: "vip".into(), kind: ClearKind::Flag.into() }],
+        clear_fields: vec![proto::ClearField {
+            name: "vip".into(),
+            kind: ClearKind::Flag.into(),
+        }],
         ..Default::default()
     };
-    let extended = world.sources().extend_source_schema(extend).await.expect("extended").into_inner();
-    let get = proto::GetSourceRequest { name: format!("tenants/{ACME}/sources/web") };
-    let got = world.sources().get_source(get).await.expect("found").into_inner();
-    assert_eq!((got.source.as_ref(), got.source.as_ref().map(|it| it.clear_fields.len())), (extended.source.as_ref(), Some(3)));
-    let list = proto::ListSourcesRequest { parent: parent(), ..Default::default() };
-    let listed = world.sources().list_sources(list).await.expect("listed").into_inner().sources;
-    assert_eq!(listed.iter().map(|it| it.source_id.as_str()).collect::<Vec<_>>(), ["app", "web"]);
-    let other = proto::RegisterSourceRequest { owner: "somebody else".into(), ..source_registration("web") };
-    let refused = world.sources().register_source(other).await.expect_err("exists");
-    assert_eq!(told(&refused), (Code::AlreadyExists, "SOURCE_EXISTS".into()));
+    let extended = world
+        .sources()
+        .extend_source_schema(extend)
+        .await
+        .expect("extended")
+        .into_inner();
+    let get = proto::GetSourceRequest {
+        name: format!("tenants/{ACME}/sources/web"),
+    };
+    let got = world
+        .sources()
+        .get_source(get)
+        .await
+        .expect("found")
+        .into_inner();
+    assert_eq!(
+        (
+            got.source.as_ref(),
+            got.source.as_ref().map(|it| it.clear_fields.len())
+        ),
+        (extended.source.as_ref(), Some(3))
+    );
+    let list = proto::ListSourcesRequest {
+        parent: parent(),
+        ..Default::default()
+    };
+    let listed = world
+        .sources()
+        .list_sources(list)
+        .await
+        .expect("listed")
+        .into_inner()
+        .sources;
+    assert_eq!(
+        listed
+            .iter()
+            .map(|it| it.source_id.as_str())
+            .collect::<Vec<_>>(),
+        ["app", "web"]
+    );
+    let other = proto::RegisterSourceRequest {
+        owner: "somebody else".into(),
+        ..source_registration("web")
+    };
+    let refused = world
+        .sources()
+        .register_source(other)
+        .await
+        .expect_err("exists");
+    assert_eq!(
+        told(&refused),
+        (Code::AlreadyExists, "SOURCE_EXISTS".into())
+    );
     world.harness.stop().await;
 }

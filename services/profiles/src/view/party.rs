@@ -16,16 +16,28 @@ struct Entry {
 }
 
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
-    let events: Vec<_> = events.iter().filter(|event| concerns(&event.envelope.r#type)).collect();
+    let events: Vec<_> = events
+        .iter()
+        .filter(|event| concerns(&event.envelope.r#type))
+        .collect();
     let mut entries = load(tx, &events).await?;
     for event in events {
-        let Some(decoded) = event.decode::<Event>()? else { continue };
+        let Some(decoded) = event.decode::<Event>()? else {
+            continue;
+        };
         let key = (event.envelope.tenant.clone(), event.id().to_owned());
         fold(entries.entry(key), event.position, &decoded);
     }
     let rows = (entries.into_iter())
         .map(|((tenant, party_id), it)| {
-            values![tenant, party_id, it.kind, i64::from(it.state as i32), it.market, it.registered_position]
+            values![
+                tenant,
+                party_id,
+                it.kind,
+                i64::from(it.state as i32),
+                it.market,
+                it.registered_position
+            ]
         })
         .collect();
     tx.insert_many(
@@ -40,7 +52,10 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
 /// Most facts about a party change nothing here: they need neither decoding nor a row.
 fn concerns(type_name: &str) -> bool {
     let name = type_name.rsplit('.').next().unwrap_or_default();
-    matches!(name, "PartyRegistered" | "PartyMoved" | "PartySuppressed" | "PartyReleased")
+    matches!(
+        name,
+        "PartyRegistered" | "PartyMoved" | "PartySuppressed" | "PartyReleased"
+    )
 }
 
 async fn load(
@@ -135,7 +150,9 @@ pub(crate) async fn list(
             values![tenant, after, kind, filter.market, state, limit],
         )
         .await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?)))
+        .collect()
 }
 
 /// Market of parties, by id; what is not there is not known.
@@ -154,5 +171,7 @@ pub(crate) async fn markets(
              JOIN party p ON p.tenant = k.tenant AND p.party_id = k.party_id",
         )
         .await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
+    rows.iter()
+        .map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned())))
+        .collect()
 }

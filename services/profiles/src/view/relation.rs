@@ -35,9 +35,12 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
                 entries.insert(key, entry);
             }
             Some(Event::Ended(it)) => {
-                let ended_at = super::instant(it.ended_at.as_ref()).unwrap_or_else(|| event.recorded_at());
+                let ended_at =
+                    super::instant(it.ended_at.as_ref()).unwrap_or_else(|| event.recorded_at());
                 // An end after the stated one does not make the relation hold for longer.
-                entries.entry(key).and_modify(|it| it.valid_until = it.valid_until.min(ended_at));
+                entries
+                    .entry(key)
+                    .and_modify(|it| it.valid_until = it.valid_until.min(ended_at));
             }
             None => {}
         }
@@ -80,7 +83,15 @@ async fn load(
 async fn write(tx: &mut Tx, entries: BTreeMap<(String, String), Entry>) -> Result<(), Error> {
     let rows = (entries.into_iter())
         .map(|((tenant, relation_id), it)| {
-            values![tenant, relation_id, it.kind, it.from_party_id, it.to_party_id, it.valid_from, it.valid_until]
+            values![
+                tenant,
+                relation_id,
+                it.kind,
+                it.from_party_id,
+                it.to_party_id,
+                it.valid_from,
+                it.valid_until
+            ]
         })
         .collect();
     tx.insert_many(
@@ -111,8 +122,17 @@ pub(crate) async fn list(
                  AND ($4 = 1 OR (valid_from <= $5 AND valid_until > $5))
              ORDER BY relation_id
              LIMIT $6",
-            values![tenant, party_id, after, any_time, valid_at.unwrap_or_default(), limit],
+            values![
+                tenant,
+                party_id,
+                after,
+                any_time,
+                valid_at.unwrap_or_default(),
+                limit
+            ],
         )
         .await?;
-    rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
+    rows.iter()
+        .map(|row| row.text(0).map(str::to_owned))
+        .collect()
 }

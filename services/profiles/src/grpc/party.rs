@@ -28,7 +28,9 @@ impl PartyService for Api {
     ) -> Result<Response<proto::RegisterPartyResponse>, Status> {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
-        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
+        let meta = self
+            .deps
+            .metadata(&request, &request.get_ref().request_id)?;
         let new = parse::registration(request.get_ref(), &meta)?;
         let party_id = parse::derived_id("pty", &meta, 0);
         self.check_registration(&meta, &party_id, &new).await?;
@@ -39,9 +41,14 @@ impl PartyService for Api {
                 position: self.position(),
             }));
         }
-        let done = self.execute::<Party>(&party_id, &meta, Command::Register(Box::new(new))).await?;
+        let done = self
+            .execute::<Party>(&party_id, &meta, Command::Register(Box::new(new)))
+            .await?;
         let (party, position) = reply(caller, &party_id, done);
-        Ok(Response::new(proto::RegisterPartyResponse { party: Some(party), position }))
+        Ok(Response::new(proto::RegisterPartyResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn get_party(
@@ -54,12 +61,20 @@ impl PartyService for Api {
         let mask = parse::read_mask(request.read_mask.as_ref())?;
         self.caught_up(&request.min_positions).await?;
         let (as_of, position) = self.instant_of(request).await?;
-        let found = self.deps.store.load::<Party>(&caller.tenant, party_id, as_of).await.map_err(Problem::from)?;
+        let found = self
+            .deps
+            .store
+            .load::<Party>(&caller.tenant, party_id, as_of)
+            .await
+            .map_err(Problem::from)?;
         if found.version == 0 {
             return Err(unknown("name").into());
         }
         let party = parse::masked(resource(caller, party_id, found), &mask);
-        Ok(Response::new(proto::GetPartyResponse { party: Some(party), position }))
+        Ok(Response::new(proto::GetPartyResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn lookup_party(
@@ -72,11 +87,20 @@ impl PartyService for Api {
         let identifier = parse::lookup(request)?;
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
-        let holder = self.holders(&caller.tenant, &[identifier]).await?.pop().flatten();
+        let holder = self
+            .holders(&caller.tenant, &[identifier])
+            .await?
+            .pop()
+            .flatten();
         let party_id = holder.ok_or_else(|| unknown("value"))?;
-        let found = self.find::<Party>(&caller.tenant, &party_id, "value").await?;
+        let found = self
+            .find::<Party>(&caller.tenant, &party_id, "value")
+            .await?;
         let party = resource(caller, &party_id, found);
-        Ok(Response::new(proto::LookupPartyResponse { party: Some(party), position }))
+        Ok(Response::new(proto::LookupPartyResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn list_parties(
@@ -88,19 +112,41 @@ impl PartyService for Api {
         own_tenant(caller, &request.parent)?;
         let filter = filter(request)?;
         let (kind, state) = (request.kind.to_string(), request.state.to_string());
-        let arguments = [caller.tenant.as_str(), "parties", &kind, &request.market, &state];
+        let arguments = [
+            caller.tenant.as_str(),
+            "parties",
+            &kind,
+            &request.market,
+            &state,
+        ];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
         self.caught_up(&request.min_positions).await?;
         let after = page.cursor().unwrap_or(0_i64);
         let store = &self.deps.store;
-        let mut rows = view::party::list(store.database(), &caller.tenant, &filter, after, page.size + 1)
-            .await
-            .map_err(Problem::from)?;
+        let mut rows = view::party::list(
+            store.database(),
+            &caller.tenant,
+            &filter,
+            after,
+            page.size + 1,
+        )
+        .await
+        .map_err(Problem::from)?;
         let next_page_token = page.cut(&mut rows, |(_, position)| *position);
         let ids: Vec<_> = rows.into_iter().map(|(id, _)| id).collect();
-        let found = store.load_many::<Party>(&caller.tenant, &ids).await.map_err(Problem::from)?;
-        let parties = ids.iter().zip(found).map(|(id, found)| resource(caller, id, found)).collect();
-        Ok(Response::new(proto::ListPartiesResponse { parties, next_page_token }))
+        let found = store
+            .load_many::<Party>(&caller.tenant, &ids)
+            .await
+            .map_err(Problem::from)?;
+        let parties = ids
+            .iter()
+            .zip(found)
+            .map(|(id, found)| resource(caller, id, found))
+            .collect();
+        Ok(Response::new(proto::ListPartiesResponse {
+            parties,
+            next_page_token,
+        }))
     }
 
     async fn set_attributes(
@@ -108,9 +154,13 @@ impl PartyService for Api {
         request: Request<proto::SetAttributesRequest>,
     ) -> Result<Response<proto::SetAttributesResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) =
-            self.command(&request, &it.name, &it.request_id, parse::set_attributes).await?;
-        Ok(Response::new(proto::SetAttributesResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(&request, &it.name, &it.request_id, parse::set_attributes)
+            .await?;
+        Ok(Response::new(proto::SetAttributesResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn add_identifier(
@@ -119,13 +169,23 @@ impl PartyService for Api {
     ) -> Result<Response<proto::AddIdentifierResponse>, Status> {
         let caller = Caller::of(&request)?;
         let party_id = own(caller, "name", &request.get_ref().name, "parties")?;
-        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
+        let meta = self
+            .deps
+            .metadata(&request, &request.get_ref().request_id)?;
         let new = parse::add_identifier(request.get_ref(), &meta)?;
         let identifiers = [new.identifier.clone()];
-        self.check_free(&meta, party_id, &identifiers, |_| "identifier.value".to_owned()).await?;
-        let done = self.execute::<Party>(party_id, &meta, Command::AddIdentifier(new)).await?;
+        self.check_free(&meta, party_id, &identifiers, |_| {
+            "identifier.value".to_owned()
+        })
+        .await?;
+        let done = self
+            .execute::<Party>(party_id, &meta, Command::AddIdentifier(new))
+            .await?;
         let (party, position) = reply(caller, party_id, done);
-        Ok(Response::new(proto::AddIdentifierResponse { party: Some(party), position }))
+        Ok(Response::new(proto::AddIdentifierResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn remove_identifier(
@@ -133,9 +193,13 @@ impl PartyService for Api {
         request: Request<proto::RemoveIdentifierRequest>,
     ) -> Result<Response<proto::RemoveIdentifierResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) =
-            self.command(&request, &it.name, &it.request_id, parse::remove_identifier).await?;
-        Ok(Response::new(proto::RemoveIdentifierResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(&request, &it.name, &it.request_id, parse::remove_identifier)
+            .await?;
+        Ok(Response::new(proto::RemoveIdentifierResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn add_contact_point(
@@ -143,9 +207,13 @@ impl PartyService for Api {
         request: Request<proto::AddContactPointRequest>,
     ) -> Result<Response<proto::AddContactPointResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) =
-            self.command(&request, &it.name, &it.request_id, parse::add_contact_point).await?;
-        Ok(Response::new(proto::AddContactPointResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(&request, &it.name, &it.request_id, parse::add_contact_point)
+            .await?;
+        Ok(Response::new(proto::AddContactPointResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn verify_contact_point(
@@ -153,9 +221,18 @@ impl PartyService for Api {
         request: Request<proto::VerifyContactPointRequest>,
     ) -> Result<Response<proto::VerifyContactPointResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) =
-            self.command(&request, &it.name, &it.request_id, parse::verify_contact_point).await?;
-        Ok(Response::new(proto::VerifyContactPointResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(
+                &request,
+                &it.name,
+                &it.request_id,
+                parse::verify_contact_point,
+            )
+            .await?;
+        Ok(Response::new(proto::VerifyContactPointResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn remove_contact_point(
@@ -163,9 +240,18 @@ impl PartyService for Api {
         request: Request<proto::RemoveContactPointRequest>,
     ) -> Result<Response<proto::RemoveContactPointResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) =
-            self.command(&request, &it.name, &it.request_id, parse::remove_contact_point).await?;
-        Ok(Response::new(proto::RemoveContactPointResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(
+                &request,
+                &it.name,
+                &it.request_id,
+                parse::remove_contact_point,
+            )
+            .await?;
+        Ok(Response::new(proto::RemoveContactPointResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn move_party(
@@ -173,8 +259,13 @@ impl PartyService for Api {
         request: Request<proto::MovePartyRequest>,
     ) -> Result<Response<proto::MovePartyResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self.command(&request, &it.name, &it.request_id, parse::move_party).await?;
-        Ok(Response::new(proto::MovePartyResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(&request, &it.name, &it.request_id, parse::move_party)
+            .await?;
+        Ok(Response::new(proto::MovePartyResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn suppress_party(
@@ -182,8 +273,13 @@ impl PartyService for Api {
         request: Request<proto::SuppressPartyRequest>,
     ) -> Result<Response<proto::SuppressPartyResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self.command(&request, &it.name, &it.request_id, parse::suppress).await?;
-        Ok(Response::new(proto::SuppressPartyResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(&request, &it.name, &it.request_id, parse::suppress)
+            .await?;
+        Ok(Response::new(proto::SuppressPartyResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn release_party(
@@ -191,8 +287,13 @@ impl PartyService for Api {
         request: Request<proto::ReleasePartyRequest>,
     ) -> Result<Response<proto::ReleasePartyResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self.command(&request, &it.name, &it.request_id, parse::release).await?;
-        Ok(Response::new(proto::ReleasePartyResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(&request, &it.name, &it.request_id, parse::release)
+            .await?;
+        Ok(Response::new(proto::ReleasePartyResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn state_preference(
@@ -200,9 +301,13 @@ impl PartyService for Api {
         request: Request<proto::StatePreferenceRequest>,
     ) -> Result<Response<proto::StatePreferenceResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) =
-            self.command(&request, &it.name, &it.request_id, parse::state_preference).await?;
-        Ok(Response::new(proto::StatePreferenceResponse { party: Some(party), position }))
+        let (party, position) = self
+            .command(&request, &it.name, &it.request_id, parse::state_preference)
+            .await?;
+        Ok(Response::new(proto::StatePreferenceResponse {
+            party: Some(party),
+            position,
+        }))
     }
 
     async fn record_relation(
@@ -211,21 +316,32 @@ impl PartyService for Api {
     ) -> Result<Response<proto::RecordRelationResponse>, Status> {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
-        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
+        let meta = self
+            .deps
+            .metadata(&request, &request.get_ref().request_id)?;
         let stated = relations::stated(request.get_ref())?;
         let relation_id = parse::derived_id("rel", &meta, 0);
         let tenant = &caller.tenant;
         let command = relation::Command::Record(relation::New {
             kind: stated.kind,
-            from: self.end(tenant, stated.from_party_id, "relation.from_party_id").await?,
-            to: self.end(tenant, stated.to_party_id, "relation.to_party_id").await?,
+            from: self
+                .end(tenant, stated.from_party_id, "relation.from_party_id")
+                .await?,
+            to: self
+                .end(tenant, stated.to_party_id, "relation.to_party_id")
+                .await?,
             role: stated.role,
             product_id: stated.product_id,
             valid: stated.valid,
         });
-        let done = self.execute::<Relation>(&relation_id, &meta, command).await?;
+        let done = self
+            .execute::<Relation>(&relation_id, &meta, command)
+            .await?;
         let relation = Some(relations::relation(&relation_id, &done.state));
-        Ok(Response::new(proto::RecordRelationResponse { relation, position: done.position }))
+        Ok(Response::new(proto::RecordRelationResponse {
+            relation,
+            position: done.position,
+        }))
     }
 
     async fn end_relation(
@@ -234,12 +350,19 @@ impl PartyService for Api {
     ) -> Result<Response<proto::EndRelationResponse>, Status> {
         let caller = Caller::of(&request)?;
         let relation_id = own(caller, "name", &request.get_ref().name, "relations")?;
-        let mut meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
+        let mut meta = self
+            .deps
+            .metadata(&request, &request.get_ref().request_id)?;
         let (command, reason) = relations::end(request.get_ref())?;
         meta.reason = reason;
-        let done = self.execute::<Relation>(relation_id, &meta, command).await?;
+        let done = self
+            .execute::<Relation>(relation_id, &meta, command)
+            .await?;
         let relation = Some(relations::relation(relation_id, &done.state));
-        Ok(Response::new(proto::EndRelationResponse { relation, position: done.position }))
+        Ok(Response::new(proto::EndRelationResponse {
+            relation,
+            position: done.position,
+        }))
     }
 
     async fn list_relations(
@@ -267,9 +390,19 @@ impl PartyService for Api {
         );
         let mut ids = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store.load_many::<Relation>(&caller.tenant, &ids).await.map_err(Problem::from)?;
-        let relations = ids.iter().zip(found).map(|(id, it)| relations::relation(id, &it.state)).collect();
-        Ok(Response::new(proto::ListRelationsResponse { relations, next_page_token }))
+        let found = store
+            .load_many::<Relation>(&caller.tenant, &ids)
+            .await
+            .map_err(Problem::from)?;
+        let relations = ids
+            .iter()
+            .zip(found)
+            .map(|(id, it)| relations::relation(id, &it.state))
+            .collect();
+        Ok(Response::new(proto::ListRelationsResponse {
+            relations,
+            next_page_token,
+        }))
     }
 
     async fn list_timeline_entries(
@@ -281,13 +414,25 @@ impl PartyService for Api {
         let party_id = own(caller, "parent", &request.parent, "parties")?;
         let arguments = [caller.tenant.as_str(), "timeline", party_id];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
-        let after = page.cursor().and_then(|it: i64| u64::try_from(it).ok()).unwrap_or(0);
-        let read = self.deps.store.read_party(&caller.tenant, party_id, after, page.size as usize + 1);
+        let after = page
+            .cursor()
+            .and_then(|it: i64| u64::try_from(it).ok())
+            .unwrap_or(0);
+        let read =
+            self.deps
+                .store
+                .read_party(&caller.tenant, party_id, after, page.size as usize + 1);
         let mut events = read.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut events, |event: &Recorded| event.position);
-        let timeline_entries =
-            events.iter().map(convert::timeline::entry).collect::<Result<_, _>>().map_err(Problem::from)?;
-        Ok(Response::new(proto::ListTimelineEntriesResponse { timeline_entries, next_page_token }))
+        let timeline_entries = events
+            .iter()
+            .map(convert::timeline::entry)
+            .collect::<Result<_, _>>()
+            .map_err(Problem::from)?;
+        Ok(Response::new(proto::ListTimelineEntriesResponse {
+            timeline_entries,
+            next_page_token,
+        }))
     }
 }
 
@@ -317,10 +462,18 @@ impl Api {
         new: &Registration,
     ) -> Result<(), Problem> {
         if !new.source_id.is_empty() {
-            self.find::<Source>(&meta.tenant, &new.source_id, "source_id").await?;
+            self.find::<Source>(&meta.tenant, &new.source_id, "source_id")
+                .await?;
         }
-        let identifiers: Vec<_> = new.identifiers.iter().map(|it| it.identifier.clone()).collect();
-        self.check_free(meta, party_id, &identifiers, |n| format!("identifiers[{n}].value")).await
+        let identifiers: Vec<_> = new
+            .identifiers
+            .iter()
+            .map(|it| it.identifier.clone())
+            .collect();
+        self.check_free(meta, party_id, &identifiers, |n| {
+            format!("identifiers[{n}].value")
+        })
+        .await
     }
 
     /// Tells early, and with the field, what the view would refuse under the head lock.
@@ -335,9 +488,12 @@ impl Api {
             return Ok(());
         }
         let holders = self.holders(&meta.tenant, identifiers).await?;
-        let taken = holders.iter().position(|it| it.as_deref().is_some_and(|holder| holder != party_id));
+        let taken = holders
+            .iter()
+            .position(|it| it.as_deref().is_some_and(|holder| holder != party_id));
         let Some(index) = taken else { return Ok(()) };
-        let problem = Problem::of(IDENTIFIER_TAKEN).violation(field(index), IDENTIFIER_TAKEN.remedy);
+        let problem =
+            Problem::of(IDENTIFIER_TAKEN).violation(field(index), IDENTIFIER_TAKEN.remedy);
         self.unless_repeated(meta, problem).await
     }
 
@@ -359,9 +515,17 @@ impl Api {
         }
     }
 
-    async fn end(&self, tenant: &str, party_id: String, field: &str) -> Result<relation::End, Problem> {
+    async fn end(
+        &self,
+        tenant: &str,
+        party_id: String,
+        field: &str,
+    ) -> Result<relation::End, Problem> {
         let party = self.living(tenant, &party_id, field).await?;
-        Ok(relation::End { party_id, kind: party.kind })
+        Ok(relation::End {
+            party_id,
+            kind: party.kind,
+        })
     }
 }
 
@@ -373,31 +537,80 @@ fn preview(
     new: Registration,
 ) -> Result<proto::Party, Problem> {
     let command = Command::Register(Box::new(new));
-    let events = Party::decide(&party::State::default(), command, meta.at).map_err(Problem::from)?;
+    let events =
+        Party::decide(&party::State::default(), command, meta.at).map_err(Problem::from)?;
     let state = eventstore::fold::<Party>(&events);
     let version = state.version;
-    Ok(resource(caller, party_id, Loaded { state, version, created_at: meta.at, updated_at: meta.at }))
+    Ok(resource(
+        caller,
+        party_id,
+        Loaded {
+            state,
+            version,
+            created_at: meta.at,
+            updated_at: meta.at,
+        },
+    ))
 }
 
 fn reply(caller: &Caller, party_id: &str, done: Executed<party::State>) -> (proto::Party, u64) {
-    let Executed { state, version, position, created_at, updated_at, .. } = done;
-    (resource(caller, party_id, Loaded { state, version, created_at, updated_at }), position)
+    let Executed {
+        state,
+        version,
+        position,
+        created_at,
+        updated_at,
+        ..
+    } = done;
+    (
+        resource(
+            caller,
+            party_id,
+            Loaded {
+                state,
+                version,
+                created_at,
+                updated_at,
+            },
+        ),
+        position,
+    )
 }
 
 fn resource(caller: &Caller, party_id: &str, found: Loaded<party::State>) -> proto::Party {
-    let Loaded { state, created_at, updated_at, .. } = found;
+    let Loaded {
+        state,
+        created_at,
+        updated_at,
+        ..
+    } = found;
     let unsealed = unsealed(caller);
-    parse::Found { tenant: &caller.tenant, party_id, state, created_at, updated_at, unsealed }.into_proto()
+    parse::Found {
+        tenant: &caller.tenant,
+        party_id,
+        state,
+        created_at,
+        updated_at,
+        unsealed,
+    }
+    .into_proto()
 }
 
 fn filter(request: &proto::ListPartiesRequest) -> Result<view::party::Filter<'_>, Problem> {
     let mut fields = Fields::default();
     let kind: Option<PartyKind> = convert::choice_or_none(&mut fields, "kind", request.kind);
-    let state: Option<proto::party::State> = convert::choice_or_none(&mut fields, "state", request.state);
+    let state: Option<proto::party::State> =
+        convert::choice_or_none(&mut fields, "state", request.state);
     if !request.market.is_empty() {
         fields.keep("market", Market::parse(&request.market));
     }
     let market = request.market.as_str();
-    let whole = || Some(view::party::Filter { kind: kind?, market, state: state? });
+    let whole = || {
+        Some(view::party::Filter {
+            kind: kind?,
+            market,
+            state: state?,
+        })
+    };
     fields.finish(whole())
 }

@@ -1,0 +1,167 @@
+//! The commands, run as an operator runs them, and the documents that are generated from the code.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use chassis::lifecycle::Shutdown;
+use chassis::settings::{Settings, Sources};
+use eventstore::{Database, DatabaseOptions, values};
+use rapport_proto::profiles::v1::RegisterPartyRequest;
+use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
+use rapport_proto::types::PartyKind;
+use serde_json::Value;
+use tonic::Request;
+use tonic::transport::Channel;
+
+/// Runs the binary in a folder.
+fn rapport(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rapport"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("rapport runs")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let output = rapport(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn fails(folder: &Path, arguments: &[&str]) -> String {
+    let output = rapport(folder, arguments);
+    assert!(!output.status.success(), "{arguments:?}: {}", text(&output));
+    text(&output)
+}
+
+fn settings(folder: &Path) -> Settings {
+    let url = format!("sqlite://{}/data/{{service}}.db", folder.display());
+    let flags = vec![
+        format!("database.url={url}"),
+        "grpc.address=127.0.0.1:0".into(),
+        "admin.address=127.0.0.1:0".into(),
+    ];
+    Settings::load(&Sources { flags, ..Sources::default() }).expect("valid")
+}
+
+/// Serves, registers some parties, checks health from outside, and stops.
+async fn serve_and_register(folder: &Path, parties: usize) {
+    let process = rapport::start(settings(folder), Shutdown::new()).await.expect("started");
+    let token = process.token.as_ref().expect("embedded").reveal().to_owned();
+    let channel = Channel::from_shared(format!("http://{}", process.grpc)).expect("an address");
+    let mut client = PartyServiceClient::new(channel.connect_lazy());
+    for number in 0..parties {
+        let mut request = Request::new(RegisterPartyRequest {
+            parent: "tenants/default".into(),
+            kind: PartyKind::Hco.into(),
+            market: "DE".into(),
+            request_id: format!("register-{number:04}"),
+            ..RegisterPartyRequest::default()
+        });
+        let bearer = format!("Bearer {token}").parse().expect("ASCII");
+        request.metadata_mut().insert("authorization", bearer);
+        client.register_party(request).await.expect("registered");
+    }
+    let (folder, admin) = (folder.to_owned(), process.admin.to_string());
+    let asked = tokio::task::spawn_blocking(move || {
+        succeeds(&folder, &["health", "--address", &admin]);
+        admin
+    });
+    let admin = asked.await.expect("asked");
+    process.stop().await.expect("stopped");
+    let folder = std::env::temp_dir();
+    fails(&folder, &["health", "--address", &admin]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_reads_rebuilds_and_verifies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    assert_eq!(succeeds(here, &["targets"]), "profiles\n");
+    assert_eq!(succeeds(here, &["migrate"]), "profiles: up to date\n");
+    serve_and_register(here, 3).await;
+
+    let exported = succeeds(here, &["events", "export", "profiles"]);
+    let lines: Vec<Value> =
+        exported.lines().map(|it| serde_json::from_str(it).expect("JSON")).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[2]["position"], 3);
+    assert_eq!(lines[0]["type"], "rapport.profiles.v1.PartyRegistered");
+    let after = succeeds(here, &["events", "export", "profiles", "--after", "2"]);
+    assert_eq!(after.lines().count(), 1);
+    fails(here, &["events", "export", "nowhere"]);
+
+    assert_eq!(succeeds(here, &["rebuild", "profiles"]), "profiles: 3 events replayed\n");
+    fails(here, &["rebuild", "nothing"]);
+    let verified = succeeds(here, &["store", "verify"]);
+    let chain = lines[2]["chain"].as_str().expect("a chain");
+    assert_eq!(verified, format!("profiles: 3 events, chain {chain}\n"));
+    assert_eq!(succeeds(here, &["parked", "list"]), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verify_finds_the_first_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    serve_and_register(folder.path(), 4).await;
+    let url = settings(folder.path()).database.url_for("profiles");
+    let database = Database::open(&DatabaseOptions::new(url)).await.expect("opened");
+    let mut tx = database.begin().await.expect("begun");
+    tx.exec("DROP TRIGGER event_is_not_deleted", vec![]).await.expect("dropped");
+    tx.exec("DELETE FROM event WHERE position = $1", values![2_i64]).await.expect("deleted");
+    tx.commit().await.expect("committed");
+    database.close().await;
+    let said = fails(folder.path(), &["store", "verify"]);
+    assert!(said.starts_with("profiles: position 2: "), "{said}");
+}
+
+#[test]
+fn settings_are_checked_whole_and_printed_without_secrets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    assert_eq!(succeeds(here, &["config", "check"]), "the settings are valid\n");
+    let said = fails(here, &["config", "check", "--set", "commit.max_units=0", "--set", "tenant=a"]);
+    assert!(said.contains("commit.max_units") && said.contains("tenants"), "{said}");
+    let said = fails(here, &["config", "check", "--target", "nothing"]);
+    assert!(said.contains("there is no target \"nothing\""), "{said}");
+    std::fs::write(here.join("rapport.toml"), "[log]\nurl = \"nats://user:hunter2@host\"\n")
+        .expect("written");
+    let said = fails(here, &["config", "print", "--config", "rapport.toml"]);
+    assert!(said.contains("keys.kek_file"), "outside embedded mode a key is needed: {said}");
+    let postgres = "database.url=postgres://u:hunter2@db/{service}";
+    let printed = succeeds(
+        here,
+        &[
+            "config", "print", "--set", postgres, "--set", "keys.kek_file=k",
+            "--set", "auth.mode=oidc", "--set", "auth.issuer=https://login.example.com",
+            "--set", "auth.service_key_file=s",
+        ],
+    );
+    assert!(printed.contains("u:***@db") && !printed.contains("hunter2"), "{printed}");
+}
+
+/// The committed document equals what the code generates; the message says how to mend it.
+fn is_generated(file: &str, arguments: &[&str]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+    let generated = succeeds(Path::new("."), arguments);
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == generated,
+        "{file} is out of date: cargo run --bin rapport -- {} > {file}",
+        arguments.join(" ")
+    );
+}
+
+#[test]
+fn the_settings_reference_is_generated_from_the_code() {
+    is_generated("deploy/rapport.toml", &["reference", "settings"]);
+}
+
+#[test]
+fn the_error_catalogue_is_generated_from_the_code() {
+    is_generated("deploy/errors.md", &["reference", "errors"]);
+}
