@@ -1,6 +1,6 @@
 # The index of commands. What they need comes from tests/setup, into .tools/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check fmt lint proto proto-release bench clean
+.PHONY: help build run test check fmt lint proto proto-release bench bench-peer clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,6 +47,10 @@ proto-release: ## record the protos as released: from now on `make proto` compar
 bench: ## measure, print the table, write target/bench.json
 	tests/setup compiler nats postgresql
 	. ./.tools/env && cargo run --release --package rapport-tests --features bench --bin bench
+
+bench-peer: ## measure the peer, cqrs-es with postgres-es, and record it for bench
+	tests/setup compiler postgresql
+	. ./.tools/env && cargo run --release --package rapport-tests --features bench --bin bench -- --record-peer
 
 clean: ## remove what was built; .tools/ stays
 	cargo clean

@@ -124,7 +124,10 @@ pub async fn start(
         aborting: shutdown.hard().clone(),
     };
     let assembled = assembly::assemble(targets, &settings, &means, &readiness, ends);
-    let assembled = shutdown.soft().run_until_cancelled(assembled).await;
+    let assembled = shutdown
+        .soft()
+        .run_until_cancelled(Box::pin(assembled))
+        .await;
     let mut assembly = assembled.ok_or(Error::AskedToStop)??;
     for (rpc, target) in &assembly.rpcs {
         health.also(rpc, target).await;

@@ -7,6 +7,7 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram};
 use opentelemetry::{KeyValue, global};
 
 use crate::commit::Outcome;
+use crate::unit::Unit;
 
 /// Seconds: a commit takes one to a few milliseconds, a timer may be late by seconds.
 const BUCKETS: [f64; 14] =
@@ -40,7 +41,7 @@ fn instruments() -> &'static Instruments {
             histogram.with_boundaries(BUCKETS.to_vec()).build()
         };
         Instruments {
-            appended: counter("rapport.events.appended", "Units appended durably"),
+            appended: counter("rapport.events.appended", "Events appended durably"),
             append_duration: seconds("rapport.append.duration", "Time from unit to durable"),
             conflicts: counter("rapport.append.conflicts", "Version conflicts"),
             idempotency_hits: counter("rapport.idempotency.hits", "Repeated requests answered"),
@@ -66,11 +67,35 @@ fn service(source: &str) -> KeyValue {
     KeyValue::new("service", source.to_owned())
 }
 
-pub(crate) fn appended(source: &str, stream_type: &str, took: Duration, outcome: &Outcome) {
-    let labels = [service(source), KeyValue::new("stream_type", stream_type.to_owned())];
+/// Kinds of events in a unit: stream type, event type and how many.
+pub(crate) type Kinds = Vec<(String, String, u64)>;
+
+pub(crate) fn kinds(unit: &Unit) -> Kinds {
+    let mut kinds = Kinds::new();
+    for event in &unit.events {
+        let stream_type = event.envelope.stream.split('/').next().unwrap_or_default();
+        match kinds.iter_mut().find(|it| it.0 == stream_type && it.1 == event.envelope.r#type) {
+            Some(kind) => kind.2 += 1,
+            None => kinds.push((stream_type.to_owned(), event.envelope.r#type.clone(), 1)),
+        }
+    }
+    kinds
+}
+
+pub(crate) fn appended(source: &str, kinds: Kinds, took: Duration, outcome: &Outcome) {
+    let stream_type = kinds.first().map_or("", |it| it.0.as_str()).to_owned();
+    let labels = [service(source), KeyValue::new("stream_type", stream_type)];
     instruments().append_duration.record(took.as_secs_f64(), &labels);
-    if matches!(outcome, Outcome::Committed { .. }) {
-        instruments().appended.add(1, &labels);
+    if !matches!(outcome, Outcome::Committed { .. }) {
+        return;
+    }
+    for (stream_type, event_type, count) in kinds {
+        let labels = [
+            service(source),
+            KeyValue::new("stream_type", stream_type),
+            KeyValue::new("event_type", event_type),
+        ];
+        instruments().appended.add(count, &labels);
     }
 }
 

@@ -68,7 +68,7 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
     let mut pokes = nats.pokes(store.source()).await?;
     let mut sent = resync(store, nats).await?;
     let mut renewed = Instant::now();
-    loop {
+    'relaying: loop {
         if renewed.elapsed() > TTL / 3 {
             match renew(store, &lease).await? {
                 Some(it) => lease = it,
@@ -77,14 +77,18 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
             renewed = Instant::now();
             sent = resync(store, nats).await?;
         }
-        let events = store.read(sent, PAGE).await?;
-        if let Some(last) = events.last().map(|it| it.position) {
+        let mut events = store.read(sent, PAGE).await?;
+        while let Some(last) = events.last().map(|it| it.position) {
             failpoint::reach("before_publish").await;
             let start = Instant::now();
-            nats.publish(store.source(), &events).await?;
-            sent = last;
+            // While one page is on its way, the next one is read.
+            let publish = nats.publish(store.source(), &events);
+            let ((), next) = tokio::try_join!(publish, store.read(last, PAGE))?;
+            (events, sent) = (next, last);
             metrics::published(store.source(), start.elapsed(), store.head().position, sent);
-            continue;
+            if renewed.elapsed() > TTL / 3 {
+                continue 'relaying;
+            }
         }
         metrics::published(store.source(), Duration::ZERO, sent, sent);
         let mut head = store.watch();

@@ -5,21 +5,22 @@
 //! column says so. Many rows travel in one statement: as arrays on PostgreSQL (one prepared statement
 //! for any number of rows), as small multi-row `VALUES` on SQLite.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod pool;
+
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Executor as _, Postgres, Row as _, Sqlite,
-    Transaction, TypeInfo as _, ValueRef as _,
+    Arguments as _, AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _,
+    ValueRef as _,
 };
 
 use crate::error::Error;
+use pool::{Lent, Pool};
 
 /// A value going into or coming out of a statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,28 +150,18 @@ impl DatabaseOptions {
     }
 }
 
-/// A service's own database: a pool to read with and one connection to append with.
+/// A service's own database: connections to read and keep views with, and one to append with.
 #[derive(Clone, Debug)]
 pub struct Database {
     pools: Pools,
-    /// Counts the append connections opened so far: a new one must compare the log's tail first.
-    connections: Arc<AtomicU64>,
     /// Names this opening of an SQLite file.
     opened: String,
 }
 
 #[derive(Clone, Debug)]
 enum Pools {
-    Sqlite { read: SqlitePool, write: SqlitePool },
-    Postgres { shared: PgPool, append: Arc<AppendSlot> },
-}
-
-/// The one connection a replica appends with. A transaction takes it out and puts it back when it ends
-/// well; otherwise it is closed, and the next transaction opens another.
-#[derive(Debug)]
-struct AppendSlot {
-    connect: PgConnectOptions,
-    free: Mutex<Option<PgConnection>>,
+    Sqlite { read: Pool<SqliteConnection>, write: Pool<SqliteConnection> },
+    Postgres { shared: Pool<PgConnection>, append: Pool<PgConnection> },
 }
 
 impl Database {
@@ -180,7 +171,7 @@ impl Database {
         let pools =
             if postgres { open_postgres(options).await? } else { open_sqlite(options).await? };
         let opened = format!("sqlite/{}", crate::Timestamp::real().0);
-        Ok(Self { pools, connections: Arc::new(AtomicU64::new(0)), opened })
+        Ok(Self { pools, opened })
     }
 
     /// `sqlite` or `postgresql`, as OpenTelemetry's `db.system.name` spells them.
@@ -196,36 +187,28 @@ impl Database {
         matches!(self.pools, Pools::Postgres { .. })
     }
 
-    /// Number of append connections opened so far.
+    /// Number of append connections opened so far: a new one must compare the log's tail first.
     pub(crate) fn generation(&self) -> u64 {
-        self.connections.load(Ordering::SeqCst)
+        match &self.pools {
+            // An SQLite file is the same file on every connection.
+            Pools::Sqlite { .. } => 0,
+            Pools::Postgres { append, .. } => append.opened(),
+        }
     }
 
     /// Starts a transaction of a consumer, a lease or a rebuild.
     pub async fn begin(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres { shared, .. } => Inner::Postgres(shared.begin().await?),
+            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write).await?),
+            Pools::Postgres { shared, .. } => Inner::Postgres(begin_postgres(shared).await?),
         }))
     }
 
     /// Starts a transaction on the append connection; its first statement must lock the head.
     pub(crate) async fn begin_append(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres { append, .. } => {
-                let free = append.free.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let mut connection = match free {
-                    Some(it) => it,
-                    None => {
-                        let opened = append.connect.connect().await?;
-                        self.connections.fetch_add(1, Ordering::SeqCst);
-                        opened
-                    }
-                };
-                connection.execute("BEGIN").await?;
-                Inner::Append { connection: Box::new(connection), slot: append.clone() }
-            }
+            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write).await?),
+            Pools::Postgres { append, .. } => Inner::Postgres(begin_postgres(append).await?),
         }))
     }
 
@@ -249,23 +232,7 @@ impl Database {
 
     /// Runs one reading statement; once more when its connection turns out to be dead.
     pub async fn query(&self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
-        match self.query_once(sql, args.clone()).await {
-            Err(error) if error.is_transient() => self.query_once(sql, args).await,
-            result => result,
-        }
-    }
-
-    async fn query_once(&self, sql: &'static str, args: Vec<Value>) -> Result<Vec<Row>, Error> {
-        match &self.pools {
-            Pools::Sqlite { read, .. } => {
-                let rows = sqlx::query_with(sql, sqlite_args(Args::Values(args))?).fetch_all(read).await?;
-                rows.iter().map(from_sqlite).collect()
-            }
-            Pools::Postgres { shared, .. } => {
-                let rows = sqlx::query_with(sql, postgres_args(Args::Values(args))?).fetch_all(shared).await?;
-                rows.iter().map(from_postgres).collect()
-            }
-        }
+        self.query_text(sql.to_owned(), Args::Values(args)).await
     }
 
     /// Runs one reading statement over many keys; see [`Tx::query_keys`].
@@ -277,22 +244,44 @@ impl Database {
     ) -> Result<Vec<Row>, Error> {
         let mut found = Vec::new();
         for (text, args) in over(self.is_postgres(), keys, rows, sql)? {
-            match &self.pools {
-                Pools::Sqlite { read, .. } => {
-                    let query = sqlx::query_with(AssertSqlSafe(text), sqlite_args(args)?);
-                    for row in query.fetch_all(read).await? {
-                        found.push(from_sqlite(&row)?);
-                    }
-                }
-                Pools::Postgres { shared, .. } => {
-                    let query = sqlx::query_with(AssertSqlSafe(text), postgres_args(args)?);
-                    for row in query.fetch_all(shared).await? {
-                        found.push(from_postgres(&row)?);
-                    }
-                }
-            }
+            found.extend(self.query_text(text, args).await?);
         }
         Ok(found)
+    }
+
+    async fn query_text(&self, sql: String, args: Args) -> Result<Vec<Row>, Error> {
+        match self.query_once(sql.clone(), args.clone()).await {
+            Err(error) if error.is_transient() => {
+                self.forget();
+                self.query_once(sql, args).await
+            }
+            result => result,
+        }
+    }
+
+    async fn query_once(&self, sql: String, args: Args) -> Result<Vec<Row>, Error> {
+        match &self.pools {
+            Pools::Sqlite { read, .. } => {
+                let mut connection = read.lend().await?;
+                let rows = query_sqlite(&mut connection, sql, args).await?;
+                connection.give_back();
+                Ok(rows)
+            }
+            Pools::Postgres { shared, .. } => {
+                let mut connection = shared.lend().await?;
+                let rows = query_postgres(&mut connection, sql, args).await?;
+                connection.give_back();
+                Ok(rows)
+            }
+        }
+    }
+
+    /// Closes the free connections for reading.
+    fn forget(&self) {
+        match &self.pools {
+            Pools::Sqlite { read, .. } => read.forget(),
+            Pools::Postgres { shared, .. } => shared.forget(),
+        }
     }
 
     /// Runs one writing statement in a transaction of its own; returns the number of rows.
@@ -312,7 +301,7 @@ impl Database {
             }
             Pools::Postgres { shared, append } => {
                 shared.close().await;
-                append.free.lock().unwrap_or_else(PoisonError::into_inner).take();
+                append.close().await;
             }
         }
     }
@@ -329,16 +318,12 @@ async fn open_sqlite(options: &DatabaseOptions) -> Result<Pools, Error> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(options.acquire_timeout)
         .statement_cache_capacity(200);
-    let write = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_with(connect.clone())
-        .await?;
-    let read = SqlitePoolOptions::new()
-        .max_connections(options.max_connections.max(1))
-        .acquire_timeout(options.acquire_timeout)
-        .connect_with(connect.read_only(true).create_if_missing(false))
-        .await?;
+    let patience = options.acquire_timeout;
+    let write = Pool::<SqliteConnection>::new(connect.clone(), 1, patience);
+    // Makes the file, or says at once why it cannot.
+    write.lend().await?.give_back();
+    let connect = connect.read_only(true).create_if_missing(false);
+    let read = Pool::new(connect, options.max_connections.max(1), patience);
     Ok(Pools::Sqlite { read, write })
 }
 
@@ -349,23 +334,38 @@ async fn open_postgres(options: &DatabaseOptions) -> Result<Pools, Error> {
         ("tcp_keepalives_idle", "5"),
         ("tcp_keepalives_interval", "2"),
         ("tcp_keepalives_count", "3"),
+        // Every statement finds its rows by an index. A plan that was made and kept while a table was
+        // small must not scan it when it is large.
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
     ]);
-    let shared = PgPoolOptions::new()
-        .max_connections(options.max_connections.max(2))
-        .acquire_timeout(options.acquire_timeout)
-        .test_before_acquire(false)
-        .connect_with(
-            connect.clone().options([("idle_in_transaction_session_timeout", "10s")]),
-        )
-        .await?;
-    let connect = connect.options([
+    let (size, patience) = (options.max_connections.max(2), options.acquire_timeout);
+    let readers = connect.clone().options([("idle_in_transaction_session_timeout", "10s")]);
+    let shared = Pool::<PgConnection>::new(readers, size, patience);
+    shared.lend().await?.give_back();
+    let writer = connect.options([
         ("idle_in_transaction_session_timeout", "1s"),
         ("synchronous_commit", "on"),
     ]);
-    Ok(Pools::Postgres {
-        shared,
-        append: Arc::new(AppendSlot { connect, free: Mutex::new(None) }),
-    })
+    let append = Pool::new(writer, 1, patience);
+    Ok(Pools::Postgres { shared, append })
+}
+
+async fn begin_sqlite(pool: &Pool<SqliteConnection>) -> Result<Lent<SqliteConnection>, Error> {
+    let mut connection = pool.lend().await?;
+    connection.execute("BEGIN IMMEDIATE").await?;
+    Ok(connection)
+}
+
+async fn begin_postgres(pool: &Pool<PgConnection>) -> Result<Lent<PgConnection>, Error> {
+    let mut connection = pool.lend().await?;
+    if let Err(error) = connection.execute("BEGIN").await {
+        pool.forget();
+        return Err(error.into());
+    }
+    Ok(connection)
 }
 
 /// A transaction; dropping it rolls back.
@@ -374,29 +374,8 @@ pub struct Tx(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
-    Append { connection: Box<PgConnection>, slot: Arc<AppendSlot> },
-}
-
-/// Runs an expression with the connection of whichever database it is.
-macro_rules! with {
-    ($inner:expr, |$sqlite:ident| $on_sqlite:expr, |$postgres:ident| $on_postgres:expr) => {
-        match $inner {
-            Inner::Sqlite(tx) => {
-                let $sqlite = &mut **tx;
-                $on_sqlite
-            }
-            Inner::Postgres(tx) => {
-                let $postgres = &mut **tx;
-                $on_postgres
-            }
-            Inner::Append { connection, .. } => {
-                let $postgres = &mut **connection;
-                $on_postgres
-            }
-        }
-    };
+    Sqlite(Lent<SqliteConnection>),
+    Postgres(Lent<PgConnection>),
 }
 
 impl Tx {
@@ -474,14 +453,13 @@ impl Tx {
 
     async fn end(self, how: &'static str) -> Result<(), Error> {
         match self.0 {
-            Inner::Sqlite(tx) if how == "COMMIT" => tx.commit().await?,
-            Inner::Postgres(tx) if how == "COMMIT" => tx.commit().await?,
-            Inner::Sqlite(tx) => tx.rollback().await?,
-            Inner::Postgres(tx) => tx.rollback().await?,
-            Inner::Append { mut connection, slot } => {
+            Inner::Sqlite(mut connection) => {
                 connection.execute(how).await?;
-                let mut free = slot.free.lock().unwrap_or_else(PoisonError::into_inner);
-                *free = Some(*connection);
+                connection.give_back();
+            }
+            Inner::Postgres(mut connection) => {
+                connection.execute(how).await?;
+                connection.give_back();
             }
         }
         Ok(())
@@ -490,47 +468,55 @@ impl Tx {
     /// Runs a script of statements; for migrations only.
     pub(crate) async fn script(&mut self, sql: &str) -> Result<(), Error> {
         let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        with!(
-            &mut self.0,
-            |sqlite| sqlite.execute(script).await.map(drop)?,
-            |postgres| postgres.execute(script).await.map(drop)?
-        );
+        match &mut self.0 {
+            Inner::Sqlite(connection) => drop((&mut **connection).execute(script).await?),
+            Inner::Postgres(connection) => drop((&mut **connection).execute(script).await?),
+        }
         Ok(())
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
-        !matches!(self.0, Inner::Sqlite(_))
+        matches!(self.0, Inner::Postgres(_))
     }
 
     async fn query_text(&mut self, sql: String, args: Args) -> Result<Vec<Row>, Error> {
-        let sql = AssertSqlSafe(sql);
-        with!(
-            &mut self.0,
-            |sqlite| {
-                let rows = sqlx::query_with(sql, sqlite_args(args)?).fetch_all(sqlite).await?;
-                rows.iter().map(from_sqlite).collect()
-            },
-            |postgres| {
-                let rows = sqlx::query_with(sql, postgres_args(args)?).fetch_all(postgres).await?;
-                rows.iter().map(from_postgres).collect()
-            }
-        )
+        match &mut self.0 {
+            Inner::Sqlite(connection) => query_sqlite(connection, sql, args).await,
+            Inner::Postgres(connection) => query_postgres(connection, sql, args).await,
+        }
     }
 
     async fn exec_text(&mut self, sql: String, args: Args) -> Result<u64, Error> {
         let sql = AssertSqlSafe(sql);
-        Ok(with!(
-            &mut self.0,
-            |sqlite| {
+        Ok(match &mut self.0 {
+            Inner::Sqlite(connection) => {
                 let query = sqlx::query_with(sql, sqlite_args(args)?);
-                query.execute(sqlite).await?.rows_affected()
-            },
-            |postgres| {
-                let query = sqlx::query_with(sql, postgres_args(args)?);
-                query.execute(postgres).await?.rows_affected()
+                query.execute(&mut **connection).await?.rows_affected()
             }
-        ))
+            Inner::Postgres(connection) => {
+                let query = sqlx::query_with(sql, postgres_args(args)?);
+                query.execute(&mut **connection).await?.rows_affected()
+            }
+        })
     }
+}
+
+async fn query_sqlite(
+    connection: &mut SqliteConnection,
+    sql: String,
+    args: Args,
+) -> Result<Vec<Row>, Error> {
+    let query = sqlx::query_with(AssertSqlSafe(sql), sqlite_args(args)?);
+    query.fetch_all(connection).await?.iter().map(from_sqlite).collect()
+}
+
+async fn query_postgres(
+    connection: &mut PgConnection,
+    sql: String,
+    args: Args,
+) -> Result<Vec<Row>, Error> {
+    let query = sqlx::query_with(AssertSqlSafe(sql), postgres_args(args)?);
+    query.fetch_all(connection).await?.iter().map(from_postgres).collect()
 }
 
 /// The statements that run `sql` over a table of keys, with their arguments.
@@ -556,6 +542,7 @@ fn over(
 }
 
 /// What a statement is given: one value per placeholder, or rows that travel as one array per column.
+#[derive(Clone)]
 enum Args {
     Values(Vec<Value>),
     Columns(Vec<Vec<Value>>),

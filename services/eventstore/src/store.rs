@@ -417,13 +417,13 @@ impl Store {
         let start = Instant::now();
         let span = trace::database_span(self, &unit);
         let (reply, answer) = oneshot::channel();
-        let stream_type = unit.replies.0.split('/').next().unwrap_or_default().to_owned();
+        let kinds = metrics::kinds(&unit);
         let outcome = if self.0.queue.send(Pending { unit, reply }).await.is_err() {
             Outcome::Failed(Error::unavailable("the store is closed"))
         } else {
             answer.await.unwrap_or_else(|_| Outcome::Failed(Error::unavailable("the store is closed")))
         };
-        metrics::appended(&self.0.source, &stream_type, start.elapsed(), &outcome);
+        metrics::appended(&self.0.source, kinds, start.elapsed(), &outcome);
         span.finish(&outcome);
         outcome
     }

@@ -7,6 +7,8 @@ use std::fmt::Debug;
 use rapport_proto::EventSet;
 
 use crate::decider::{Decider, fold};
+use crate::event::Stored;
+use crate::store::Store;
 use crate::time::Timestamp;
 
 pub use servers::{NatsServer, Postgres, free_port};
@@ -78,6 +80,36 @@ where
         let state = self.state.clone();
         self.events().iter().fold(state, D::evolve)
     }
+}
+
+/// The differential harness: runs one workload against each store and returns the one history they all
+/// hold, byte for byte. Open the stores with the same seed ([`Ids::seeded`](crate::Ids::seeded)) and
+/// clock, and send commands one after another.
+pub async fn same_history<F: Future<Output = ()>>(
+    stores: &[Store],
+    workload: impl Fn(Store) -> F,
+) -> Vec<Stored> {
+    let mut histories = Vec::new();
+    for store in stores {
+        workload(store.clone()).await;
+        let mut history = Vec::new();
+        loop {
+            let page = store.read(history.len() as u64, 1_000).await.expect("readable");
+            if page.is_empty() {
+                break;
+            }
+            history.extend(page);
+        }
+        histories.push((store.database().system(), history));
+    }
+    let (first, history) = histories.remove(0);
+    for (other, theirs) in histories {
+        assert_eq!(history.len(), theirs.len(), "{first} and {other} hold different numbers");
+        for (ours, theirs) in history.iter().zip(&theirs) {
+            assert_eq!(ours, theirs, "{first} and {other} differ at {}", ours.position);
+        }
+    }
+    history
 }
 
 fn names<D: Decider>(events: &[D::Event]) -> Vec<&'static str> {

@@ -16,9 +16,6 @@ pub(crate) mod identifier;
 pub(crate) mod place;
 pub(crate) mod validity;
 
-#[cfg(test)]
-mod golden;
-
 use std::borrow::Cow;
 
 use eventstore::Timestamp;

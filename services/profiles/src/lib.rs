@@ -19,9 +19,19 @@
 //! **Reading.** What a name leads to is folded from its stream, now or as of a position or time. Lists and look-ups
 //! read the tables of the one view.
 //!
+//! A reply carries the position at which it holds; give it back in `min_positions` to read what was written. What an
+//! instant allows is asked with `CheckConsent`, which fails closed: no record, no rule, no party are all a "no".
+//!
+//! ```text
+//! RegisterParty{parent: "tenants/acme", kind: HCP, market: "DE", identifiers: [{system: "npi", …}]} → pty_…, position 3
+//! RecordConsent{key: {pty_…, PROMOTIONAL, EMAIL, "northwind", "DE"}, state: GRANTED, text_version: "v3", …} → con_…
+//! CheckConsent{key, regime: OPT_IN} → allowed, con_…, position 4
+//! ```
+//!
 //! What must not be found here: a personal value in a table or in clear on the log (they are sealed under the
 //! subject's key, and looked up by a keyed hash); a consent that is allowed because nothing was found; a clock or a
-//! random number in `domain`; anything of another tenant than the caller's.
+//! random number in `domain`; anything of another tenant than the caller's. `tests/view.rs`, `domain/consent/tests.rs`
+//! and `tests/tenancy.rs` show the first, the second and the last.
 
 mod convert;
 mod domain;

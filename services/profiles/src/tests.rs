@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod consent;
+mod golden;
 mod interactions;
 mod party;
 mod relation;
@@ -54,7 +55,8 @@ impl World {
         let kek_file = file("root.key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
         let service_key_file = file("service.key", &"k".repeat(64));
         let change = |settings: &mut Settings| {
-            settings.database.url = url;
+            // One service needs one database; settings insist on its name in the URL.
+            settings.database.url = format!("{url}?application_name={{service}}");
             settings.keys.kek_file = kek_file;
             settings.auth.service_key_file = service_key_file;
         };

@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use chassis::deps::Deps;
-use eventstore::{Error, ExecuteError, Metadata, Store, TIMER_METHOD, Timer};
+use eventstore::{Error, ExecuteError, Head, Metadata, Store, TIMER_METHOD, Timer, Timestamp};
 use rapport_proto::types::{Actor, actor};
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::consent::{Command, Consent};
@@ -16,54 +18,81 @@ use crate::view::consent::Expiry;
 
 /// Timers claimed at once.
 const BATCH: u32 = 64;
-/// Pause after a failure of the store, and at most between two looks: another replica may have set a timer.
+/// At most this long between two looks: another replica may have set a timer, or given one back.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Under load the store grows all the time: it is asked for new timers at most this often.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Fires timers as they fall due until told to stop.
 pub(crate) async fn run(deps: Deps, stop: CancellationToken) -> Result<(), Error> {
     let store = &deps.store;
-    loop {
-        let fired = fire_due(store).await;
-        let worked = matches!(fired, Ok(count) if count > 0);
-        if let Err(error) = fired {
-            tracing::warn!(error = error.chain(), "fire timers again");
-        }
-        if worked {
-            continue;
-        }
-        // Cancel-safe: nothing is held while waiting.
+    let mut head = store.watch();
+    while !stop.is_cancelled() {
+        head.mark_unchanged();
+        let wait = match look(store).await {
+            Ok(Look::Fired) => continue,
+            Ok(Look::Nothing { next }) => Some(next),
+            Ok(Look::Claimed) => None,
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "look for timers again");
+                None
+            }
+        };
+        let woken = async {
+            match wait {
+                Some(next) => due_or_grown(store, &mut head, next).await,
+                None => std::future::pending().await,
+            }
+        };
+        // Nothing is held while waiting, so each of these may be dropped.
         tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = due(store) => {}
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = stop.cancelled() => {}
+            () = woken => {}
+            () = sleep(LOOK_AGAIN) => {}
         }
     }
+    Ok(())
 }
 
-/// Waits until the earliest timer falls due, or until the store grows.
-async fn due(store: &Store) {
-    let mut head = store.watch();
-    head.mark_unchanged();
-    let next = store.next_due().await.ok().flatten();
-    let reached = async {
+/// What a look found.
+enum Look {
+    /// Timers were due and have fired.
+    Fired,
+    /// None is due before `next`, if there is one at all.
+    Nothing { next: Option<Timestamp> },
+    /// What is due is somebody else's to fire.
+    Claimed,
+}
+
+async fn look(store: &Store) -> Result<Look, Error> {
+    // Reading first keeps idle services from writing: a claim is a transaction.
+    let next = store.next_due().await?;
+    if next.is_none_or(|due_at| due_at > store.clock().now()) {
+        return Ok(Look::Nothing { next });
+    }
+    let fired = fire_due(store).await?;
+    Ok(if fired > 0 {
+        Look::Fired
+    } else {
+        Look::Claimed
+    })
+}
+
+async fn due_or_grown(store: &Store, head: &mut watch::Receiver<Head>, next: Option<Timestamp>) {
+    let due = async {
         match next {
-            // A timer that is due and was not fired is claimed by another replica: look again later.
-            Some(due_at) if due_at > store.clock().now() => store.clock().reach(due_at).await,
-            Some(_) | None => std::future::pending().await,
+            Some(due_at) => store.clock().reach(due_at).await,
+            None => std::future::pending().await,
         }
     };
     tokio::select! {
-        () = reached => {}
-        grown = head.changed() => {
-            if grown.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        () = due => {}
+        _ = head.changed() => sleep(GATHER).await,
     }
 }
 
-/// Fires what is due now; returns how many.
-pub(crate) async fn fire_due(store: &Store) -> Result<usize, Error> {
+/// Fires what is due now; returns how many were claimed.
+async fn fire_due(store: &Store) -> Result<usize, Error> {
     let timers = store.claim_due(BATCH).await?;
     for (index, timer) in timers.iter().enumerate() {
         match fire(store, timer).await {
@@ -83,9 +112,33 @@ pub(crate) async fn fire_due(store: &Store) -> Result<usize, Error> {
 
 async fn fire(store: &Store, timer: &Timer) -> Result<(), Error> {
     let expiry = Expiry::parse(&timer.key.id).filter(|_| timer.kind == CONSENT_EXPIRY);
-    let expiry = expiry
-        .ok_or_else(|| Error::corrupt(format!("no such timer: {} {}", timer.kind, timer.key.id)))?;
-    let meta = Metadata {
+    let Some(Expiry {
+        consent_id,
+        granted_at,
+        ..
+    }) = expiry
+    else {
+        return Err(Error::corrupt(format!(
+            "no such timer: {} {}",
+            timer.kind, timer.key.id
+        )));
+    };
+    let meta = metadata(store, timer);
+    match store
+        .execute::<Consent>(consent_id, &meta, Command::Expire { granted_at })
+        .await
+    {
+        // Superseded: another replica fired it.
+        Ok(_) | Err(ExecuteError::Superseded) => Ok(()),
+        Err(ExecuteError::Store(error)) => Err(error),
+        Err(error) => Err(Error::corrupt(format!(
+            "note the end of {consent_id}: {error}"
+        ))),
+    }
+}
+
+fn metadata(store: &Store, timer: &Timer) -> Metadata {
+    Metadata {
         tenant: timer.key.tenant.clone(),
         actor: Actor {
             subject: format!("service:{}", store.source()),
@@ -98,20 +151,5 @@ async fn fire(store: &Store, timer: &Timer) -> Result<(), Error> {
         at: store.clock().now(),
         fires: Some(timer.key.clone()),
         ..Metadata::default()
-    };
-    let command = Command::Expire {
-        granted_at: expiry.granted_at,
-    };
-    match store
-        .execute::<Consent>(expiry.consent_id, &meta, command)
-        .await
-    {
-        // Superseded: another replica fired it.
-        Ok(_) | Err(ExecuteError::Superseded) => Ok(()),
-        Err(ExecuteError::Store(error)) => Err(error),
-        Err(error) => Err(Error::corrupt(format!(
-            "note the end of {}: {error}",
-            expiry.consent_id
-        ))),
     }
 }

@@ -365,15 +365,15 @@ impl Reader {
     }
 
     pub(super) async fn next(&mut self, max: usize, patience: Duration) -> Result<Batch, Error> {
-        let until = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
         let mut events: Vec<Stored> = Vec::new();
         while events.len() < max {
-            let deadline =
-                if events.is_empty() { until } else { Instant::now() + LINGER };
-            match self.one(deadline).await? {
-                Some(event) => events.push(event),
-                None => break,
+            let Some(event) = self.one(deadline).await? else { break };
+            if events.is_empty() {
+                // Counted from the first one: an even trickle must not hold it back.
+                deadline = Instant::now() + LINGER;
             }
+            events.push(event);
         }
         if !events.is_empty() {
             self.quiet_since = Instant::now();

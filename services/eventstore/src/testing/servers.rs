@@ -245,8 +245,8 @@ fn as_postgres(program: &Path) -> Command {
 
 /// Like [`as_postgres`], with a small disk that vanishes with the process.
 fn on_disk(bytes: u64, place: &Path, program: &Path) -> Command {
-    const SCRIPT: &str = r#"mkdir -p "$0" && mount -t tmpfs -o size="$1",mode=777 tmpfs "$0" &&
-        shift && exec "$@""#;
+    const SCRIPT: &str = r#"mkdir -p "$0" && mount -t tmpfs -o size="$1" tmpfs "$0" &&
+        chown --reference="$0/.." "$0" && shift && exec "$@""#;
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", SCRIPT]).arg(place).arg(bytes.to_string());
     let inner = as_postgres(program);

@@ -1,17 +1,16 @@
 //! Groups append, order, rollback, batch, dedupe, keys, migration.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use eventstore::testing::given;
+use eventstore::testing::{given, same_history};
 use eventstore::{
-    AsOf, Error, ExecuteError, Ids, Log, Migration, Outcome, Schema, Store, Timestamp, values,
+    AsOf, Clock, Error, ExecuteError, Ids, Log, Migration, Outcome, Schema, Store, Timestamp, values,
 };
 use futures::future::join_all;
 
 use crate::on_every_pair;
 use crate::rig::{
-    Command, Pair, Place, Places, Refusal, Rig, START, fill, meta, meta_of, open, places, schema,
+    Command, POSTGRES, Place, Places, Refusal, Rig, START, fill, meta, meta_of, open, places, schema,
     store_options,
 };
 
@@ -37,6 +36,7 @@ on_every_pair! {
     reading_as_of_a_position_or_time
     events_cannot_be_changed
     an_edited_migration_is_refused
+    requests_are_remembered_for_72_hours
 }
 
 async fn a_command_is_durable_and_counted(rig: Rig) {
@@ -374,29 +374,41 @@ async fn an_edited_migration_is_refused(rig: Rig) {
 /// The same seeded workload gives the same bytes on both databases.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_databases_store_the_same_bytes() {
-    let mut histories = HashMap::new();
-    for pair in [Pair::SqliteLocal, Pair::PostgresLocal] {
-        let rig = Rig::new(pair).await;
-        let second = if rig.database.starts_with("sqlite") {
-            let folder = tempfile::tempdir().unwrap();
-            let url = format!("sqlite://{}", folder.path().join("seeded.db").display());
-            std::mem::forget(folder);
-            url
-        } else {
-            crate::rig::POSTGRES.database()
-        };
-        let store = open(&second, Log::local(), &rig.clock, Ids::seeded(42)).await.unwrap();
-        for party in 0..5 {
-            fill(&store, &format!("p{party}"), 4).await;
-            let hide = Command::Hide(format!("secret {party}"));
-            store
-                .execute::<Place>(&format!("p{party}"), &meta(&format!("h{party}")), hide)
-                .await
-                .unwrap();
-        }
-        histories.insert(format!("{pair:?}"), store.read(0, 1_000).await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = format!("sqlite://{}", folder.path().join("seeded.db").display());
+    let clock = Clock::manual(START);
+    let mut stores = Vec::new();
+    for database in [sqlite, POSTGRES.database()] {
+        stores.push(open(&database, Log::local(), &clock, Ids::seeded(42)).await.unwrap());
     }
-    let (sqlite, postgres) = (&histories["SqliteLocal"], &histories["PostgresLocal"]);
-    assert_eq!(sqlite.len(), 30);
-    assert_eq!(sqlite, postgres);
+    let history = same_history(&stores, |store| async move {
+        for party in 0..5 {
+            let id = format!("p{party}");
+            fill(&store, &id, 4).await;
+            let hide = Command::Hide(format!("secret {party}"));
+            store.execute::<Place>(&id, &meta(&format!("h{party}")), hide).await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!(history.len(), 30);
+}
+
+async fn requests_are_remembered_for_72_hours(rig: Rig) {
+    fill(&rig.store, "a", 0).await;
+    let hours = |count: i64| Timestamp(Timestamp::real().0 - count * 3_600_000_000);
+    for (id, age) in [("old", 73), ("young", 71)] {
+        let move_to = Command::Move(id.into());
+        rig.store.execute::<Place>("a", &meta(id), move_to).await.unwrap();
+        rig.store
+            .database()
+            .exec(
+                "UPDATE request SET recorded_at = $1 WHERE request_id = $2",
+                values![hours(age), id],
+            )
+            .await
+            .unwrap();
+    }
+    assert_eq!(rig.store.forget_requests().await.unwrap(), 1);
+    assert!(rig.store.find_request(&meta("old")).await.unwrap().is_none());
+    assert!(rig.store.find_request(&meta("young")).await.unwrap().is_some());
 }

@@ -23,6 +23,7 @@ on_every_pair! {
     a_reactor_appends_once_whatever_happens
     a_consumer_that_is_reset_replays
     a_reader_starts_anywhere
+    a_consumer_that_parks_too_much_stops
 }
 
 /// Writes one row per event: a second application of an event would violate the key.
@@ -275,4 +276,34 @@ async fn a_reader_starts_anywhere(rig: Rig) {
         }
         assert_eq!(found, all[usize::try_from(after).unwrap()..]);
     }
+}
+
+async fn a_consumer_that_parks_too_much_stops(rig: Rig) {
+    let store = reading_store(&rig).await;
+    // What a thousand broken streams leave behind.
+    let rows = (0..1_001_i64)
+        .map(|it| {
+            let stream = format!("party/{it}");
+            let chain = eventstore::ORIGIN;
+            values!["effects", "profiles", -it - 1, "default", stream, "test", 0_i64, chain, &b""[..]]
+        })
+        .collect();
+    let mut tx = store.database().begin().await.unwrap();
+    tx.insert_many(
+        "INSERT INTO parked (consumer, source, position, tenant, stream, reason, parked_at, chain,
+             envelope)",
+        rows,
+        "",
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    fill(&rig.store, "a", 1).await;
+    let _running = Running::start(&rig, &store, &consumer_of(Effects::new()), 1);
+    // A second consumer shows that the log delivers.
+    let other = Consumer { name: "other".into(), ..consumer_of(Effects::new()) };
+    let _running_too = Running::start(&rig, &store, &other, 1);
+    caught_up(&store, "other", 2).await;
+    let stopped = read_checkpoint(&store, "effects", "profiles").await.unwrap();
+    assert_eq!(stopped.position, 0, "nothing is applied until a person looks");
 }

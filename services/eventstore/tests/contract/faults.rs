@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use eventstore::testing::Postgres;
 use eventstore::{
-    Clock, Error, ExecuteError, Ids, Log, Recorded, Schema, Store, Tx, View,
+    Clock, Error, ExecuteError, Ids, Log, Recorded, Store, Tx, View,
 };
 use futures::future::{BoxFuture, join_all};
 use rapport_proto::profiles::v1::party_event::Event;
@@ -235,7 +235,7 @@ async fn a_read_only_server_is_unavailable_until_it_is_not() {
         server.psql("postgres", "SELECT pg_reload_conf()");
         // The command returns before every session has read its configuration.
         let shown = || server.psql("postgres", "SHOW default_transaction_read_only");
-        while (shown() == "on") != sql.contains("SET") {}
+        while (shown() == "on") != sql.contains(" SET ") {}
     };
     unavailable_then_well(
         &store,

@@ -4,10 +4,10 @@
 //! expected version of an empty stream makes it exactly once, for ever, whoever races. What cannot be recorded is kept
 //! in a stream of its own, named by its digest: a corrected message with the same id is then recorded like any other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::status::{CONFLICT, Problem, REQUEST_ID_REUSED};
-use eventstore::{AsOf, Decider as _, Loaded, Metadata, Outcome, UnitError, hex};
+use eventstore::{AsOf, Decider as _, Error, Loaded, Metadata, Outcome, UnitError, hex};
 use prost::Message as _;
 use rapport_proto::profiles::v1::record_interactions_response::{
     Verdict, verdict::Outcome as Told,
@@ -18,9 +18,9 @@ use rapport_proto::profiles::v1::{
 
 use super::Api;
 use crate::convert::source::{self as parse, Rejected, Report, Who};
-use crate::domain::interaction::{Code, Command, Interaction, State};
+use crate::domain::interaction::{Code, Command, Interaction, Message, State};
 use crate::domain::source::{Source, Status};
-use crate::refusal::{self, PARTY_ERASED, SOURCE_DISABLED};
+use crate::refusal::{self, SOURCE_DISABLED};
 use crate::view;
 
 /// Interactions in a request.
@@ -36,6 +36,72 @@ struct Item {
     command: Command,
     /// What would mend it; empty unless it is rejected.
     detail: String,
+    /// Keyed digest of the message as it came.
+    digest: Vec<u8>,
+}
+
+impl Item {
+    fn recorded(tenant: &str, message: Message, party_id: String) -> Self {
+        let parts = [tenant, "itx", &message.source_id, &message.message_id];
+        Self {
+            interaction_id: eventstore::derive_id("itx", &parts),
+            message_id: message.message_id.clone(),
+            party_id,
+            digest: message.body_digest.clone(),
+            command: Command::Record(Box::new(message)),
+            detail: String::new(),
+        }
+    }
+
+    fn rejected(tenant: &str, source_id: &str, rejected: Rejected, digest: Vec<u8>) -> Self {
+        let Rejected {
+            message_id,
+            code,
+            detail,
+            raw,
+        } = rejected;
+        let parts = [
+            tenant,
+            "itx",
+            "rejected",
+            source_id,
+            code.as_str(),
+            &hex(&digest),
+        ];
+        Self {
+            interaction_id: eventstore::derive_id("itx", &parts),
+            message_id: message_id.clone(),
+            party_id: String::new(),
+            command: Command::Reject {
+                source_id: source_id.to_owned(),
+                message_id,
+                code,
+                raw,
+            },
+            detail,
+            digest,
+        }
+    }
+
+    /// The same message, if nobody is known by the name of its party.
+    fn of_nobody(self, tenant: &str) -> Self {
+        match self.command {
+            Command::Record(message) => {
+                let source_id = message.source_id.clone();
+                Self::rejected(tenant, &source_id, unknown_party(*message), self.digest)
+            }
+            Command::Reject { .. } => self,
+        }
+    }
+}
+
+fn unknown_party(message: Message) -> Rejected {
+    Rejected {
+        message_id: message.message_id,
+        code: Code::UnknownParty,
+        detail: "Name a registered party that is not erased, or leave it out.".into(),
+        raw: message.raw,
+    }
 }
 
 /// A stream the unit may touch: as it stands, and what is added to it.
@@ -47,12 +113,12 @@ struct Stream {
 }
 
 impl Stream {
-    fn of(loaded: Loaded<State>, item: &Item, market: String) -> Self {
-        let mut before = loaded.state;
+    fn of(loaded: Option<Loaded<State>>, item: &Item, market: String) -> Self {
+        let (mut before, version) = loaded.map(|it| (it.state, it.version)).unwrap_or_default();
         before.party_id.clone_from(&item.party_id);
         before.market = market;
         Self {
-            version: loaded.version,
+            version,
             state: before.clone(),
             before,
             added: Vec::new(),
@@ -88,10 +154,10 @@ impl Api {
             })
             .collect();
         let who = self.resolve(&meta.tenant, &reports).await?;
-        let items: Vec<_> = (reports.into_iter().zip(stated))
+        let items = (reports.into_iter().zip(stated))
             .map(|(report, stated)| self.item(&meta.tenant, source_id, report, stated, &who))
             .collect();
-        self.commit(meta, &items, &who.markets).await
+        self.commit(meta, items, &who.markets).await
     }
 
     /// The parties the messages name, and their markets.
@@ -134,78 +200,51 @@ impl Api {
         stated: &NewInteraction,
         who: &Resolved,
     ) -> Item {
-        let report = report.and_then(|report| match who.party_of(&report.who) {
-            Some(party_id) => Ok((report.message, party_id)),
-            None => Err(Rejected {
-                message_id: report.message.message_id,
-                code: Code::UnknownParty,
-                detail: "Register the party first, or leave it out.".into(),
-                raw: report.message.raw,
-            }),
-        });
-        match report {
-            Ok((message, party_id)) => Item {
-                interaction_id: interaction_id(tenant, source_id, &message.message_id),
-                message_id: message.message_id.clone(),
-                party_id,
-                command: Command::Record(Box::new(message)),
-                detail: String::new(),
+        let rejected = match report {
+            Ok(report) => match who.party_of(&report.who) {
+                Some(party_id) => return Item::recorded(tenant, report.message, party_id),
+                None => unknown_party(report.message),
             },
-            Err(Rejected {
-                message_id,
-                code,
-                detail,
-                raw,
-            }) => {
-                let digest = self
-                    .deps
-                    .store
-                    .keys()
-                    .request_digest(&stated.encode_to_vec());
-                let parts = [
-                    tenant,
-                    "itx",
-                    "rejected",
-                    source_id,
-                    code.as_str(),
-                    &hex(&digest),
-                ];
-                Item {
-                    interaction_id: eventstore::derive_id("itx", &parts),
-                    message_id: message_id.clone(),
-                    party_id: String::new(),
-                    command: Command::Reject {
-                        source_id: source_id.to_owned(),
-                        message_id,
-                        code,
-                        raw,
-                    },
-                    detail,
-                }
-            }
-        }
+            Err(rejected) => rejected,
+        };
+        let digest = self
+            .deps
+            .store
+            .keys()
+            .request_digest(&stated.encode_to_vec());
+        Item::rejected(tenant, source_id, rejected, digest.to_vec())
     }
 
     async fn commit(
         &self,
         meta: &Metadata,
-        items: &[Item],
+        mut items: Vec<Item>,
         markets: &BTreeMap<String, String>,
     ) -> Result<RecordInteractionsResponse, Problem> {
-        let ids: Vec<_> = items.iter().map(|it| it.interaction_id.clone()).collect();
         for _ in 0..ATTEMPTS {
-            let loaded = self
-                .deps
-                .store
-                .load_many::<Interaction>(&meta.tenant, &ids)
-                .await?;
-            let (verdicts, streams) = decide(meta, items, loaded, markets);
-            match self.append(meta, streams).await? {
+            let (verdicts, streams) =
+                decide(meta, &items, self.load_all(meta, &items).await?, markets);
+            let outcome = match self.append(meta, streams).await? {
+                Appended::Outcome(outcome) => outcome,
+                Appended::Erased(party_id) => {
+                    // Its messages are refused one by one; those of others are recorded.
+                    let of_nobody = |item: Item| {
+                        if item.party_id == party_id {
+                            item.of_nobody(&meta.tenant)
+                        } else {
+                            item
+                        }
+                    };
+                    items = items.into_iter().map(of_nobody).collect();
+                    continue;
+                }
+            };
+            match outcome {
                 Outcome::Committed { position } => {
                     return Ok(RecordInteractionsResponse { verdicts, position });
                 }
                 Outcome::Repeated { position, .. } => {
-                    let verdicts = self.first_verdicts(meta, items, position, markets).await?;
+                    let verdicts = self.first_verdicts(meta, &items, position, markets).await?;
                     return Ok(RecordInteractionsResponse { verdicts, position });
                 }
                 Outcome::Conflict => {}
@@ -221,22 +260,42 @@ impl Api {
         Err(Problem::of(CONFLICT))
     }
 
+    /// The streams of all items, each once.
+    async fn load_all(&self, meta: &Metadata, items: &[Item]) -> Result<Streams, Problem> {
+        let ids: BTreeSet<_> = items.iter().map(|it| it.interaction_id.clone()).collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        let loaded = self
+            .deps
+            .store
+            .load_many::<Interaction>(&meta.tenant, &ids)
+            .await?;
+        Ok(ids.into_iter().zip(loaded).collect())
+    }
+
     async fn append(
         &self,
         meta: &Metadata,
         streams: Vec<(String, Stream)>,
-    ) -> Result<Outcome, Problem> {
+    ) -> Result<Appended, Problem> {
         let mut unit = self.deps.store.unit(meta.clone());
         for (id, stream) in streams {
-            let pushed =
-                unit.push::<Interaction>(&id, stream.version, &stream.before, stream.added);
-            pushed.await.map_err(refused_unit)?;
+            let Stream {
+                version,
+                before,
+                added,
+                ..
+            } = stream;
+            match unit.push::<Interaction>(&id, version, &before, added).await {
+                Ok(()) => {}
+                // The keyring alone refuses here: the party's key is destroyed.
+                Err(UnitError::Store(Error::Refused(_))) => {
+                    return Ok(Appended::Erased(before.party_id));
+                }
+                Err(error) => return Err(refused_unit(error)),
+            }
         }
-        Ok(self
-            .deps
-            .store
-            .append(unit.finish().map_err(refused_unit)?)
-            .await)
+        let unit = unit.finish().map_err(refused_unit)?;
+        Ok(Appended::Outcome(self.deps.store.append(unit).await))
     }
 
     /// The verdicts of a request that was made before: decided again over the streams as they stood then.
@@ -264,13 +323,12 @@ impl Api {
         } else {
             position
         };
-        let mut loaded = Vec::with_capacity(items.len());
+        let mut loaded = Streams::new();
         for item in items {
-            let as_of = AsOf::Position(before);
-            loaded.push(
-                store
-                    .load::<Interaction>(&meta.tenant, &item.interaction_id, as_of)
-                    .await?,
+            let (id, as_of) = (&item.interaction_id, AsOf::Position(before));
+            loaded.insert(
+                id.clone(),
+                store.load::<Interaction>(&meta.tenant, id, as_of).await?,
             );
         }
         Ok(decide(meta, items, loaded, markets).0)
@@ -298,26 +356,31 @@ impl Resolved {
     }
 }
 
-fn interaction_id(tenant: &str, source_id: &str, message_id: &str) -> String {
-    eventstore::derive_id("itx", &[tenant, "itx", source_id, message_id])
+/// What became of a unit, or the party whose key is gone.
+enum Appended {
+    Outcome(Outcome),
+    Erased(String),
 }
+
+/// Streams as they stand, by id.
+type Streams = BTreeMap<String, Loaded<State>>;
 
 /// Decides every item in order, each seeing what those before it added. Only streams
 /// with something new are returned, in the order of the request.
 fn decide(
     meta: &Metadata,
     items: &[Item],
-    loaded: Vec<Loaded<State>>,
+    mut loaded: Streams,
     markets: &BTreeMap<String, String>,
 ) -> (Vec<Verdict>, Vec<(String, Stream)>) {
     let mut streams: BTreeMap<&str, Stream> = BTreeMap::new();
     let mut order: Vec<&str> = Vec::new();
     let mut verdicts = Vec::with_capacity(items.len());
-    for (item, loaded) in items.iter().zip(loaded) {
+    for item in items {
         let market = markets.get(&item.party_id).cloned().unwrap_or_default();
         let stream = streams.entry(&item.interaction_id).or_insert_with(|| {
             order.push(&item.interaction_id);
-            Stream::of(loaded, item, market)
+            Stream::of(loaded.remove(&item.interaction_id), item, market)
         });
         let known = stream.state.recorded.clone();
         let added = match Interaction::decide(&stream.state, item.command.clone(), meta.at) {
@@ -362,7 +425,6 @@ fn verdict(item: &Item, known: Option<Vec<u8>>) -> Verdict {
 
 fn refused_unit(error: UnitError) -> Problem {
     match error {
-        UnitError::Store(eventstore::Error::Refused(_)) => Problem::of(PARTY_ERASED),
         UnitError::Store(error) => error.into(),
         other => Problem::field("interactions", other.to_string()),
     }

@@ -497,3 +497,23 @@ async fn a_source_is_registered_extended_and_listed() {
     );
     world.harness.stop().await;
 }
+
+#[tokio::test]
+async fn messages_of_an_erased_party_are_refused_and_those_of_others_recorded() {
+    let (world, party_id) = world_with_source().await;
+    let store = &world.harness.deps("profiles").store;
+    let now = store.clock().now();
+    store
+        .keys()
+        .destroy(ACME, &party_id, "request", now)
+        .await
+        .expect("destroyed");
+    let erased = order("m-1", Some(Party::PartyId(party_id)));
+    let found = outcomes(&world, request(vec![erased, order("m-2", None)])).await;
+    let expected = [
+        (Outcome::Rejected, "unknown_party".to_owned()),
+        (Outcome::Recorded, String::new()),
+    ];
+    assert_eq!(found, expected);
+    world.harness.stop().await;
+}

@@ -1,0 +1,124 @@
+//! Connections, each lent to one user at a time. It comes back when its work ended well; one that failed,
+//! or whose user gave up half-way, is closed, which rolls back whatever it was in.
+//!
+//! sqlx's own pool asks the server whether a returned connection still lives: a round trip for every
+//! statement, which doubled the cost of a read.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::{ConnectOptions as _, Connection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::Error;
+
+/// So many connections, opened when they are first needed. Cheap to clone.
+#[derive(Debug)]
+pub(super) struct Pool<C: Connection>(Arc<Inner<C>>);
+
+impl<C: Connection> Clone for Pool<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[derive(Debug)]
+struct Inner<C: Connection> {
+    connect: C::Options,
+    slots: Arc<Semaphore>,
+    free: Mutex<Vec<C>>,
+    patience: Duration,
+    opened: AtomicU64,
+}
+
+/// A connection that is lent.
+#[derive(Debug)]
+pub(super) struct Lent<C: Connection> {
+    connection: C,
+    pool: Pool<C>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl<C: Connection> Pool<C> {
+    pub(super) fn new(connect: C::Options, size: u32, patience: Duration) -> Self {
+        Self(Arc::new(Inner {
+            connect,
+            slots: Arc::new(Semaphore::new(size as usize)),
+            free: Mutex::default(),
+            patience,
+            opened: AtomicU64::new(0),
+        }))
+    }
+
+    /// Lends a connection: the one that came back last, or a new one. Waits a bounded time for either.
+    pub(super) async fn lend(&self) -> Result<Lent<C>, Error> {
+        let lend = async {
+            let slot = self.0.slots.clone().acquire_owned().await;
+            let slot = slot.map_err(|_| Error::unavailable("the database is closed"))?;
+            let free = self.free().pop();
+            let connection = match free {
+                Some(it) => it,
+                None => self.open().await?,
+            };
+            Ok(Lent { connection, pool: self.clone(), _slot: slot })
+        };
+        tokio::time::timeout(self.0.patience, lend)
+            .await
+            .unwrap_or_else(|_| Err(Error::unavailable("no connection to the database became free")))
+    }
+
+    async fn open(&self) -> Result<C, Error> {
+        let connection = self.0.connect.connect().await?;
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(connection)
+    }
+
+    /// Number of connections opened so far.
+    pub(super) fn opened(&self) -> u64 {
+        self.0.opened.load(Ordering::SeqCst)
+    }
+
+    /// Closes those that are free: where one turned out dead, the others are too.
+    pub(super) fn forget(&self) {
+        self.free().clear();
+    }
+
+    /// Lends no more, and closes what is free.
+    pub(super) async fn close(&self) {
+        self.0.slots.close();
+        let free = std::mem::take(&mut *self.free());
+        for connection in free {
+            // It is gone either way.
+            let _ = connection.close().await;
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<C>> {
+        self.0.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Connection> Lent<C> {
+    /// Gives the connection back: it is outside a transaction, and its last statement is over.
+    pub(super) fn give_back(self) {
+        if !self.pool.0.slots.is_closed() {
+            self.pool.free().push(self.connection);
+        }
+    }
+}
+
+impl<C: Connection> Deref for Lent<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.connection
+    }
+}
+
+impl<C: Connection> DerefMut for Lent<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        &mut self.connection
+    }
+}
