@@ -2,6 +2,8 @@
 //! know about them: the permission of every RPC, the schema hash of every message, and how each
 //! event set is encoded, decoded and sealed.
 
+#![expect(clippy::disallowed_methods, reason = "cargo tells a build script by its environment")]
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -21,15 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
 
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(&files)?;
+    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
     // Encoded by protox itself: a round trip through prost-types would drop the access option.
-    fs::write(
-        out.join("rapport.binpb"),
-        compiler.encode_file_descriptor_set(),
-    )?;
+    fs::write(out.join("rapport.binpb"), compiler.encode_file_descriptor_set())?;
 
     let grpc = env::var_os("CARGO_FEATURE_GRPC").is_some();
     tonic_prost_build::configure()
@@ -61,9 +57,7 @@ fn protos(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>>
 
 /// `const ACCESS`: path and permission of every RPC. An RPC without the option does not compile.
 fn access_table(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
-    let option = pool
-        .get_extension_by_name(ACCESS)
-        .ok_or("the access option is not defined")?;
+    let option = pool.get_extension_by_name(ACCESS).ok_or("the access option is not defined")?;
     let mut table = String::from(
         "/// Path and permission of every RPC.\npub const ACCESS: &[(&str, &str)] = &[\n",
     );
@@ -93,20 +87,13 @@ fn schema_table(pool: &DescriptorPool) -> String {
     let mut table = String::from(
         "/// Full name and schema hash of every message of Rapport.\npub const SCHEMAS: &[(&str, &str)] = &[\n",
     );
-    let mut messages: Vec<_> = pool
-        .all_messages()
-        .filter(|it| it.full_name().starts_with("rapport."))
-        .collect();
+    let mut messages: Vec<_> =
+        pool.all_messages().filter(|it| it.full_name().starts_with("rapport.")).collect();
     messages.sort_by(|a, b| a.full_name().cmp(b.full_name()));
     for message in messages {
         let mut shape = String::new();
         describe(&message, &mut BTreeSet::new(), &mut shape);
-        let _ = writeln!(
-            table,
-            "    ({:?}, \"{:016x}\"),",
-            message.full_name(),
-            fnv(&shape)
-        );
+        let _ = writeln!(table, "    ({:?}, \"{:016x}\"),", message.full_name(), fnv(&shape));
     }
     table += "];\n";
     table
@@ -151,11 +138,7 @@ fn event_sets(pool: &DescriptorPool) -> String {
         let package = message.parent_file().package_name().to_owned();
         let listed = message.oneofs().find(|it| it.name() == "event");
         if let Some(events) = listed.filter(|_| message.name().ends_with("Event")) {
-            code += &event_set(
-                &package,
-                message.name(),
-                &events.fields().collect::<Vec<_>>(),
-            );
+            code += &event_set(&package, message.name(), &events.fields().collect::<Vec<_>>());
         }
     }
     code
@@ -164,13 +147,8 @@ fn event_sets(pool: &DescriptorPool) -> String {
 fn event_set(package: &str, name: &str, fields: &[FieldDescriptor]) -> String {
     let module = package.trim_start_matches("rapport.").replace('.', "::");
     let set = format!("crate::{module}::{}::Event", snake(name));
-    let (mut names, mut types, mut encode, mut decode, mut personal) = (
-        String::new(),
-        String::new(),
-        String::new(),
-        String::new(),
-        String::new(),
-    );
+    let (mut names, mut types, mut encode, mut decode, mut personal) =
+        (String::new(), String::new(), String::new(), String::new(), String::new());
     for field in fields {
         let Kind::Message(message) = field.kind() else {
             continue;
@@ -191,10 +169,7 @@ fn event_set(package: &str, name: &str, fields: &[FieldDescriptor]) -> String {
         let mut visits = String::new();
         visit_personal(&message, "it", "", &mut visits);
         let binding = if visits.is_empty() { "_" } else { "it" };
-        let _ = writeln!(
-            personal,
-            "            Self::{variant}({binding}) => {{{visits}}}"
-        );
+        let _ = writeln!(personal, "            Self::{variant}({binding}) => {{{visits}}}");
     }
     format!(
         "impl crate::EventSet for {set} {{
@@ -237,10 +212,7 @@ fn visit_personal(message: &MessageDescriptor, place: &str, path: &str, code: &m
             let mut visits = String::new();
             visit_personal(&inner, name, &format!("{path}."), &mut visits);
             if !visits.is_empty() {
-                let _ = write!(
-                    code,
-                    " if let Some({name}) = &mut {place}.{name} {{{visits}}}"
-                );
+                let _ = write!(code, " if let Some({name}) = &mut {place}.{name} {{{visits}}}");
             }
         }
     }
@@ -259,12 +231,8 @@ fn snake(name: &str) -> String {
 
 fn camel(name: &str) -> String {
     name.split('_')
-        .map(|word| {
-            word.chars()
-                .take(1)
-                .flat_map(char::to_uppercase)
-                .chain(word.chars().skip(1))
+        .flat_map(|word| {
+            word.chars().take(1).flat_map(char::to_uppercase).chain(word.chars().skip(1))
         })
-        .flatten()
         .collect()
 }

@@ -27,9 +27,7 @@ const START: Duration = Duration::from_secs(60);
 fn a_python_client_generated_from_the_protos_tells_its_story() {
     let server = Server::start();
     let mut python = Command::new(tool("TEST_PYTHON", "python/bin/python"));
-    python
-        .arg(root().join("tests/clients/client.py"))
-        .arg(root().join("proto"));
+    python.arg(root().join("tests/clients/client.py")).arg(root().join("proto"));
     run(python.args([&server.grpc, &server.token]));
 }
 
@@ -38,10 +36,7 @@ fn buf_curl_needs_no_protos() {
     let server = Server::start();
     let call = |method: &str, request: &Value| {
         let mut buf = server.buf_curl();
-        let url = format!(
-            "http://{}/rapport.profiles.v1.PartyService/{method}",
-            server.grpc
-        );
+        let url = format!("http://{}/rapport.profiles.v1.PartyService/{method}", server.grpc);
         json_of(&run(buf.args(["--data", &request.to_string(), &url])))
     };
     let party = json!({"parent": "tenants/default", "kind": "PARTY_KIND_HCO", "market": "DE"});
@@ -77,10 +72,7 @@ fn grpcurl_needs_no_protos() {
     let source = r#"{"parent": "tenants/default", "source_id": "web-shop", "owner": "commerce"}"#;
     let register = "rapport.profiles.v1.SourceService/RegisterSource";
     let registered = json_of(&grpcurl(&["-d", source, &server.grpc, register]));
-    assert_eq!(
-        registered["source"]["name"],
-        "tenants/default/sources/web-shop"
-    );
+    assert_eq!(registered["source"]["name"], "tenants/default/sources/web-shop");
 }
 
 #[test]
@@ -96,10 +88,7 @@ fn a_browser_speaks_grpc_web() {
     let path = "/rapport.profiles.v1.PartyService/RegisterParty";
     let (registered, trailers) = grpc_web::<RegisterPartyResponse>(&server, path, &request);
     assert!(trailers.contains("grpc-status:0"), "{trailers}");
-    let request = ListPartiesRequest {
-        parent,
-        ..Default::default()
-    };
+    let request = ListPartiesRequest { parent, ..Default::default() };
     let path = "/rapport.profiles.v1.PartyService/ListParties";
     let (listed, _) = grpc_web::<ListPartiesResponse>(&server, path, &request);
     assert_eq!(listed.parties, Vec::from_iter(registered.party));
@@ -123,22 +112,15 @@ fn grpc_web<R: Message + Default>(
         body.len(),
     );
     let mut connection = TcpStream::connect(&server.grpc).expect("the server listens");
-    connection
-        .write_all(head.as_bytes())
-        .expect("the server reads");
+    connection.write_all(head.as_bytes()).expect("the server reads");
     connection.write_all(&body).expect("the server reads");
     let mut reply = Vec::new();
-    connection
-        .read_to_end(&mut reply)
-        .expect("the server answers and closes");
+    connection.read_to_end(&mut reply).expect("the server answers and closes");
 
     let (head, body) = split_head(&reply);
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    let body = if head.contains("transfer-encoding: chunked") {
-        join_chunks(body)
-    } else {
-        body.to_vec()
-    };
+    let body =
+        if head.contains("transfer-encoding: chunked") { join_chunks(body) } else { body.to_vec() };
     let (mut message, mut trailers) = (R::default(), head);
     let mut rest = body.as_slice();
     while let [flags, a, b, c, d, after @ ..] = rest {
@@ -154,14 +136,9 @@ fn grpc_web<R: Message + Default>(
 }
 
 fn split_head(reply: &[u8]) -> (String, &[u8]) {
-    let end = reply
-        .windows(4)
-        .position(|it| it == b"\r\n\r\n")
-        .expect("a reply has a head");
+    let end = reply.windows(4).position(|it| it == b"\r\n\r\n").expect("a reply has a head");
     (
-        String::from_utf8_lossy(&reply[..end])
-            .to_lowercase()
-            .replace("http/", "HTTP/"),
+        String::from_utf8_lossy(&reply[..end]).to_lowercase().replace("http/", "HTTP/"),
         &reply[end + 4..],
     )
 }
@@ -207,9 +184,8 @@ impl Server {
         let lines = lines(&mut process);
         let (mut grpc, mut token) = (None, None);
         while grpc.is_none() || token.is_none() {
-            let line = lines
-                .recv_timeout(START)
-                .expect("the server prints its token and addresses");
+            let line =
+                lines.recv_timeout(START).expect("the server prints its token and addresses");
             match line.trim().split_once(": ") {
                 Some(("grpc", address)) => grpc = Some(address.to_owned()),
                 Some(("development token", text)) => token = Some(text.to_owned()),
@@ -217,12 +193,7 @@ impl Server {
             }
         }
         let (grpc, token) = (grpc.unwrap_or_default(), token.unwrap_or_default());
-        Self {
-            process,
-            grpc,
-            token,
-            _folder: folder,
-        }
+        Self { process, grpc, token, _folder: folder }
     }
 
     fn authorization(&self) -> String {
@@ -271,34 +242,20 @@ fn binary() -> &'static Path {
 }
 
 /// A third-party program: where the variable says, or where tests/setup puts it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told where programs are"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests are told where programs are")]
 fn tool(variable: &str, installed: &str) -> PathBuf {
     let place = env::var_os(variable).map(PathBuf::from);
     let place = place.unwrap_or_else(|| root().join(".tools").join(installed));
-    assert!(
-        place.is_file(),
-        "{} is missing: run tests/setup, or set {variable}",
-        place.display()
-    );
+    assert!(place.is_file(), "{} is missing: run tests/setup, or set {variable}", place.display());
     place
 }
 
 #[track_caller]
 fn run(command: &mut Command) -> String {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts");
+    let output = command.stdin(Stdio::null()).output().expect("the program starts");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{printed}\n{complained}",
-        output.status
-    );
+    assert!(output.status.success(), "{command:?}: {}\n{printed}\n{complained}", output.status);
     printed
 }
 
@@ -307,8 +264,5 @@ fn json_of(text: &str) -> Value {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .expect("the crate stands in it")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the crate stands in it")
 }

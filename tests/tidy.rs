@@ -17,10 +17,7 @@ fn dependencies_point_one_way() {
     let mut offences = Vec::new();
     for package in &packages {
         let name = text(package, "name");
-        for used in list(package, "dependencies")
-            .iter()
-            .map(|it| text(it, "name"))
-        {
+        for used in list(package, "dependencies").iter().map(|it| text(it, "name")) {
             if ours.contains(used) && used != name && layer(used) >= layer(name) {
                 offences.push(format!("{name} uses {used}"));
             }
@@ -36,27 +33,17 @@ fn dependencies_point_one_way() {
 #[test]
 fn nothing_below_chassis_knows_grpc() {
     let mut offences = Vec::new();
-    for package in packages()
-        .iter()
-        .filter(|it| layer(text(it, "name")) < layer("chassis"))
-    {
+    for package in packages().iter().filter(|it| layer(text(it, "name")) < layer("chassis")) {
         // Dependencies of a build or a test have a kind.
         let in_use = |it: &&Value| it["kind"].is_null() && it["optional"] == false;
         for used in list(package, "dependencies").iter().filter(in_use) {
             let grpc = list(used, "features").iter().any(|it| it == "grpc");
             if grpc || text(used, "name").starts_with("tonic") {
-                offences.push(format!(
-                    "{} uses {}",
-                    text(package, "name"),
-                    text(used, "name")
-                ));
+                offences.push(format!("{} uses {}", text(package, "name"), text(used, "name")));
             }
         }
     }
-    obeyed(
-        "Below chassis there is no gRPC: the store cannot see a request.",
-        &offences,
-    );
+    obeyed("Below chassis there is no gRPC: the store cannot see a request.", &offences);
 }
 
 #[test]
@@ -95,11 +82,7 @@ fn domains_are_pure() {
 fn every_list_is_paged() {
     let contract = Contract::load();
     let mut offences = Vec::new();
-    for rpc in contract
-        .rpcs
-        .iter()
-        .filter(|it| it.name.starts_with("List"))
-    {
+    for rpc in contract.rpcs.iter().filter(|it| it.name.starts_with("List")) {
         for (message, field) in [
             (&rpc.request, "page_size"),
             (&rpc.request, "page_token"),
@@ -121,34 +104,21 @@ fn every_mutation_takes_a_request_id() {
     let contract = Contract::load();
     let mut offences = Vec::new();
     // The simulated clock is no fact: setting it twice is harmless.
-    for rpc in contract
-        .rpcs
-        .iter()
-        .filter(|it| !it.path.contains("/rapport.simulation."))
-    {
+    for rpc in contract.rpcs.iter().filter(|it| !it.path.contains("/rapport.simulation.")) {
         let reads = rapport_proto::permission_of(&rpc.path).is_some_and(|it| it.ends_with(".read"));
         if reads == contract.has_field(&rpc.request, "request_id") {
             let kind = if reads { "reads" } else { "changes something" };
-            offences.push(format!(
-                "{} {kind}: see `request_id` of {}",
-                rpc.path, rpc.request
-            ));
+            offences.push(format!("{} {kind}: see `request_id` of {}", rpc.path, rpc.request));
         }
     }
-    obeyed(
-        "Every RPC that changes something, and no other, takes a `request_id`.",
-        &offences,
-    );
+    obeyed("Every RPC that changes something, and no other, takes a `request_id`.", &offences);
 }
 
 #[test]
 fn every_view_statement_names_the_tenant() {
     let mut offences = Vec::new();
     for path in service_sources(|it| it.starts_with("view") && !is_test(it)) {
-        for text in words(&path)
-            .iter()
-            .filter(|it| is_sql(it) && !names_tenant(it))
-        {
+        for text in words(&path).iter().filter(|it| is_sql(it) && !names_tenant(it)) {
             offences.push(format!("{}: {text}", shown(&path)));
         }
     }
@@ -175,23 +145,14 @@ fn the_top_level_holds_what_was_agreed() {
     ];
     let files = files();
     let top: BTreeSet<_> = files.iter().filter_map(|it| it.split('/').next()).collect();
-    let offences: Vec<_> = top
-        .into_iter()
-        .filter(|it| !it.starts_with('.') && !AGREED.contains(it))
-        .collect();
-    obeyed(
-        &format!("The top level holds only {AGREED:?} and dotfiles."),
-        &offences,
-    );
+    let offences: Vec<_> =
+        top.into_iter().filter(|it| !it.starts_with('.') && !AGREED.contains(it)).collect();
+    obeyed(&format!("The top level holds only {AGREED:?} and dotfiles."), &offences);
 }
 
 #[test]
 fn no_file_names_a_machine() {
-    const PLACES: [&str; 3] = [
-        concat!("/wo", "rk/"),
-        concat!("/ro", "ot/"),
-        concat!("/ho", "me/"),
-    ];
+    const PLACES: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
     let mut offences = Vec::new();
     for file in files() {
         let text = fs::read_to_string(root().join(&file)).unwrap_or_default();
@@ -199,29 +160,19 @@ fn no_file_names_a_machine() {
             offences.push(format!("{file} names {place}"));
         }
     }
-    obeyed(
-        "No file names a path of one machine: a checkout works anywhere.",
-        &offences,
-    );
+    obeyed("No file names a path of one machine: a checkout works anywhere.", &offences);
 }
 
 #[test]
 fn no_file_is_called_after_its_lack_of_a_subject() {
-    const VAGUE: [&str; 8] = [
-        "mod", "util", "utils", "common", "helper", "helpers", "manager", "misc",
-    ];
+    const VAGUE: [&str; 8] =
+        ["mod", "util", "utils", "common", "helper", "helpers", "manager", "misc"];
     let vague = |file: &String| {
-        let stem = Path::new(file)
-            .file_stem()
-            .and_then(|it| it.to_str())
-            .unwrap_or_default();
+        let stem = Path::new(file).file_stem().and_then(|it| it.to_str()).unwrap_or_default();
         file.ends_with(".rs") && VAGUE.contains(&stem)
     };
     let offences: Vec<_> = files().into_iter().filter(vague).collect();
-    obeyed(
-        "A file is named after its subject, and a module is `foo.rs`, not `mod.rs`.",
-        &offences,
-    );
+    obeyed("A file is named after its subject, and a module is `foo.rs`, not `mod.rs`.", &offences);
 }
 
 #[test]
@@ -230,14 +181,9 @@ fn no_source_file_is_dead() {
     for target in packages().iter().flat_map(|it| list(it, "targets")) {
         reach(Path::new(text(target, "src_path")), true, &mut reached);
     }
-    let dead = service_sources(|_| true)
-        .into_iter()
-        .filter(|it| !reached.contains(it));
+    let dead = service_sources(|_| true).into_iter().filter(|it| !reached.contains(it));
     let offences: Vec<_> = dead.map(|it| shown(&it)).collect();
-    obeyed(
-        "Every source file is a module of its crate; an unreachable one is deleted.",
-        &offences,
-    );
+    obeyed("Every source file is a module of its crate; an unreachable one is deleted.", &offences);
 }
 
 #[track_caller]
@@ -247,10 +193,7 @@ fn obeyed(rule: &str, offences: &[impl AsRef<str>]) {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .expect("the crate stands in it")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the crate stands in it")
 }
 
 /// The packages of the workspace, as cargo describes them.
@@ -287,27 +230,14 @@ fn layer(package: &str) -> u8 {
 /// Every file that is, or could be, committed.
 fn files() -> Vec<String> {
     let listed = Command::new("git")
-        .args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "-z",
-        ])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
         .current_dir(root())
         .output()
         .expect("git is installed");
-    assert!(
-        listed.status.success(),
-        "{}",
-        String::from_utf8_lossy(&listed.stderr)
-    );
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     let text = String::from_utf8(listed.stdout).expect("file names are UTF-8");
     let present = |it: &&str| !it.is_empty() && root().join(it).exists();
-    text.split('\0')
-        .filter(present)
-        .map(str::to_owned)
-        .collect()
+    text.split('\0').filter(present).map(str::to_owned).collect()
 }
 
 /// The Rust files `services/*/src/<path>` whose `<path>` is wanted.
@@ -318,11 +248,7 @@ fn service_sources(wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
         let path = parts.next().unwrap_or_default();
         top == Some("services") && src == Some("src") && path.ends_with(".rs") && wanted(path)
     };
-    files()
-        .into_iter()
-        .filter(within)
-        .map(|it| root().join(it))
-        .collect()
+    files().into_iter().filter(within).map(|it| root().join(it)).collect()
 }
 
 fn is_test(path: &str) -> bool {
@@ -330,16 +256,12 @@ fn is_test(path: &str) -> bool {
 }
 
 fn shown(path: &Path) -> String {
-    path.strip_prefix(root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
 fn tokens(path: &Path) -> TokenStream {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", shown(path)));
-    text.parse()
-        .unwrap_or_else(|error| panic!("{} is no Rust: {error}", shown(path)))
+    text.parse().unwrap_or_else(|error| panic!("{} is no Rust: {error}", shown(path)))
 }
 
 /// Identifiers and literals of a file; comments are left out, except that doc comments are literals.
@@ -361,9 +283,7 @@ fn words(path: &Path) -> BTreeSet<String> {
 
 fn is_sql(literal: &str) -> bool {
     let text = literal.trim_start_matches(['r', '#', '"', ' ']);
-    ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "]
-        .iter()
-        .any(|it| text.starts_with(it))
+    ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "].iter().any(|it| text.starts_with(it))
 }
 
 /// In the condition that selects rows, or among the columns inserted.
@@ -376,11 +296,7 @@ fn names_tenant(sql: &str) -> bool {
 /// Adds a file and every module below it.
 fn reach(file: &Path, is_root: bool, reached: &mut BTreeSet<PathBuf>) {
     if file.is_file() && reached.insert(file.to_owned()) {
-        let folder = if is_root {
-            file.with_file_name("")
-        } else {
-            file.with_extension("")
-        };
+        let folder = if is_root { file.with_file_name("") } else { file.with_extension("") };
         reach_modules(tokens(file), &folder, reached);
     }
 }
@@ -430,26 +346,19 @@ impl Contract {
     fn load() -> Self {
         let set = FileDescriptorSet::decode(rapport_proto::FILE_DESCRIPTOR_SET)
             .expect("the build wrote it");
-        let mut contract = Self {
-            rpcs: Vec::new(),
-            messages: BTreeMap::new(),
-        };
+        let mut contract = Self { rpcs: Vec::new(), messages: BTreeMap::new() };
         for file in set.file {
             let package = file.package().to_owned();
             for message in file.message_type {
-                contract
-                    .messages
-                    .insert(format!(".{package}.{}", message.name()), message);
+                contract.messages.insert(format!(".{package}.{}", message.name()), message);
             }
             for service in &file.service {
-                contract
-                    .rpcs
-                    .extend(service.method.iter().map(|method| Rpc {
-                        name: method.name().to_owned(),
-                        path: format!("/{package}.{}/{}", service.name(), method.name()),
-                        request: method.input_type().to_owned(),
-                        response: method.output_type().to_owned(),
-                    }));
+                contract.rpcs.extend(service.method.iter().map(|method| Rpc {
+                    name: method.name().to_owned(),
+                    path: format!("/{package}.{}/{}", service.name(), method.name()),
+                    request: method.input_type().to_owned(),
+                    response: method.output_type().to_owned(),
+                }));
             }
         }
         assert!(!contract.rpcs.is_empty(), "the compiled module has no RPC");
@@ -457,8 +366,6 @@ impl Contract {
     }
 
     fn has_field(&self, message: &str, field: &str) -> bool {
-        self.messages
-            .get(message)
-            .is_some_and(|it| it.field.iter().any(|it| it.name() == field))
+        self.messages.get(message).is_some_and(|it| it.field.iter().any(|it| it.name() == field))
     }
 }

@@ -80,8 +80,5 @@ pub fn schema_of(type_name: &str) -> &'static str {
 
 /// Permission of an RPC by its path, for example `/rapport.profiles.v1.PartyService/GetParty`.
 pub fn permission_of(path: &str) -> Option<&'static str> {
-    ACCESS
-        .iter()
-        .find(|(known, _)| *known == path)
-        .map(|(_, permission)| *permission)
+    ACCESS.iter().find(|(known, _)| *known == path).map(|(_, permission)| *permission)
 }

@@ -61,11 +61,7 @@ impl Personal {
 
 impl Default for Personal {
     fn default() -> Self {
-        Self::Sealed {
-            key_id: String::new(),
-            nonce: Vec::new(),
-            ciphertext: Vec::new(),
-        }
+        Self::Sealed { key_id: String::new(), nonce: Vec::new(), ciphertext: Vec::new() }
     }
 }
 
@@ -105,11 +101,7 @@ struct Wire {
 impl Wire {
     fn of(value: &Personal) -> Self {
         match value {
-            Personal::Sealed {
-                key_id,
-                nonce,
-                ciphertext,
-            } if !ciphertext.is_empty() => Self {
+            Personal::Sealed { key_id, nonce, ciphertext } if !ciphertext.is_empty() => Self {
                 key_id: key_id.clone(),
                 alg: CIPHER.to_owned(),
                 nonce: nonce.clone(),
@@ -139,11 +131,8 @@ impl Message for Personal {
             wire.nonce.clone_from(nonce);
         }
         wire.merge_field(tag, wire_type, buf, ctx)?;
-        *self = Self::Sealed {
-            key_id: wire.key_id,
-            nonce: wire.nonce,
-            ciphertext: wire.ciphertext,
-        };
+        *self =
+            Self::Sealed { key_id: wire.key_id, nonce: wire.nonce, ciphertext: wire.ciphertext };
         Ok(())
     }
 
@@ -167,10 +156,7 @@ mod tests {
             nonce: vec![7; 24],
             ciphertext: vec![1, 2, 3],
         };
-        assert_eq!(
-            Personal::decode(sealed.encode_to_vec().as_slice()),
-            Ok(sealed)
-        );
+        assert_eq!(Personal::decode(sealed.encode_to_vec().as_slice()), Ok(sealed));
     }
 
     #[test]

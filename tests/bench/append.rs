@@ -84,7 +84,7 @@ impl Client for Writer {
         self.units += 1;
         match self.store.append(unit.finish()?).await {
             Outcome::Committed { .. } => Ok(UNIT as u64),
-            other => bail!("a unit of {} events: {other:?}", UNIT),
+            other => bail!("a unit of {UNIT} events: {other:?}"),
         }
     }
 }

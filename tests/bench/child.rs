@@ -35,7 +35,7 @@ async fn serve(flags: Vec<String>) -> Result<()> {
     let process = rapport::start(settings, Shutdown::new()).await?;
     println!("{}", process.grpc);
     std::io::stdout().flush()?;
-    tokio::io::stdin().read(&mut [0]).await?;
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     process.stop().await?;
     Ok(())
 }

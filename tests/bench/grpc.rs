@@ -76,7 +76,13 @@ async fn beside_raw(bench: &Bench) -> Result<Row> {
     Ok(Row::compared("grpc-postgres", what, &compared, 0.5))
 }
 
-async fn grouped(bench: &Bench, id: &str, what: String, together: Site, alone: Site) -> Result<Row> {
+async fn grouped(
+    bench: &Bench,
+    id: &str,
+    what: String,
+    together: Site,
+    alone: Site,
+) -> Result<Row> {
     let (mut ours, mut theirs) = (together.clients().await?, alone.clients().await?);
     let time = bench.plan.time;
     let compared = in_turn(
@@ -117,7 +123,10 @@ pub(crate) type Authorised = InterceptedService<Channel, Bearer>;
 pub(crate) struct Bearer(MetadataValue<Ascii>);
 
 impl tonic::service::Interceptor for Bearer {
-    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    fn call(
+        &mut self,
+        mut request: tonic::Request<()>,
+    ) -> Result<tonic::Request<()>, tonic::Status> {
         request.metadata_mut().insert("authorization", self.0.clone());
         Ok(request)
     }
@@ -129,7 +138,8 @@ impl Site {
         let postgres = bench.servers.postgres();
         let prefix = eventstore::Ids::system().random("site");
         postgres.psql("postgres", &format!("CREATE DATABASE {prefix}_profiles"));
-        Self::start(tempfile::tempdir()?, postgres.url(&format!("{prefix}_{{service}}")), settings).await
+        Self::start(tempfile::tempdir()?, postgres.url(&format!("{prefix}_{{service}}")), settings)
+            .await
     }
 
     /// On files of its own.
@@ -172,7 +182,10 @@ impl Site {
     pub(crate) fn connect(&self) -> Authorised {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.server.address))
             .expect("an address makes a URL");
-        InterceptedService::new(endpoint.tcp_nodelay(true).connect_lazy(), Bearer(self.token.clone()))
+        InterceptedService::new(
+            endpoint.tcp_nodelay(true).connect_lazy(),
+            Bearer(self.token.clone()),
+        )
     }
 
     /// Registers parties; returns their ids.

@@ -36,7 +36,8 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let options = bench.servers.fresh_log();
     let postgres = bench.servers.postgres();
     let log = Log::nats(options.clone()).await?;
-    let store = open("bench", &postgres.database(), schema(), log, CommitOptions::default()).await?;
+    let store =
+        open("bench", &postgres.database(), schema(), log, CommitOptions::default()).await?;
     let (stop, mut relay) = (CancellationToken::new(), JoinSet::new());
     relay.spawn(relay::run(store.clone(), stop.clone()));
     let mut other = Other::start(&postgres.database(), &options).await?;
@@ -52,10 +53,14 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         .filter_map(|(position, at)| Some(seen.get(position)?.since(*at).as_secs_f64() * 1_000.0))
         .collect();
     millis.sort_by(f64::total_cmp);
-    let what = format!("commit → a consumer in another process has the event, at {PER_SECOND} events/s over PostgreSQL and nats-server");
+    let what = format!(
+        "commit → a consumer in another process has the event, at {PER_SECOND} events/s over PostgreSQL and nats-server"
+    );
     let (p50, p99) = (percentile(&millis, 50), percentile(&millis, 99));
     report.add(Row::reported("latency-p50", format!("{what}: median"), p50, "ms"));
-    report.add(Row::reported("latency-p99", format!("{what}: 99th percentile"), p99, "ms").below(50.0));
+    report.add(
+        Row::reported("latency-p99", format!("{what}: 99th percentile"), p99, "ms").below(50.0),
+    );
     Ok(())
 }
 
@@ -102,7 +107,8 @@ impl Other {
     async fn seen(&mut self, count: u64) -> Result<HashMap<u64, Timestamp>> {
         let mut seen = HashMap::new();
         while (seen.len() as u64) < count {
-            let line = tokio::time::timeout(Duration::from_secs(60), self.lines.next_line()).await??;
+            let line =
+                tokio::time::timeout(Duration::from_secs(60), self.lines.next_line()).await??;
             let line = line.context("the consumer ended early")?;
             let (position, at) = line.split_once(' ').context("a position and an instant")?;
             seen.insert(position.parse()?, Timestamp(at.parse()?));
@@ -166,7 +172,11 @@ impl View for Seen {
         &[]
     }
 
-    fn apply<'a>(&'a self, _: &'a mut Tx, events: &'a [Recorded]) -> BoxFuture<'a, Result<(), Error>> {
+    fn apply<'a>(
+        &'a self,
+        _: &'a mut Tx,
+        events: &'a [Recorded],
+    ) -> BoxFuture<'a, Result<(), Error>> {
         let now = Timestamp::real();
         let seen = events.iter().map(|it| (it.position, now));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(seen);

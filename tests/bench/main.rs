@@ -59,7 +59,8 @@ struct Bench {
 impl Bench {
     /// Whether a row is wanted.
     fn wants(&self, id: &str) -> bool {
-        let starts = |it: &String| id == it || id.strip_prefix(it).is_some_and(|it| it.starts_with('-'));
+        let starts =
+            |it: &String| id == it || id.strip_prefix(it).is_some_and(|it| it.starts_with('-'));
         self.only.is_empty() || self.only.iter().any(starts)
     }
 }

@@ -54,7 +54,9 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
          ({fresh:.0} MiB when it started)"
     );
     report.add(Row::reported("memory", what, resident(id)?, "MiB"));
-    let what = format!("interactions through gRPC into PostgreSQL, {BULK} to a request, {CLIENTS} clients");
+    let what = format!(
+        "interactions through gRPC into PostgreSQL, {BULK} to a request, {CLIENTS} clients"
+    );
     report.add(Row::reported("intake", what, rate(done, took), "events/s"));
     site.stop().await
 }

@@ -31,7 +31,13 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let store = open("bench", &url, schema(), Log::local(), CommitOptions::default()).await?;
     let registered = Arc::new(AtomicUsize::new(0));
     let mut clients: Vec<_> = (0..CLIENTS)
-        .map(|number| Caller { store: store.clone(), number, registered: registered.clone(), moves: None, done: 0 })
+        .map(|number| Caller {
+            store: store.clone(),
+            number,
+            registered: registered.clone(),
+            moves: None,
+            done: 0,
+        })
         .collect();
     let mut create = Vec::new();
     drive(&mut clients, bench.plan.time).await?;
@@ -52,7 +58,8 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         ("peer-append", "load + one more event", append),
     ] {
         if bench.wants(id) {
-            let reference = peer[&id["peer-".len()..]].as_f64().context("the peer's record is incomplete")?;
+            let reference =
+                peer[&id["peer-".len()..]].as_f64().context("the peer's record is incomplete")?;
             let compared = Compared { value: median(values), reference };
             let what = format!(
                 "in process, {CLIENTS} concurrent, durable, with a view row: {shape}; reference: {} (recorded {} on {})",

@@ -120,17 +120,19 @@ impl Client for Single {
     async fn step(&mut self) -> Result<u64> {
         self.version += 1;
         let mut tx = self.connection.begin().await?;
-        sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")))
-            .bind(self.position.fetch_add(1, Ordering::Relaxed) + 1)
-            .bind(TENANT)
-            .bind(format!("party/{}", self.name))
-            .bind(self.version)
-            .bind(&self.name)
-            .bind(1_800_000_000_000_000_i64)
-            .bind(vec![7_u8; 32])
-            .bind(&self.envelope)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{COLUMNS} VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        )))
+        .bind(self.position.fetch_add(1, Ordering::Relaxed) + 1)
+        .bind(TENANT)
+        .bind(format!("party/{}", self.name))
+        .bind(self.version)
+        .bind(&self.name)
+        .bind(1_800_000_000_000_000_i64)
+        .bind(vec![7_u8; 32])
+        .bind(&self.envelope)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(1)
     }

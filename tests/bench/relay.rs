@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Bench;
 use crate::append::{PAYLOAD, writers};
-use crate::measure::{Client as _, in_turn, rate};
+use crate::measure::{Client, in_turn, rate};
 use crate::report::{Report, Row};
 use crate::servers::{Servers, open};
 
@@ -44,18 +44,19 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 
 /// Appends at least so many events; returns once they are there.
 pub(crate) async fn fill(url: &str, events: u64) -> Result<()> {
-    let store = open("bench", url, Schema::default(), Log::local(), CommitOptions::default()).await?;
+    let store =
+        open("bench", url, Schema::default(), Log::local(), CommitOptions::default()).await?;
     let mut writers = writers(&store, 50);
     while store.head().position < events {
-        let steps = writers.iter_mut().map(|it| it.step());
-        futures::future::try_join_all(steps).await?;
+        futures::future::try_join_all(writers.iter_mut().map(Client::step)).await?;
     }
     store.close().await;
     Ok(())
 }
 
 async fn payloads(url: &str) -> Result<Vec<Bytes>> {
-    let store = open("bench", url, Schema::default(), Log::local(), CommitOptions::default()).await?;
+    let store =
+        open("bench", url, Schema::default(), Log::local(), CommitOptions::default()).await?;
     let mut payloads = Vec::new();
     loop {
         let page = store.read(payloads.len() as u64, 1_000).await?;
@@ -112,7 +113,9 @@ async fn published(servers: &Servers, payloads: &[Bytes]) -> Result<f64> {
         if acks.len() >= WINDOW {
             acks.pop_front().context("a full window has a first")?.await?;
         }
-        acks.push_back(context.publish("bare.party.party_moved", payload.clone()).await?.into_future());
+        acks.push_back(
+            context.publish("bare.party.party_moved", payload.clone()).await?.into_future(),
+        );
     }
     for ack in acks {
         ack.await?;

@@ -36,7 +36,12 @@ impl Row {
     }
 
     /// A figure that is only told.
-    pub(crate) fn reported(id: &str, what: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    pub(crate) fn reported(
+        id: &str,
+        what: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+    ) -> Self {
         let (id, what) = (id.to_owned(), what.into());
         Self { id, what, value, unit, reference: None, ratio: None, goal: None, met: None }
     }

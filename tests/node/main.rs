@@ -19,7 +19,6 @@ async fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the scenarios pass settings as arguments")]
 async fn serve() -> anyhow::Result<()> {
     let flags = std::env::args().skip(1).collect();
     let settings = Settings::load(&Sources { flags, ..Sources::default() })?;

@@ -6,9 +6,7 @@
 //! stream holds the store's bytes at every position.
 
 use futures::future::join_all;
-use rapport_proto::profiles::v1::{
-    Identifier, RegisterPartyRequest, RegisterPartyResponse,
-};
+use rapport_proto::profiles::v1::{Identifier, RegisterPartyRequest, RegisterPartyResponse};
 use rapport_proto::types::PartyKind;
 use support::{Client, Platform, Topology, eventually, mirror};
 
@@ -107,10 +105,7 @@ async fn send_until_parked(platform: &Platform) -> Vec<(usize, RegisterPartyResp
     acknowledged
 }
 
-async fn register(
-    client: &Client,
-    number: usize,
-) -> Result<RegisterPartyResponse, tonic::Status> {
+async fn register(client: &Client, number: usize) -> Result<RegisterPartyResponse, tonic::Status> {
     let request = RegisterPartyRequest {
         parent: "tenants/acme".into(),
         kind: PartyKind::Hcp.into(),

@@ -123,5 +123,8 @@ async fn check(client: &mut support::Client, key: &ConsentKey) -> String {
         ..CheckConsentRequest::default()
     };
     let verdict = client.consents.check_consent(request).await.expect("a verdict").into_inner();
-    format!("{} {:?} {} at {}", verdict.allowed, verdict.detail, verdict.consent_id, verdict.position)
+    format!(
+        "{} {:?} {} at {}",
+        verdict.allowed, verdict.detail, verdict.consent_id, verdict.position
+    )
 }

@@ -42,7 +42,8 @@ impl Node {
         let after = |prefix: &str| {
             text.lines().find_map(|it| it.strip_prefix(prefix)).unwrap_or_default().to_owned()
         };
-        let (grpc, admin, token) = (after("grpc: "), after("admin: "), after("development token: "));
+        let (grpc, admin, token) =
+            (after("grpc: "), after("admin: "), after("development token: "));
         Self { child, grpc, admin, token, errors }
     }
 

@@ -53,28 +53,20 @@ pub struct Health {
 impl Health {
     /// NOT_SERVING under every name but liveness, before anything listens: tonic's own start is SERVING.
     pub async fn new(targets: impl IntoIterator<Item = &'static str>) -> Self {
-        let mut health = Self {
-            reporter: HealthReporter::new(),
-            names: Vec::new(),
-        };
+        let mut health = Self { reporter: HealthReporter::new(), names: Vec::new() };
         for name in ["", "readiness"] {
             health.also(name, "").await;
         }
         for target in targets {
             health.also(target, target).await;
         }
-        health
-            .reporter
-            .set_service_status("liveness", ServingStatus::Serving)
-            .await;
+        health.reporter.set_service_status("liveness", ServingStatus::Serving).await;
         health
     }
 
     /// Answers under one more name, for a target or with an empty one for the process.
     pub async fn also(&mut self, name: &str, target: &str) {
-        self.reporter
-            .set_service_status(name, ServingStatus::NotServing)
-            .await;
+        self.reporter.set_service_status(name, ServingStatus::NotServing).await;
         self.names.push((name.to_owned(), target.to_owned()));
     }
 
@@ -92,11 +84,7 @@ impl Health {
                 } else {
                     readiness.is_target_ready(target)
                 };
-                let status = if ready {
-                    ServingStatus::Serving
-                } else {
-                    ServingStatus::NotServing
-                };
+                let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
                 self.reporter.set_service_status(name, status).await;
             }
         }
@@ -108,10 +96,7 @@ async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
     if missing.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("waiting for: {}\n", missing.join(", ")),
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", missing.join(", ")))
     }
 }
 
@@ -136,10 +121,9 @@ async fn set_log_level(State(admin): State<Admin>, filter: String) -> impl IntoR
             tracing::warn!(filter = %admin.telemetry.log_level(), "the log level was changed");
             (StatusCode::OK, format!("{}\n", admin.telemetry.log_level()))
         }
-        Err(error) => (
-            StatusCode::BAD_REQUEST,
-            format!("{error}; write info, or info,profiles=debug\n"),
-        ),
+        Err(error) => {
+            (StatusCode::BAD_REQUEST, format!("{error}; write info, or info,profiles=debug\n"))
+        }
     }
 }
 
@@ -152,14 +136,8 @@ mod tests {
 
     async fn told(health: &Health, name: &str) -> Option<Told> {
         let mut client = HealthClient::new(Routes::new(health.server()));
-        let request = HealthCheckRequest {
-            service: name.into(),
-        };
-        client
-            .check(request)
-            .await
-            .ok()
-            .map(|reply| reply.get_ref().status())
+        let request = HealthCheckRequest { service: name.into() };
+        client.check(request).await.ok().map(|reply| reply.get_ref().status())
     }
 
     #[tokio::test]
@@ -178,11 +156,7 @@ mod tests {
         let follower = tokio::spawn(health.clone().follow(readiness.clone()));
         readiness.set("profiles", "store", true);
         reaches(&health, "profiles", Told::Serving).await;
-        assert_eq!(
-            told(&health, "").await,
-            Some(Told::NotServing),
-            "content is missing"
-        );
+        assert_eq!(told(&health, "").await, Some(Told::NotServing), "content is missing");
         readiness.set("content", "store", true);
         reaches(&health, "", Told::Serving).await;
         readiness.set("content", "store", false);

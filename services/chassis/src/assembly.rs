@@ -50,10 +50,7 @@ pub enum Error {
     #[error("connect to the log")]
     Log(#[source] eventstore::Error),
     #[error("open the store of {target}")]
-    Store {
-        target: &'static str,
-        source: eventstore::Error,
-    },
+    Store { target: &'static str, source: eventstore::Error },
     #[error(transparent)]
     Methods(#[from] methods::Error),
 }
@@ -84,11 +81,7 @@ impl Means {
             };
             Log::nats(options).await.map_err(Error::Log)?
         };
-        Ok(Self {
-            clock,
-            ids: Ids::system(),
-            log,
-        })
+        Ok(Self { clock, ids: Ids::system(), log })
     }
 }
 
@@ -144,10 +137,7 @@ pub async fn assemble(
     }
     let gate = Gate::new(Parts {
         methods,
-        served: targets
-            .iter()
-            .map(|target| target.name.to_owned())
-            .collect(),
+        served: targets.iter().map(|target| target.name.to_owned()).collect(),
         authenticator: authenticator.clone(),
         max_in_flight: settings.grpc.max_in_flight,
         request_timeout: settings.grpc.request_timeout(),
@@ -216,19 +206,9 @@ fn build(targets: &[Target], all: &[Deps], max_message_bytes: usize) -> Built {
         rpcs.extend(service.rpcs.into_iter().map(|rpc| (rpc, target.name)));
         let name = |(name, work)| (format!("{}/{name}", target.name), work);
         work.extend(service.work.into_iter().map(name));
-        consumers.extend(
-            service
-                .consumers
-                .into_iter()
-                .map(|consumer| (deps.clone(), consumer)),
-        );
+        consumers.extend(service.consumers.into_iter().map(|consumer| (deps.clone(), consumer)));
     }
-    Built {
-        routes: router.into(),
-        rpcs,
-        work,
-        consumers,
-    }
+    Built { routes: router.into(), rpcs, work, consumers }
 }
 
 /// Applies pending migrations and compares each store with the log, as a start would, then closes again.
@@ -239,10 +219,7 @@ pub async fn migrate(targets: &[Target], settings: &Settings) -> Result<(), Erro
     let means = Means::of(settings).await?;
     let root_key = root_key::read_or_make(settings)?;
     for target in targets {
-        open(target, settings, &means, root_key.clone())
-            .await?
-            .close()
-            .await;
+        open(target, settings, &means, root_key.clone()).await?.close().await;
     }
     Ok(())
 }
@@ -281,10 +258,7 @@ async fn open(
         log: means.log.clone(),
     };
     let store = Store::open(options, (target.schema)()).await;
-    store.map_err(|source| Error::Store {
-        target: target.name,
-        source,
-    })
+    store.map_err(|source| Error::Store { target: target.name, source })
 }
 
 fn service_keys(settings: &Settings) -> Result<ServiceKeys, auth::Error> {
@@ -306,19 +280,13 @@ impl Assembly {
     ) {
         for deps in &self.deps {
             let follow = follow_store(deps.store.clone(), readiness.clone());
-            spawn(
-                shutdown,
-                format!("{}/health", deps.target),
-                until(stop.clone(), follow),
-            );
+            spawn(shutdown, format!("{}/health", deps.target), until(stop.clone(), follow));
         }
         if let Some(verifier) = self.authenticator.oidc() {
             let readiness = readiness.clone();
             readiness.need("", "issuer_keys");
             let read = async move {
-                verifier
-                    .keep_reading(|ok| readiness.set("", "issuer_keys", ok))
-                    .await
+                verifier.keep_reading(|ok| readiness.set("", "issuer_keys", ok)).await
             };
             spawn(shutdown, "issuer_keys".into(), until(stop.clone(), read));
         }
@@ -402,11 +370,7 @@ fn spawn(shutdown: &Shutdown, name: String, work: impl Future<Output = ()> + Sen
 
 /// Forgets old request ids, hour by hour. The real clock drives it: what a retry may expect is real time.
 async fn keep_house(store: Store, stop: CancellationToken) {
-    while stop
-        .run_until_cancelled(tokio::time::sleep(HOUSEKEEPING))
-        .await
-        .is_some()
-    {
+    while stop.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING)).await.is_some() {
         match store.forget_requests().await {
             Ok(forgotten) => {
                 tracing::debug!(source = store.source(), forgotten, "forgot old request ids")
@@ -425,10 +389,7 @@ async fn keep_house(store: Store, stop: CancellationToken) {
 pub(crate) async fn heads(deps: &[Deps]) -> Result<BTreeMap<String, u64>, eventstore::Error> {
     let mut heads = BTreeMap::new();
     for deps in deps {
-        heads.insert(
-            deps.target.to_owned(),
-            deps.store.read_head().await?.position,
-        );
+        heads.insert(deps.target.to_owned(), deps.store.read_head().await?.position);
     }
     Ok(heads)
 }

@@ -71,9 +71,7 @@ impl Permissions {
 
 impl<S: Into<String>> FromIterator<S> for Permissions {
     fn from_iter<I: IntoIterator<Item = S>>(granted: I) -> Self {
-        Self {
-            granted: granted.into_iter().map(Into::into).collect(),
-        }
+        Self { granted: granted.into_iter().map(Into::into).collect() }
     }
 }
 
@@ -81,10 +79,7 @@ impl Caller {
     /// The caller of a request that came through the layer.
     pub fn of<T>(request: &tonic::Request<T>) -> Result<&Self, Problem> {
         // The layer refuses calls without a caller, so this is a handler called around the layer: fail closed.
-        request
-            .extensions()
-            .get::<Self>()
-            .ok_or(Problem::of(TOKEN_MISSING))
+        request.extensions().get::<Self>().ok_or(Problem::of(TOKEN_MISSING))
     }
 
     /// Refuses unless the caller holds a permission beyond the one its RPC declares.
@@ -97,18 +92,12 @@ impl Caller {
 
     /// Refuses a name of another tenant, in words that tell nothing about what exists there.
     pub fn own(&self, name: &Name<'_>) -> Result<(), Problem> {
-        if name.tenant == self.tenant {
-            Ok(())
-        } else {
-            Err(Problem::of(PERMISSION_MISSING))
-        }
+        if name.tenant == self.tenant { Ok(()) } else { Err(Problem::of(PERMISSION_MISSING)) }
     }
 
     /// The target's name when the caller is one.
     pub fn target(&self) -> Option<&str> {
-        (self.kind == Kind::Service)
-            .then(|| self.subject.strip_prefix("service:"))
-            .flatten()
+        (self.kind == Kind::Service).then(|| self.subject.strip_prefix("service:")).flatten()
     }
 }
 
@@ -134,10 +123,7 @@ pub struct DevelopmentToken(String);
 impl DevelopmentToken {
     /// 32 random bytes.
     pub fn generate() -> Self {
-        Self(format!(
-            "dev-{}",
-            URL_SAFE_NO_PAD.encode(Ids::system().bytes::<32>())
-        ))
+        Self(format!("dev-{}", URL_SAFE_NO_PAD.encode(Ids::system().bytes::<32>())))
     }
 
     /// The token as it is sent.
@@ -158,10 +144,7 @@ pub enum Error {
     #[error("a development token exists in embedded mode only")]
     NotEmbedded,
     #[error("read the service key file {path}")]
-    KeyFile {
-        path: String,
-        source: std::io::Error,
-    },
+    KeyFile { path: String, source: std::io::Error },
     #[error("the service key file {path} holds a key shorter than 32 characters, or none")]
     KeyShort { path: String },
     #[error("set up the client that reads the issuer's keys")]
@@ -175,34 +158,17 @@ impl Authenticator {
         services: ServiceKeys,
     ) -> Result<(Self, Option<DevelopmentToken>), Error> {
         let (people, token) = match settings.auth.mode {
-            AuthMode::Oidc => (
-                People::Oidc(Arc::new(oidc::Verifier::new(&settings.auth)?)),
-                None,
-            ),
+            AuthMode::Oidc => (People::Oidc(Arc::new(oidc::Verifier::new(&settings.auth)?)), None),
             // The settings were validated, but this is the line that would open the door: it looks again.
             AuthMode::Development if !settings.is_embedded() => return Err(Error::NotEmbedded),
             AuthMode::Development => {
                 let token = DevelopmentToken::generate();
                 let tenant = settings.tenants.first().cloned().unwrap_or_default();
-                (
-                    People::Development {
-                        digest: digest(token.reveal()),
-                        tenant,
-                    },
-                    Some(token),
-                )
+                (People::Development { digest: digest(token.reveal()), tenant }, Some(token))
             }
         };
         let tenants = settings.tenants.iter().cloned().collect();
-        Ok((
-            Self {
-                tenants,
-                roles: settings.auth.roles.clone(),
-                people,
-                services,
-            },
-            token,
-        ))
+        Ok((Self { tenants, roles: settings.auth.roles.clone(), people, services }, token))
     }
 
     /// The verifier of the issuer's tokens, whose keys want refreshing in the background.
@@ -220,24 +186,14 @@ impl Authenticator {
             return self.of_known_tenant(verified);
         }
         let caller = match &self.people {
-            People::Development {
-                digest: expected,
-                tenant,
-            } => developer(token, expected, tenant)?,
+            People::Development { digest: expected, tenant } => developer(token, expected, tenant)?,
             People::Oidc(verifier) => self.person(&*verifier.verify(token).await?),
         };
-        self.of_known_tenant(service::Verified {
-            caller,
-            audience: None,
-        })
+        self.of_known_tenant(service::Verified { caller, audience: None })
     }
 
     fn person(&self, claims: &oidc::Claims) -> Caller {
-        let from_roles = claims
-            .roles
-            .iter()
-            .filter_map(|role| self.roles.get(role))
-            .flatten();
+        let from_roles = claims.roles.iter().filter_map(|role| self.roles.get(role)).flatten();
         Caller {
             tenant: claims.tenant.clone(),
             subject: claims.sub.clone(),
@@ -275,9 +231,7 @@ fn developer(token: &str, expected: &[u8; 32], tenant: &str) -> Result<Caller, P
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let value = headers
-        .get(AUTHORIZATION)
-        .ok_or(Problem::of(TOKEN_MISSING))?;
+    let value = headers.get(AUTHORIZATION).ok_or(Problem::of(TOKEN_MISSING))?;
     let text = value.to_str().map_err(|_| Problem::of(TOKEN_INVALID))?;
     let (scheme, token) = text.split_once(' ').ok_or(Problem::of(TOKEN_INVALID))?;
     if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
@@ -293,10 +247,7 @@ fn digest(token: &str) -> [u8; 32] {
 
 /// Compares in a time that does not depend on where two digests differ.
 fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
-    left.iter()
-        .zip(right)
-        .fold(0, |difference, (a, b)| difference | (a ^ b))
-        == 0
+    left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// Seconds since 1970 on the real clock: tokens live by it, facts never do.

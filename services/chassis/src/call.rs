@@ -75,11 +75,7 @@ tokio::task_local! {
 impl Call {
     /// A worker's call: no person, a tenant, and a bound.
     pub fn of_tenant(tenant: impl Into<String>, bound: Duration) -> Self {
-        Self {
-            tenant: tenant.into(),
-            deadline: Some(Deadline::within(bound)),
-            ..Self::default()
-        }
+        Self { tenant: tenant.into(), deadline: Some(Deadline::within(bound)), ..Self::default() }
     }
 
     /// A request's call: a service passes on the person it acts for, anybody else is that person.
@@ -88,12 +84,7 @@ impl Call {
             Some(_) => caller.on_behalf_of.clone(),
             None => Some(caller.subject.clone()),
         };
-        Self {
-            tenant: caller.tenant.clone(),
-            on_behalf_of: person,
-            deadline,
-            holds_place: true,
-        }
+        Self { tenant: caller.tenant.clone(), on_behalf_of: person, deadline, holds_place: true }
     }
 
     /// The call we are in; the default outside any.
@@ -129,11 +120,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_told_is_what_is_left() {
-        for left in [
-            Duration::from_millis(5),
-            Duration::from_secs(30),
-            Duration::from_secs(4000),
-        ] {
+        for left in [Duration::from_millis(5), Duration::from_secs(30), Duration::from_secs(4000)] {
             let mut headers = HeaderMap::new();
             Deadline::within(left).tell(&mut headers);
             assert_eq!(Deadline::asked(&headers), Some(left));
@@ -142,10 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_is_seen_inside_its_scope_only() {
-        let call = Call {
-            tenant: "acme".into(),
-            ..Call::default()
-        };
+        let call = Call { tenant: "acme".into(), ..Call::default() };
         let seen = call.clone().scope(async { Call::current() }).await;
         assert_eq!(seen, call);
         assert_eq!(Call::current(), Call::default());

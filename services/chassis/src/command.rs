@@ -26,10 +26,7 @@ impl Deps {
         request_id: &str,
     ) -> Result<Metadata, Problem> {
         let caller = Caller::of(request)?;
-        let method = request
-            .extensions()
-            .get::<Method>()
-            .ok_or(Problem::of(METHOD_UNKNOWN))?;
+        let method = request.extensions().get::<Method>().ok_or(Problem::of(METHOD_UNKNOWN))?;
         let given = request_id::parse("request_id", request_id)?;
         let request_id = given.map_or_else(|| self.ids.random("req"), str::to_owned);
         Ok(Metadata {

@@ -60,17 +60,10 @@ impl Deps {
 
     /// Up to which position of a source a consumer of this service has handled everything.
     pub async fn handled(&self, consumer: &str, source: &str) -> Result<u64, eventstore::Error> {
-        Ok(
-            eventstore::consumer::read_checkpoint(&self.store, consumer, source)
-                .await?
-                .position,
-        )
+        Ok(eventstore::consumer::read_checkpoint(&self.store, consumer, source).await?.position)
     }
 }
 
 fn behind(source: &str, seen: u64) -> Problem {
-    Problem::of(BEHIND)
-        .with("source", source)
-        .with("position", &seen)
-        .retry_after(PATIENCE)
+    Problem::of(BEHIND).with("source", source).with("position", &seen).retry_after(PATIENCE)
 }

@@ -41,14 +41,8 @@ pub struct EventLog {
 
 impl EventLog {
     pub fn new(stores: impl IntoIterator<Item = Store>, max_message_bytes: usize) -> Self {
-        let sources = stores
-            .into_iter()
-            .map(|store| (store.source().to_owned(), store))
-            .collect();
-        Self {
-            sources: Arc::new(sources),
-            max_message_bytes,
-        }
+        let sources = stores.into_iter().map(|store| (store.source().to_owned(), store)).collect();
+        Self { sources: Arc::new(sources), max_message_bytes }
     }
 
     pub fn server(self) -> EventLogServiceServer<Self> {
@@ -133,9 +127,7 @@ impl EventLogService for EventLog {
         };
         let limit = usize::try_from(limit).unwrap_or_default();
         let head = store.read_head().await.map_err(Problem::from)?;
-        let page = self
-            .page(store, &reader, request.after_position, limit)
-            .await?;
+        let page = self.page(store, &reader, request.after_position, limit).await?;
         Ok(Response::new(ReadEventsResponse {
             events: page.events.iter().map(logged).collect(),
             next_after_position: page.next,
@@ -152,22 +144,14 @@ impl EventLogService for EventLog {
         let reader = Reader::of(&request)?;
         let request = request.into_inner();
         let store = self.store(&request.source)?.clone();
-        let tail = Tail {
-            log: self.clone(),
-            store,
-            reader,
-            after: request.after_position,
-        };
+        let tail = Tail { log: self.clone(), store, reader, after: request.after_position };
         let pages = stream::try_unfold(tail, |mut tail| async move {
             let events = tail.next().await?;
             Ok::<_, Status>(Some((stream::iter(events.into_iter().map(Ok)), tail)))
         });
         let events = futures::TryStreamExt::try_flatten(pages);
-        let replies = events.map(|event| {
-            event.map(|event| TailEventsResponse {
-                event: Some(logged(&event)),
-            })
-        });
+        let replies = events
+            .map(|event| event.map(|event| TailEventsResponse { event: Some(logged(&event)) }));
         Ok(Response::new(replies.boxed()))
     }
 
@@ -175,15 +159,9 @@ impl EventLogService for EventLog {
         &self,
         request: Request<GetHeadRequest>,
     ) -> Result<Response<GetHeadResponse>, Status> {
-        let head = self
-            .store(&request.get_ref().source)?
-            .read_head()
-            .await
-            .map_err(Problem::from)?;
-        Ok(Response::new(GetHeadResponse {
-            position: head.position,
-            chain: head.chain.to_vec(),
-        }))
+        let head =
+            self.store(&request.get_ref().source)?.read_head().await.map_err(Problem::from)?;
+        Ok(Response::new(GetHeadResponse { position: head.position, chain: head.chain.to_vec() }))
     }
 }
 
@@ -201,10 +179,7 @@ impl Tail {
         let mut head = self.store.watch();
         loop {
             let limit = usize::try_from(DEFAULT_LIMIT).unwrap_or_default();
-            let page = self
-                .log
-                .page(&self.store, &self.reader, self.after, limit)
-                .await?;
+            let page = self.log.page(&self.store, &self.reader, self.after, limit).await?;
             let moved = page.next > self.after;
             self.after = page.next;
             if !page.events.is_empty() {
@@ -245,11 +220,7 @@ impl Healer {
     ) -> Result<Vec<Stored>, eventstore::Error> {
         let mut client = EventLogServiceClient::new(self.peers.to(source));
         let limit = i32::try_from(limit).unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
-        let request = ReadEventsRequest {
-            source: source.to_owned(),
-            after_position: after,
-            limit,
-        };
+        let request = ReadEventsRequest { source: source.to_owned(), after_position: after, limit };
         let reply = client.read_events(request).await;
         let reply = reply.map_err(|status| {
             eventstore::Error::unavailable_because(format!("read {source}"), status)

@@ -93,19 +93,13 @@ impl Gate {
 
     /// Puts the stack around routes. The result is routes again: served, or called by a peer in this process.
     pub fn guard(self: &Arc<Self>, routes: Routes) -> Routes {
-        let guarded = Guarded {
-            gate: self.clone(),
-            routes: routes.prepare(),
-        };
+        let guarded = Guarded { gate: self.clone(), routes: routes.prepare() };
         axum::Router::new().fallback_service(guarded).into()
     }
 
     /// The stack, outermost first.
     async fn answer(self: Arc<Self>, routes: Routes, request: Request<Body>) -> Response<Body> {
-        let limits = Limits {
-            deadline: None,
-            stopping: self.stopping.clone(),
-        };
+        let limits = Limits { deadline: None, stopping: self.stopping.clone() };
         if is_public(request.uri().path()) {
             return body::bound(pass(routes, request).await, limits);
         }
@@ -204,10 +198,7 @@ impl Gate {
         let permit = self.slots.try_acquire();
         let permit = permit.map_err(|_| Problem::of(OVERLOADED).retry_after(SHED_RETRY))?;
         self.instruments.entered();
-        Ok(Some(Slot {
-            _permit: permit,
-            instruments: &self.instruments,
-        }))
+        Ok(Some(Slot { _permit: permit, instruments: &self.instruments }))
     }
 
     fn authorise(&self, verified: &Verified, method: Method) -> Result<(), Problem> {
@@ -291,10 +282,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answer = self
-            .gate
-            .clone()
-            .answer(self.routes.clone(), request.map(Body::new));
+        let answer = self.gate.clone().answer(self.routes.clone(), request.map(Body::new));
         Box::pin(answer.map(Ok))
     }
 }

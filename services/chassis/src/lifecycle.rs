@@ -64,11 +64,7 @@ impl Shutdown {
 
     /// Begins the soft stage, or the hard one if the soft one has begun.
     pub fn advance(&self) {
-        if self.soft.is_cancelled() {
-            self.hard.cancel()
-        } else {
-            self.soft.cancel()
-        }
+        if self.soft.is_cancelled() { self.hard.cancel() } else { self.soft.cancel() }
     }
 
     /// Runs a background task until it ends or the hard stage drops it. It watches [`soft`](Self::soft) itself. A
@@ -94,19 +90,13 @@ impl Shutdown {
     /// Notes a failure and begins the soft stage. The first failure is kept, the later ones are its consequences.
     pub fn fail(&self, failure: Failure) {
         tracing::error!(task = %failure.task, why = %failure.why, "a background task ended; the process stops");
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(failure);
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
         self.soft.cancel();
     }
 
     /// Why the process stopped on its own; `None` when it was asked to.
     pub fn failure(&self) -> Option<Failure> {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Turns SIGTERM and SIGINT into the two stages, for the rest of the process's life.
@@ -137,9 +127,8 @@ impl Shutdown {
     pub async fn drain(&self, bound: Duration) -> Drained {
         self.soft.cancel();
         self.tasks.close();
-        let finished = self
-            .hard
-            .run_until_cancelled(tokio::time::timeout(bound, self.tasks.wait()));
+        let finished =
+            self.hard.run_until_cancelled(tokio::time::timeout(bound, self.tasks.wait()));
         if matches!(finished.await, Some(Ok(()))) {
             return Drained::Clean;
         }
@@ -157,8 +146,7 @@ impl Shutdown {
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no text)")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
 }
 
 #[cfg(test)]
@@ -185,10 +173,7 @@ mod tests {
             soft.cancelled().await;
             Never::Ok(())
         });
-        assert_eq!(
-            shutdown.drain(Duration::from_secs(10)).await,
-            Drained::Clean
-        );
+        assert_eq!(shutdown.drain(Duration::from_secs(10)).await, Drained::Clean);
         assert_eq!(shutdown.failure(), None);
     }
 
@@ -196,10 +181,7 @@ mod tests {
     async fn a_task_that_ignores_the_soft_stage_is_dropped_at_the_deadline() {
         let shutdown = Shutdown::new();
         shutdown.spawn("deaf", std::future::pending::<Never>());
-        assert_eq!(
-            shutdown.drain(Duration::from_secs(10)).await,
-            Drained::Aborted
-        );
+        assert_eq!(shutdown.drain(Duration::from_secs(10)).await, Drained::Aborted);
         assert!(shutdown.tasks().is_empty());
     }
 
@@ -222,10 +204,7 @@ mod tests {
     async fn the_first_failure_is_the_one_told() {
         let shutdown = Shutdown::new();
         for task in ["first", "second"] {
-            shutdown.fail(Failure {
-                task: task.into(),
-                why: "failed".into(),
-            });
+            shutdown.fail(Failure { task: task.into(), why: "failed".into() });
         }
         assert_eq!(shutdown.failure().expect("kept").task, "first");
     }

@@ -22,9 +22,7 @@ impl Mask {
     /// mask, which suits methods whose request holds only fields to replace.
     pub fn parse(paths: &[String], updatable: &[&'static str]) -> Result<Self, Problem> {
         if paths.is_empty() || paths.iter().any(|path| path == "*") {
-            return Ok(Self {
-                paths: updatable.iter().copied().collect(),
-            });
+            return Ok(Self { paths: updatable.iter().copied().collect() });
         }
         let mut chosen = BTreeSet::new();
         for path in paths {
@@ -47,10 +45,7 @@ impl Mask {
 }
 
 fn refused(updatable: &[&str]) -> Problem {
-    Problem::field(
-        "update_mask",
-        format!("Choose from: *, {}.", updatable.join(", ")),
-    )
+    Problem::field("update_mask", format!("Choose from: *, {}.", updatable.join(", ")))
 }
 
 #[cfg(test)]
@@ -72,10 +67,7 @@ mod tests {
         let problem =
             Mask::parse(&["language".into(), "kind\u{202e}".into()], FIELDS).expect_err("refused");
         assert_eq!(problem.violations[0].field, "update_mask");
-        assert_eq!(
-            problem.violations[0].remedy,
-            "Choose from: *, language, time_zone."
-        );
+        assert_eq!(problem.violations[0].remedy, "Choose from: *, language, time_zone.");
     }
 
     #[test]

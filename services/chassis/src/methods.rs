@@ -63,20 +63,9 @@ impl Methods {
             let name = &path[1..];
             let service = name.split('/').next().unwrap_or_default();
             let streams = streams.get(*path).copied().unwrap_or_default();
-            (
-                *path,
-                Method {
-                    name,
-                    permission,
-                    streams,
-                    target: target_of(service),
-                },
-            )
+            (*path, Method { name, permission, streams, target: target_of(service) })
         };
-        Ok(Self {
-            by_path: access.iter().map(method).collect(),
-            declared,
-        })
+        Ok(Self { by_path: access.iter().map(method).collect(), declared })
     }
 
     pub fn find(&self, path: &str) -> Option<Method> {
@@ -85,14 +74,8 @@ impl Methods {
 
     /// Refuses a service with an RPC that nobody gave a permission: such a process does not start.
     pub fn check(&self, service: &str) -> Result<(), Error> {
-        let paths = self
-            .declared
-            .get(service)
-            .ok_or_else(|| Error::Undescribed(service.into()))?;
-        match paths
-            .iter()
-            .find(|path| !self.by_path.contains_key(path.as_str()))
-        {
+        let paths = self.declared.get(service).ok_or_else(|| Error::Undescribed(service.into()))?;
+        match paths.iter().find(|path| !self.by_path.contains_key(path.as_str())) {
             None => Ok(()),
             Some(path) => Err(Error::NoPermission(path[1..].into())),
         }
@@ -116,19 +99,13 @@ mod tests {
 
     #[test]
     fn a_service_with_an_undeclared_permission_is_refused() {
-        let access: Vec<_> = rapport_proto::ACCESS
-            .iter()
-            .copied()
-            .filter(|(path, _)| *path != TAIL)
-            .collect();
+        let access: Vec<_> =
+            rapport_proto::ACCESS.iter().copied().filter(|(path, _)| *path != TAIL).collect();
         let methods = Methods::of(&access, rapport_proto::FILE_DESCRIPTOR_SET).expect("decodes");
         assert_eq!(
             methods.check("rapport.eventlog.v1.EventLogService"),
             Err(Error::NoPermission(TAIL[1..].into()))
         );
-        assert_eq!(
-            methods.check("some.Service"),
-            Err(Error::Undescribed("some.Service".into()))
-        );
+        assert_eq!(methods.check("some.Service"), Err(Error::Undescribed("some.Service".into())));
     }
 }

@@ -73,27 +73,20 @@ pub fn is_authored_id(text: &str) -> bool {
 pub fn is_id(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// An authored id, or the violation that says its form.
 pub fn authored_id<'a>(field: &str, text: &'a str) -> Result<&'a str, Violation> {
     is_authored_id(text).then_some(text).ok_or_else(|| {
-        Violation::new(
-            field,
-            "Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -.",
-        )
+        Violation::new(field, "Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -.")
     })
 }
 
 fn is_slug(text: &str, max: usize) -> bool {
     (2..=max).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 #[cfg(test)]
@@ -105,14 +98,8 @@ mod tests {
     fn what_is_printed_is_parsed_again() {
         let text = print("acme", &[("parties", "pty_7"), ("consents", "con_1")]);
         let name = parse("name", &text, &["parties", "consents"]).expect("well formed");
-        assert_eq!(
-            (name.tenant, name.ids.as_slice()),
-            ("acme", &["pty_7", "con_1"][..])
-        );
-        assert_eq!(
-            parse("parent", "tenants/acme", &[]).expect("parent").id(),
-            ""
-        );
+        assert_eq!((name.tenant, name.ids.as_slice()), ("acme", &["pty_7", "con_1"][..]));
+        assert_eq!(parse("parent", "tenants/acme", &[]).expect("parent").id(), "");
     }
 
     #[test]
@@ -137,10 +124,7 @@ mod tests {
         ];
         for text in hostile {
             let violation = parse("name", text, &["parties"]).expect_err("refused");
-            assert_eq!(
-                violation.remedy,
-                "Use the form tenants/{tenant}/parties/{id}."
-            );
+            assert_eq!(violation.remedy, "Use the form tenants/{tenant}/parties/{id}.");
         }
     }
 

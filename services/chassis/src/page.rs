@@ -42,18 +42,10 @@ impl Page {
     pub fn parse(size: i32, token: &str, arguments: &[&str]) -> Result<Self, Problem> {
         let size = u32::try_from(size)
             .map_err(|_| Problem::field("page_size", "Use 0 for the default, or 1 to 1000."))?;
-        let size = if size == 0 {
-            DEFAULT_SIZE
-        } else {
-            size.min(MAX_SIZE)
-        };
+        let size = if size == 0 { DEFAULT_SIZE } else { size.min(MAX_SIZE) };
         let bound = digest_of(arguments);
         if token.is_empty() {
-            return Ok(Self {
-                size,
-                after: None,
-                bound,
-            });
+            return Ok(Self { size, after: None, bound });
         }
         let after = open(token, &bound).ok_or_else(|| {
             Problem::of(PAGE_TOKEN_INVALID).violation(
@@ -61,11 +53,7 @@ impl Page {
                 "Use the token of the previous page with the same arguments.",
             )
         })?;
-        Ok(Self {
-            size,
-            after: Some(after),
-            bound,
-        })
+        Ok(Self { size, after: Some(after), bound })
     }
 
     /// The place to go on after, as [`next_token`](Self::next_token) was given it; `None` on the first page, and for
@@ -88,9 +76,7 @@ impl Page {
             return String::new();
         }
         rows.truncate(self.size as usize);
-        rows.last()
-            .map(|row| self.next_token(&cursor(row)))
-            .unwrap_or_default()
+        rows.last().map(|row| self.next_token(&cursor(row))).unwrap_or_default()
     }
 }
 
@@ -121,11 +107,7 @@ fn digest_of(arguments: &[&str]) -> [u8; 32] {
 }
 
 fn tag(bound: &[u8; 32], cursor: &str) -> [u8; DIGEST_BYTES] {
-    let digest: [u8; 32] = Sha256::new()
-        .chain_update(bound)
-        .chain_update(cursor)
-        .finalize()
-        .into();
+    let digest: [u8; 32] = Sha256::new().chain_update(bound).chain_update(cursor).finalize().into();
     let mut tag = [0; DIGEST_BYTES];
     tag.copy_from_slice(&digest[..DIGEST_BYTES]);
     tag
@@ -148,17 +130,10 @@ mod tests {
         let page = Page::parse(2, "", &["acme", "HCP"]).expect("first page");
         let token = page.next_token(&42);
         assert_eq!(
-            Page::parse(2, &token, &["acme", "HCP"])
-                .expect("same query")
-                .cursor(),
+            Page::parse(2, &token, &["acme", "HCP"]).expect("same query").cursor(),
             Some(42_i64)
         );
-        for other in [
-            &["acme", "HCO"][..],
-            &["umbrella", "HCP"],
-            &["acmeHCP"],
-            &[],
-        ] {
+        for other in [&["acme", "HCO"][..], &["umbrella", "HCP"], &["acmeHCP"], &[]] {
             let problem = Page::parse(2, &token, other).expect_err("another query");
             assert_eq!(problem.reason, PAGE_TOKEN_INVALID);
             assert_eq!(problem.violations[0].field, "page_token");
@@ -171,10 +146,7 @@ mod tests {
         assert_eq!(size(0), Ok(50));
         assert_eq!(size(7), Ok(7));
         assert_eq!(size(1_000_000), Ok(1000));
-        assert_eq!(
-            size(-1).expect_err("negative").violations[0].field,
-            "page_size"
-        );
+        assert_eq!(size(-1).expect_err("negative").violations[0].field, "page_size");
     }
 
     #[test]
@@ -185,10 +157,7 @@ mod tests {
         let mut rows = vec![1, 2, 3];
         let token = page.cut(&mut rows, |row| *row);
         assert_eq!(rows, [1, 2]);
-        assert_eq!(
-            Page::parse(2, &token, &[]).expect("next").cursor(),
-            Some(2_i64)
-        );
+        assert_eq!(Page::parse(2, &token, &[]).expect("next").cursor(), Some(2_i64));
     }
 
     proptest! {

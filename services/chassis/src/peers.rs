@@ -68,18 +68,12 @@ impl Directory {
 
     /// Tells where a target of this process is: routes with the layers around them.
     pub fn serve(&self, target: &str, routes: Routes) {
-        self.local
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(target.to_owned(), routes);
+        self.local.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), routes);
     }
 
     /// The directory as one target sees it.
     pub fn seen_from(self: &Arc<Self>, from: &'static str) -> Peers {
-        Peers {
-            from,
-            directory: self.clone(),
-        }
+        Peers { from, directory: self.clone() }
     }
 
     fn transport(&self, target: &str) -> Result<Transport, Problem> {
@@ -104,11 +98,7 @@ impl Directory {
 impl Peers {
     /// The client's transport to a target. Nothing is looked up before the first call.
     pub fn to(&self, target: &str) -> Peer {
-        Peer {
-            from: self.from,
-            to: target.into(),
-            directory: self.directory.clone(),
-        }
+        Peer { from: self.from, to: target.into(), directory: self.directory.clone() }
     }
 }
 
@@ -136,18 +126,13 @@ impl Peer {
         let sent = self.send(request, deadline).instrument(span.clone()).await;
         // A response without a status in its headers has begun to answer: a unary one is OK by then.
         let (code, answer) = match sent {
-            Ok(response) => (
-                code_in(response.headers()).unwrap_or_default(),
-                Ok(response),
-            ),
+            Ok(response) => (code_in(response.headers()).unwrap_or_default(), Ok(response)),
             Err(problem) => {
                 let status = span.in_scope(|| problem.into_status());
                 (status.code() as i32, Err(status))
             }
         };
-        self.directory
-            .instruments
-            .called(name, &self.to, code, began.elapsed());
+        self.directory.instruments.called(name, &self.to, code, began.elapsed());
         close_span(&span, code, code != 0);
         answer
     }
@@ -156,9 +141,8 @@ impl Peer {
     fn prepare(&self, method: Option<Method>, request: &mut Request<Body>) -> Option<Deadline> {
         let call = Call::current();
         let streams = method.is_some_and(|method| method.streams);
-        let longest = call
-            .deadline
-            .or_else(|| (!streams).then(|| Deadline::within(DEFAULT_TIMEOUT)));
+        let longest =
+            call.deadline.or_else(|| (!streams).then(|| Deadline::within(DEFAULT_TIMEOUT)));
         let asked = Deadline::asked(request.headers()).map(Deadline::within);
         let deadline = asked.into_iter().chain(longest).min();
         if let Some(deadline) = deadline {
@@ -190,18 +174,17 @@ impl Peer {
                     Ok(response) => Ok(response),
                     Err(never) => match never {},
                 },
-                Transport::Remote(channel) => channel
-                    .oneshot(request)
-                    .await
-                    .map_err(|error| self.failed(&error)),
+                Transport::Remote(channel) => {
+                    channel.oneshot(request).await.map_err(|error| self.failed(&error))
+                }
             }
         };
         match deadline {
             None => sent.await,
             // A callee that cannot even say so in time is not waited for.
-            Some(Deadline(at)) => tokio::time::timeout_at(at, sent)
-                .await
-                .unwrap_or(Err(Problem::of(DEADLINE_PASSED))),
+            Some(Deadline(at)) => {
+                tokio::time::timeout_at(at, sent).await.unwrap_or(Err(Problem::of(DEADLINE_PASSED)))
+            }
         }
     }
 }
@@ -233,9 +216,7 @@ impl tower::Service<Request<Body>> for Peer {
 
 fn unavailable(target: &str, why: &str) -> Problem {
     tracing::warn!(peer = target, why, "a peer cannot be reached");
-    Problem::of(PEER_UNAVAILABLE)
-        .with("target", target)
-        .retry_after(Duration::from_secs(1))
+    Problem::of(PEER_UNAVAILABLE).with("target", target).retry_after(Duration::from_secs(1))
 }
 
 fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {

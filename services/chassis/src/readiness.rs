@@ -30,9 +30,7 @@ struct Latch {
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self {
-            state: Arc::new(watch::Sender::new(State::default())),
-        }
+        Self { state: Arc::new(watch::Sender::new(State::default())) }
     }
 }
 
@@ -53,12 +51,8 @@ impl Readiness {
     }
 
     fn write(&self, target: &str, what: &str, ok: bool) {
-        let latch = Latch {
-            target: target.into(),
-            what: what.into(),
-        };
-        self.state
-            .send_if_modified(|state| state.latches.insert(latch, ok) != Some(ok));
+        let latch = Latch { target: target.into(), what: what.into() };
+        self.state.send_if_modified(|state| state.latches.insert(latch, ok) != Some(ok));
     }
 
     /// Turns everything not ready for good: the process is about to stop.
@@ -75,24 +69,15 @@ impl Readiness {
     pub fn is_target_ready(&self, target: &str) -> bool {
         let state = self.state.borrow();
         let concerns = |latch: &Latch| latch.target.is_empty() || latch.target == target;
-        !state.draining
-            && state
-                .latches
-                .iter()
-                .all(|(latch, ok)| *ok || !concerns(latch))
+        !state.draining && state.latches.iter().all(|(latch, ok)| *ok || !concerns(latch))
     }
 
     /// What is not ready, as `target/what`.
     pub fn missing(&self) -> Vec<String> {
         let state = self.state.borrow();
-        let latches = state
-            .latches
-            .iter()
-            .filter(|(_, ok)| !**ok)
-            .map(|(latch, _)| latch.to_string());
-        latches
-            .chain(state.draining.then(|| "draining".to_owned()))
-            .collect()
+        let latches =
+            state.latches.iter().filter(|(_, ok)| !**ok).map(|(latch, _)| latch.to_string());
+        latches.chain(state.draining.then(|| "draining".to_owned())).collect()
     }
 
     /// Returns when something changed since the last call on this watch.
@@ -145,10 +130,7 @@ mod tests {
         readiness.need("", "listeners");
         readiness.need("profiles", "store");
         readiness.need("content", "store");
-        assert_eq!(
-            readiness.missing(),
-            ["listeners", "content/store", "profiles/store"]
-        );
+        assert_eq!(readiness.missing(), ["listeners", "content/store", "profiles/store"]);
         readiness.set("", "listeners", true);
         readiness.set("profiles", "store", true);
         assert!(readiness.is_target_ready("profiles") && !readiness.is_target_ready("content"));
@@ -185,10 +167,6 @@ mod tests {
         readiness.set("profiles", "store", true);
         assert!(watch.changed().await);
         readiness.set("profiles", "store", true);
-        assert!(
-            tokio::time::timeout(std::time::Duration::ZERO, watch.changed())
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, watch.changed()).await.is_err());
     }
 }

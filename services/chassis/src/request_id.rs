@@ -22,11 +22,7 @@ mod tests {
 
     #[test]
     fn ids_of_people_and_of_workers_pass() {
-        for id in [
-            "01890000-0000-7000-8000-000000000000",
-            "traits/profiles/12345/0",
-            "12345678",
-        ] {
+        for id in ["01890000-0000-7000-8000-000000000000", "traits/profiles/12345/0", "12345678"] {
             assert_eq!(parse("request_id", id), Ok(Some(id)));
         }
         assert_eq!(parse("request_id", ""), Ok(None));
@@ -43,10 +39,7 @@ mod tests {
             "nul\0-0000",
             "rtl\u{202e}-0000",
         ] {
-            assert_eq!(
-                parse("request_id", id).expect_err("refused").field,
-                "request_id"
-            );
+            assert_eq!(parse("request_id", id).expect_err("refused").field, "request_id");
         }
     }
 }

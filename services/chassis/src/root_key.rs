@@ -15,15 +15,9 @@ use crate::settings::Settings;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("read the key-encryption key {path}")]
-    Read {
-        path: String,
-        source: std::io::Error,
-    },
+    Read { path: String, source: std::io::Error },
     #[error("write a new key-encryption key to {path}")]
-    Write {
-        path: String,
-        source: std::io::Error,
-    },
+    Write { path: String, source: std::io::Error },
     #[error("{path} does not hold 32 bytes in base64")]
     Malformed { path: String },
 }
@@ -48,36 +42,24 @@ fn beside_databases(settings: &Settings) -> PathBuf {
     let file = file.split('?').next().unwrap_or_default();
     let folder = Path::new(file).parent().unwrap_or(Path::new("."));
     // A folder of each service's own has no name yet: the key is one for all of them.
-    let folder: PathBuf = folder
-        .iter()
-        .take_while(|part| !part.to_string_lossy().contains("{service}"))
-        .collect();
+    let folder: PathBuf =
+        folder.iter().take_while(|part| !part.to_string_lossy().contains("{service}")).collect();
     folder.join("root.key")
 }
 
 fn read(path: &Path) -> Result<RootKey, Error> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|source| Error::Read {
-        path: shown.clone(),
-        source,
-    })?;
+    let text = text.map_err(|source| Error::Read { path: shown.clone(), source })?;
     let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new);
-    let bytes = bytes
-        .ok()
-        .and_then(|bytes| bytes.as_slice().try_into().ok());
-    bytes
-        .map(RootKey::new)
-        .ok_or(Error::Malformed { path: shown })
+    let bytes = bytes.ok().and_then(|bytes| bytes.as_slice().try_into().ok());
+    bytes.map(RootKey::new).ok_or(Error::Malformed { path: shown })
 }
 
 /// Writes a new key for its owner's eyes only. Two processes that start at once agree on the file that came first.
 fn make(path: &Path) -> Result<(), Error> {
     let key = Zeroizing::new(Ids::system().bytes::<32>());
-    let failed = |source| Error::Write {
-        path: path.display().to_string(),
-        source,
-    };
+    let failed = |source| Error::Write { path: path.display().to_string(), source };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -89,8 +71,7 @@ fn make(path: &Path) -> Result<(), Error> {
         .mode(0o600)
         .open(&draft)
         .map_err(failed)?;
-    file.write_all(Zeroizing::new(STANDARD.encode(*key)).as_bytes())
-        .map_err(failed)?;
+    file.write_all(Zeroizing::new(STANDARD.encode(*key)).as_bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     // A link, unlike a rename, never replaces a key that something may be sealed with already.
     let linked = std::fs::hard_link(&draft, path);
@@ -121,10 +102,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let settings = settings(folder.path());
         let first = read_or_make(&settings).expect("made");
-        assert_eq!(
-            derived(&read_or_make(&settings).expect("read")),
-            derived(&first)
-        );
+        assert_eq!(derived(&read_or_make(&settings).expect("read")), derived(&first));
         let about =
             std::fs::metadata(folder.path().join("data/root.key")).expect("beside the databases");
         assert_eq!(about.permissions().mode() & 0o777, 0o600);
@@ -137,10 +115,7 @@ mod tests {
         settings.keys.kek_file = folder.path().join("kek");
         assert!(matches!(read_or_make(&settings), Err(Error::Read { .. })));
         std::fs::write(&settings.keys.kek_file, STANDARD.encode([7; 31])).expect("written");
-        assert!(matches!(
-            read_or_make(&settings),
-            Err(Error::Malformed { .. })
-        ));
+        assert!(matches!(read_or_make(&settings), Err(Error::Malformed { .. })));
         std::fs::write(&settings.keys.kek_file, STANDARD.encode([7; 32])).expect("written");
         assert_eq!(
             derived(&read_or_make(&settings).expect("read")),

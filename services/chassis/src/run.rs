@@ -49,10 +49,7 @@ pub enum Error {
     #[error("start telemetry")]
     Telemetry(#[from] telemetry::Error),
     #[error("listen on {address}")]
-    Bind {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
+    Bind { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Assembly(#[from] assembly::Error),
     #[error("asked to stop before it had started")]
@@ -77,10 +74,7 @@ impl Process {
     /// Waits until the process has stopped; the failure that stopped it, if it was not asked to.
     pub async fn stopped(self) -> Result<(), Failure> {
         if let Err(error) = self.ended.await {
-            self.shutdown.fail(Failure {
-                task: "process".into(),
-                why: format!("ended: {error}"),
-            });
+            self.shutdown.fail(Failure { task: "process".into(), why: format!("ended: {error}") });
         }
         self.shutdown.failure().map_or(Ok(()), Err)
     }
@@ -119,15 +113,9 @@ pub async fn start(
     let gone = stops.admin.clone().drop_guard();
 
     let means = Means::of(&settings).await?;
-    let ends = Ends {
-        stopping: stops.calls.clone(),
-        aborting: shutdown.hard().clone(),
-    };
+    let ends = Ends { stopping: stops.calls.clone(), aborting: shutdown.hard().clone() };
     let assembled = assembly::assemble(targets, &settings, &means, &readiness, ends);
-    let assembled = shutdown
-        .soft()
-        .run_until_cancelled(Box::pin(assembled))
-        .await;
+    let assembled = shutdown.soft().run_until_cancelled(Box::pin(assembled)).await;
     let mut assembly = assembled.ok_or(Error::AskedToStop)??;
     for (rpc, target) in &assembly.rpcs {
         health.also(rpc, target).await;
@@ -135,13 +123,7 @@ pub async fn start(
     later.serve(simulation(&settings, &means, &assembly, &readiness));
     let routes = public(&assembly, &health, settings.grpc.reflection)?;
     let calls = stops.calls.clone();
-    let grpc = listen(serve_grpc(
-        grpc,
-        routes,
-        settings.grpc.clone(),
-        calls,
-        shutdown.clone(),
-    ));
+    let grpc = listen(serve_grpc(grpc, routes, settings.grpc.clone(), calls, shutdown.clone()));
     assembly.watch_health(&readiness, &shutdown, &stops.work);
     assembly.start_work(&shutdown, &stops.work);
     let (told, stop) = (health.follow(readiness.clone()), stops.work.clone());
@@ -164,21 +146,11 @@ pub async fn start(
         telemetry,
     };
     let ended = listen(ending.wind_down());
-    Ok(Process {
-        grpc: grpc_address,
-        admin: admin_address,
-        token,
-        readiness,
-        shutdown,
-        ended,
-    })
+    Ok(Process { grpc: grpc_address, admin: admin_address, token, readiness, shutdown, ended })
 }
 
 /// Runs what ends in an order of its own, which a tracker does not have; `wind_down` waits for it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "awaited by wind_down, and that by Process::stopped"
-)]
+#[expect(clippy::disallowed_methods, reason = "awaited by wind_down, and that by Process::stopped")]
 fn listen(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(work)
 }
@@ -217,9 +189,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bound
-        .await
-        .map_err(|source| Error::Bind { address, source })
+    bound.await.map_err(|source| Error::Bind { address, source })
 }
 
 fn simulation(
@@ -244,14 +214,9 @@ fn public(assembly: &Assembly, health: &Health, reflection: bool) -> Result<Rout
                 .register_encoded_file_descriptor_set(rapport_proto::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
                 .with_service_name("grpc.health.v1.Health");
-            assembly
-                .rpcs
-                .iter()
-                .fold(builder, |builder, (rpc, _)| builder.with_service_name(*rpc))
+            assembly.rpcs.iter().fold(builder, |builder, (rpc, _)| builder.with_service_name(*rpc))
         };
-        open = open
-            .add_service(described().build_v1()?)
-            .add_service(described().build_v1alpha()?);
+        open = open.add_service(described().build_v1()?).add_service(described().build_v1alpha()?);
     }
     let open = assembly.gate.guard(open);
     let guarded = assembly.routes.clone().into_axum_router();
@@ -314,11 +279,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let origin = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(
-            origins
-                .iter()
-                .filter_map(|origin| HeaderValue::from_str(origin).ok()),
-        )
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
     };
     CorsLayer::new()
         .allow_origin(origin)
@@ -356,15 +317,7 @@ impl Ending {
     /// Waits for the wish to stop; then: not ready, wait for balancers to notice, accept nothing new, finish calls,
     /// finish background work, close stores, send the last telemetry. The hard stage skips what waits.
     async fn wind_down(self) {
-        let Self {
-            settings,
-            shutdown,
-            readiness,
-            stops,
-            listeners,
-            deps,
-            telemetry,
-        } = self;
+        let Self { settings, shutdown, readiness, stops, listeners, deps, telemetry } = self;
         shutdown.soft().cancelled().await;
         readiness.begin_draining();
         tracing::info!("draining");
@@ -374,19 +327,12 @@ impl Ending {
         let deadline = Instant::now() + settings.shutdown_drain();
         finish(listeners.grpc, deadline, shutdown.hard()).await;
         stops.work.cancel();
-        shutdown
-            .drain(deadline.saturating_duration_since(Instant::now()))
-            .await;
+        shutdown.drain(deadline.saturating_duration_since(Instant::now())).await;
         for deps in &deps {
             deps.store.close().await;
         }
         stops.admin.cancel();
-        finish(
-            listeners.admin,
-            Instant::now() + ADMIN_DRAIN,
-            shutdown.hard(),
-        )
-        .await;
+        finish(listeners.admin, Instant::now() + ADMIN_DRAIN, shutdown.hard()).await;
         tracing::info!("stopped");
         telemetry.flush(FLUSH).await;
     }
@@ -394,9 +340,7 @@ impl Ending {
 
 /// Waits for a listener to finish its calls, at most until the deadline or the hard stage.
 async fn finish(mut listener: JoinHandle<()>, deadline: Instant, hard: &CancellationToken) {
-    let finished = hard
-        .run_until_cancelled(tokio::time::timeout_at(deadline, &mut listener))
-        .await;
+    let finished = hard.run_until_cancelled(tokio::time::timeout_at(deadline, &mut listener)).await;
     if !matches!(finished, Some(Ok(_))) {
         listener.abort();
     }

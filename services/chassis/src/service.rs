@@ -83,8 +83,7 @@ impl Service {
     where
         F: Future<Output = Result<(), eventstore::Error>> + Send + 'static,
     {
-        self.work
-            .push((name, Box::new(move |soft| Box::pin(work(soft)))));
+        self.work.push((name, Box::new(move |soft| Box::pin(work(soft)))));
         self
     }
 
@@ -105,8 +104,6 @@ impl Service {
 macro_rules! limited {
     ($server:expr, $max_bytes:expr) => {{
         let max_bytes = $max_bytes;
-        $server
-            .max_decoding_message_size(max_bytes)
-            .max_encoding_message_size(max_bytes)
+        $server.max_decoding_message_size(max_bytes).max_encoding_message_size(max_bytes)
     }};
 }

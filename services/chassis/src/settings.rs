@@ -211,11 +211,7 @@ impl Settings {
     /// Checks settings that were built in code, as [`load`](Self::load) checks what it read.
     pub fn check(&self) -> Result<(), Faults> {
         let faults = self.faults();
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Faults(faults))
-        }
+        if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
     }
 
     /// SQLite, a local log and a loopback listener: nothing outside this machine is needed or can call. Only here
@@ -246,22 +242,10 @@ impl Settings {
     }
 
     fn check_names(&self, check: &mut Check) {
+        check.require(!self.targets.is_empty(), "targets", "is empty", "Name targets, or all.");
+        check.require(!self.tenants.is_empty(), "tenants", "is empty", "List at least one tenant.");
         check.require(
-            !self.targets.is_empty(),
-            "targets",
-            "is empty",
-            "Name targets, or all.",
-        );
-        check.require(
-            !self.tenants.is_empty(),
-            "tenants",
-            "is empty",
-            "List at least one tenant.",
-        );
-        check.require(
-            self.tenants
-                .iter()
-                .all(|tenant| crate::name::is_tenant(tenant)),
+            self.tenants.iter().all(|tenant| crate::name::is_tenant(tenant)),
             "tenants",
             "holds a name that is no tenant",
             "Use a lower-case letter, then 1 to 30 of a-z, 0-9 and -.",
@@ -316,10 +300,7 @@ impl Settings {
         }
         let algorithms = &auth.algorithms;
         check.require(
-            !algorithms.is_empty()
-                && algorithms
-                    .iter()
-                    .all(|name| crate::auth::is_algorithm(name)),
+            !algorithms.is_empty() && algorithms.iter().all(|name| crate::auth::is_algorithm(name)),
             "auth.algorithms",
             "is empty or holds an algorithm that is not accepted",
             "Choose from RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA.",
@@ -391,11 +372,7 @@ struct Check(Vec<Fault>);
 impl Check {
     fn require(&mut self, holds: bool, key: &str, problem: &str, remedy: &str) {
         if !holds {
-            self.0.push(Fault {
-                key: key.into(),
-                problem: problem.into(),
-                remedy: remedy.into(),
-            });
+            self.0.push(Fault { key: key.into(), problem: problem.into(), remedy: remedy.into() });
         }
     }
 }
@@ -412,20 +389,15 @@ fn is_http(url: &str) -> bool {
 }
 
 fn starts_with_any(text: &str, prefixes: &[&str]) -> bool {
-    prefixes
-        .iter()
-        .any(|prefix| text.starts_with(prefix) && text.len() > prefix.len())
+    prefixes.iter().any(|prefix| text.starts_with(prefix) && text.len() > prefix.len())
 }
 
 fn hide(key: &str, value: Value) -> Value {
     let kind = table::find(key).map(|setting| setting.kind);
     match (kind, value) {
-        (Some(Kind::Url), Value::String(urls)) => Value::String(
-            urls.split(',')
-                .map(hide_credentials)
-                .collect::<Vec<_>>()
-                .join(","),
-        ),
+        (Some(Kind::Url), Value::String(urls)) => {
+            Value::String(urls.split(',').map(hide_credentials).collect::<Vec<_>>().join(","))
+        }
         (Some(Kind::TextMap), Value::Table(map)) => Value::Table(
             map.into_iter()
                 .map(|(name, value)| {
@@ -438,11 +410,7 @@ fn hide(key: &str, value: Value) -> Value {
             section
                 .into_iter()
                 .map(|(name, value)| {
-                    let inner = if key.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{key}.{name}")
-                    };
+                    let inner = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
                     (name, hide(&inner, value))
                 })
                 .collect(),
@@ -490,9 +458,7 @@ fn hide_credentials(url: &str) -> String {
 
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_lowercase();
-    ["pass", "token", "secret", "key"]
-        .iter()
-        .any(|word| name.contains(word))
+    ["pass", "token", "secret", "key"].iter().any(|word| name.contains(word))
 }
 
 #[cfg(test)]

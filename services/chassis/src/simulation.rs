@@ -62,11 +62,7 @@ impl Simulation {
 
     /// True when no timer is due and every consumer has handled its part of the frontier.
     async fn is_settled(&self, frontier: &BTreeMap<String, u64>) -> Result<bool, Problem> {
-        if self
-            .next_due()
-            .await?
-            .is_some_and(|due| due <= self.clock.now())
-        {
+        if self.next_due().await?.is_some_and(|due| due <= self.clock.now()) {
             return Ok(false);
         }
         for (deps, consumer) in self.consumers.iter() {
@@ -91,11 +87,7 @@ impl SimulationService for Simulation {
         &self,
         request: Request<SetTimeRequest>,
     ) -> Result<Response<SetTimeResponse>, Status> {
-        let time = request
-            .get_ref()
-            .time
-            .as_ref()
-            .and_then(Timestamp::from_proto);
+        let time = request.get_ref().time.as_ref().and_then(Timestamp::from_proto);
         let time = time.ok_or_else(|| Problem::field("time", "Give an instant."))?;
         if !self.clock.set(time) {
             return Err(Problem::field(
@@ -105,9 +97,7 @@ impl SimulationService for Simulation {
             .into());
         }
         self.readiness.set("", LATCH, true);
-        Ok(Response::new(SetTimeResponse {
-            time: Some(self.clock.now().to_proto()),
-        }))
+        Ok(Response::new(SetTimeResponse { time: Some(self.clock.now().to_proto()) }))
     }
 
     async fn settle(

@@ -147,10 +147,7 @@ pub struct Violation {
 
 impl Violation {
     pub fn new(field: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            remedy: remedy.into(),
-        }
+        Self { field: field.into(), remedy: remedy.into() }
     }
 }
 
@@ -206,21 +203,13 @@ impl Problem {
     }
 
     pub fn into_status(self) -> Status {
-        let Told {
-            reason,
-            message,
-            violations,
-            retry_after,
-            mut metadata,
-        } = *self.0;
+        let Told { reason, message, violations, retry_after, mut metadata } = *self.0;
         metadata.insert("remedy".into(), reason.remedy.into());
         let mut details = ErrorDetails::new();
         details.set_error_info(
             reason.name,
             DOMAIN,
-            metadata
-                .into_iter()
-                .collect::<std::collections::HashMap<_, _>>(),
+            metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
         );
         for violation in violations {
             details.add_bad_request_violation(violation.field, violation.remedy);
@@ -285,28 +274,18 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// The `reason` of a status, if it came from one of our servers.
 pub fn reason(status: &Status) -> Option<String> {
-    status
-        .get_details_error_info()
-        .filter(|info| info.domain == DOMAIN)
-        .map(|info| info.reason)
+    status.get_details_error_info().filter(|info| info.domain == DOMAIN).map(|info| info.reason)
 }
 
 /// The field violations of a status.
 pub fn violations(status: &Status) -> Vec<Violation> {
-    let bad = status
-        .get_details_bad_request()
-        .map(|b| b.field_violations)
-        .unwrap_or_default();
-    bad.into_iter()
-        .map(|v| Violation::new(v.field, v.description))
-        .collect()
+    let bad = status.get_details_bad_request().map(|b| b.field_violations).unwrap_or_default();
+    bad.into_iter().map(|v| Violation::new(v.field, v.description)).collect()
 }
 
 /// How long the status asks to wait.
 pub fn retry_delay(status: &Status) -> Option<Duration> {
-    status
-        .get_details_retry_info()
-        .and_then(|info| info.retry_delay)
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
 /// True when the same request may succeed if it is repeated unchanged.
@@ -320,11 +299,8 @@ pub fn is_transient(status: &Status) -> bool {
 
 /// The Markdown table of every reason, sorted by name: the error catalogue.
 pub fn catalogue(reasons: &[&[Reason]]) -> String {
-    let all: BTreeMap<&str, &Reason> = reasons
-        .iter()
-        .flat_map(|list| list.iter())
-        .map(|r| (r.name, r))
-        .collect();
+    let all: BTreeMap<&str, &Reason> =
+        reasons.iter().flat_map(|list| list.iter()).map(|r| (r.name, r)).collect();
     let mut text = String::from(
         "# Error catalogue\n\nGenerated from the code. Every refusal and error carries `google.rpc.ErrorInfo` with \
          domain `rapport` and one of these reasons.\n\n| reason | code | when | remedy |\n|---|---|---|---|\n",
@@ -364,10 +340,7 @@ pub(crate) fn code_name(code: i32) -> &'static str {
         "DATA_LOSS",
         "UNAUTHENTICATED",
     ];
-    usize::try_from(code)
-        .ok()
-        .and_then(|code| NAMES.get(code).copied())
-        .unwrap_or("UNKNOWN")
+    usize::try_from(code).ok().and_then(|code| NAMES.get(code).copied()).unwrap_or("UNKNOWN")
 }
 
 /// The code in a response's headers or trailers; `None` when they carry none.
@@ -378,16 +351,9 @@ pub(crate) fn code_in(headers: &HeaderMap) -> Option<i32> {
 /// The six codes that are the server's fault: they mark the span and count against availability.
 pub(crate) fn is_server_fault(code: i32) -> bool {
     use tonic::Code as C;
-    [
-        C::Unknown,
-        C::DeadlineExceeded,
-        C::Unimplemented,
-        C::Internal,
-        C::Unavailable,
-        C::DataLoss,
-    ]
-    .iter()
-    .any(|fault| *fault as i32 == code)
+    [C::Unknown, C::DeadlineExceeded, C::Unimplemented, C::Internal, C::Unavailable, C::DataLoss]
+        .iter()
+        .any(|fault| *fault as i32 == code)
 }
 
 /// The status for a response that ends without one.
@@ -446,10 +412,7 @@ mod tests {
             .into_status();
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert_eq!(reason(&status).as_deref(), Some("FIELD_INVALID"));
-        assert_eq!(
-            violations(&status),
-            [Violation::new("party.kind", "Choose a kind.")]
-        );
+        assert_eq!(violations(&status), [Violation::new("party.kind", "Choose a kind.")]);
         assert_eq!(retry_delay(&status), Some(Duration::from_secs(2)));
         let info = status.get_details_error_info().expect("error info");
         assert_eq!(info.metadata["position"], "7");
@@ -466,21 +429,10 @@ mod tests {
                 "{}",
                 reason.name
             );
-            assert!(
-                !reason.when.ends_with('.'),
-                "{}: `when` is no sentence",
-                reason.name
-            );
-            assert!(
-                reason.remedy.ends_with('.'),
-                "{}: `remedy` is a sentence",
-                reason.name
-            );
+            assert!(!reason.when.ends_with('.'), "{}: `when` is no sentence", reason.name);
+            assert!(reason.remedy.ends_with('.'), "{}: `remedy` is a sentence", reason.name);
         }
-        let names: Vec<_> = text
-            .lines()
-            .filter(|line| line.starts_with("| `"))
-            .collect();
+        let names: Vec<_> = text.lines().filter(|line| line.starts_with("| `")).collect();
         assert!(names.is_sorted());
     }
 
@@ -494,9 +446,8 @@ mod tests {
 
     #[test]
     fn undecodable_bytes_are_the_callers_mistake() {
-        let told = with_details(Status::internal(
-            "failed to decode Protobuf message: buffer underflow",
-        ));
+        let told =
+            with_details(Status::internal("failed to decode Protobuf message: buffer underflow"));
         assert_eq!(told.code(), tonic::Code::InvalidArgument);
         assert_eq!(reason(&told).as_deref(), Some("MESSAGE_MALFORMED"));
     }

@@ -94,15 +94,7 @@ fn build(
     let subscriber = tracing_subscriber::registry()
         .with(line::layer(settings.log_format, filter))
         .with(spans(&tracer));
-    Ok((
-        Telemetry {
-            tracer,
-            meter,
-            prometheus,
-            level,
-        },
-        subscriber,
-    ))
+    Ok((Telemetry { tracer, meter, prometheus, level }, subscriber))
 }
 
 impl Telemetry {
@@ -115,9 +107,7 @@ impl Telemetry {
 
     /// The log filter in force.
     pub fn log_level(&self) -> String {
-        self.level
-            .with_current(ToString::to_string)
-            .unwrap_or_default()
+        self.level.with_current(ToString::to_string).unwrap_or_default()
     }
 
     /// Changes the log filter while running.
@@ -148,9 +138,7 @@ pub(crate) fn is_filter(text: &str) -> bool {
     !text.trim().is_empty() && EnvFilter::try_new(text).is_ok() && {
         // EnvFilter reads a bare unknown word as a target; a word alone shall be a level.
         text.contains(['=', ',', '['])
-            || text
-                .parse::<tracing_subscriber::filter::LevelFilter>()
-                .is_ok()
+            || text.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
     }
 }
 
@@ -176,18 +164,12 @@ where
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_target(false)
-        .with_filter(filter_fn(|about| {
-            about.is_span() && *about.level() <= Level::INFO
-        }))
+        .with_filter(filter_fn(|about| about.is_span() && *about.level() <= Level::INFO))
 }
 
 fn tracer(settings: &settings::Telemetry, resource: Resource) -> Result<SdkTracerProvider, Error> {
     // Without a receiver a new trace has ids and nothing more: recording it would be work for nobody.
-    let ratio = if settings.otlp_endpoint.is_empty() {
-        0.0
-    } else {
-        settings.sample_ratio
-    };
+    let ratio = if settings.otlp_endpoint.is_empty() { 0.0 } else { settings.sample_ratio };
     let root = Sampler::TraceIdRatioBased(ratio);
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
@@ -211,9 +193,7 @@ fn meter(
         .with_registry(registry.clone())
         .scope_info_enabled(false)
         .build()?;
-    let builder = SdkMeterProvider::builder()
-        .with_resource(resource)
-        .with_reader(pull);
+    let builder = SdkMeterProvider::builder().with_resource(resource).with_reader(pull);
     if settings.otlp_endpoint.is_empty() {
         return Ok((builder.build(), registry));
     }
@@ -221,12 +201,7 @@ fn meter(
         .with_tonic()
         .with_endpoint(&settings.otlp_endpoint)
         .build()?;
-    Ok((
-        builder
-            .with_reader(PeriodicReader::builder(exporter).build())
-            .build(),
-        registry,
-    ))
+    Ok((builder.with_reader(PeriodicReader::builder(exporter).build()).build(), registry))
 }
 
 /// A name for this process, unless the deployment gives one in `OTEL_RESOURCE_ATTRIBUTES`.

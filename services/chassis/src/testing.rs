@@ -61,31 +61,15 @@ impl Harness {
         change(&mut settings);
         settings.check().expect("the harness's settings are valid");
         let clock = Clock::manual(START);
-        let means = Means {
-            clock: clock.clone(),
-            ids: Ids::system(),
-            log: Log::local(),
-        };
+        let means = Means { clock: clock.clone(), ids: Ids::system(), log: Log::local() };
         let readiness = Readiness::new();
         let (shutdown, stop) = (Shutdown::new(), CancellationToken::new());
-        let ends = Ends {
-            stopping: stop.clone(),
-            aborting: shutdown.hard().clone(),
-        };
-        let mut assembly = assemble(targets, &settings, &means, &readiness, ends)
-            .await
-            .expect("assembled");
+        let ends = Ends { stopping: stop.clone(), aborting: shutdown.hard().clone() };
+        let mut assembly =
+            assemble(targets, &settings, &means, &readiness, ends).await.expect("assembled");
         assembly.watch_health(&readiness, &shutdown, &stop);
         assembly.start_work(&shutdown, &stop);
-        Self {
-            clock,
-            issuer,
-            readiness,
-            assembly,
-            shutdown,
-            stop,
-            _folder: folder,
-        }
+        Self { clock, issuer, readiness, assembly, shutdown, stop, _folder: folder }
     }
 
     /// A client's transport for a person of a tenant with permissions: `PartyServiceClient::new(harness.person(…))`.
@@ -110,33 +94,23 @@ impl Harness {
 
     /// Any token, valid or not.
     pub fn with_token(&self, token: &str) -> Connection {
-        Connection {
-            routes: self.assembly.routes.clone(),
-            token: Some(token.to_owned()),
-        }
+        Connection { routes: self.assembly.routes.clone(), token: Some(token.to_owned()) }
     }
 
     /// A stranger.
     pub fn without_token(&self) -> Connection {
-        Connection {
-            routes: self.assembly.routes.clone(),
-            token: None,
-        }
+        Connection { routes: self.assembly.routes.clone(), token: None }
     }
 
     /// The means of a target: its store, its clock, its peers.
     pub fn deps(&self, target: &str) -> &Deps {
-        self.assembly
-            .deps_of(target)
-            .expect("a target of this harness")
+        self.assembly.deps_of(target).expect("a target of this harness")
     }
 
     /// Stops background work and closes the stores.
     pub async fn stop(self) {
         self.stop.cancel();
-        self.shutdown
-            .drain(std::time::Duration::from_secs(10))
-            .await;
+        self.shutdown.drain(std::time::Duration::from_secs(10)).await;
         for deps in &self.assembly.deps {
             deps.store.close().await;
         }
@@ -145,10 +119,8 @@ impl Harness {
 
 /// Embedded settings in a temporary folder, on free ports, with two tenants.
 pub fn embedded(folder: &TempDir) -> Settings {
-    let mut settings = Settings {
-        tenants: TENANTS.map(str::to_owned).to_vec(),
-        ..Settings::default()
-    };
+    let mut settings =
+        Settings { tenants: TENANTS.map(str::to_owned).to_vec(), ..Settings::default() };
     settings.database.url = format!("sqlite://{}/{{service}}.db", folder.path().display());
     settings.grpc.address.set_port(0);
     settings.admin.address.set_port(0);

@@ -26,16 +26,12 @@ pub struct Check {
 impl Check {
     /// One line of text with a length in characters within `length`; empty when it is refused.
     pub fn text(&mut self, field: &str, value: &str, length: RangeInclusive<usize>) -> String {
-        self.keep(line(field, value, length))
-            .map(str::to_owned)
-            .unwrap_or_default()
+        self.keep(line(field, value, length)).map(str::to_owned).unwrap_or_default()
     }
 
     /// Text that may have lines and tabs.
     pub fn prose(&mut self, field: &str, value: &str, length: RangeInclusive<usize>) -> String {
-        self.keep(prose(field, value, length))
-            .map(str::to_owned)
-            .unwrap_or_default()
+        self.keep(prose(field, value, length)).map(str::to_owned).unwrap_or_default()
     }
 
     /// Notes a violation unless `holds`.
@@ -51,9 +47,7 @@ impl Check {
 
     /// The value of a parse, or its violation noted.
     pub fn keep<T>(&mut self, parsed: Result<T, Violation>) -> Option<T> {
-        parsed
-            .map_err(|violation| self.violations.push(violation))
-            .ok()
+        parsed.map_err(|violation| self.violations.push(violation)).ok()
     }
 
     /// The value, or a violation with what the parser said; for types that have their own parser.
@@ -71,11 +65,7 @@ impl Check {
 
     /// Every violation as one INVALID_ARGUMENT.
     pub fn finish(self) -> Result<(), Problem> {
-        if self.violations.is_empty() {
-            Ok(())
-        } else {
-            Err(self.violations.into())
-        }
+        if self.violations.is_empty() { Ok(()) } else { Err(self.violations.into()) }
     }
 }
 
@@ -94,9 +84,7 @@ pub fn prose<'a>(
     value: &'a str,
     length: RangeInclusive<usize>,
 ) -> Result<&'a str, Violation> {
-    accepted(field, value, length, |c| {
-        is_harmful(c) && c != '\n' && c != '\t'
-    })
+    accepted(field, value, length, |c| is_harmful(c) && c != '\n' && c != '\t')
 }
 
 fn accepted<'a>(
@@ -108,10 +96,7 @@ fn accepted<'a>(
     let (min, max) = (*length.start(), *length.end());
     // A character is at most four bytes: a megabyte is refused without being walked.
     if value.len() > max.saturating_mul(4) || value.chars().count() > max {
-        return Err(Violation::new(
-            field,
-            format!("Use at most {max} characters."),
-        ));
+        return Err(Violation::new(field, format!("Use at most {max} characters.")));
     }
     if value.trim().chars().count() < min {
         let remedy = if min == 1 {
@@ -195,11 +180,7 @@ mod tests {
         check.text("b", "fine", 1..=5);
         check.require(false, "c", "Must be true.");
         let problem = check.finish().expect_err("two violations");
-        let fields: Vec<_> = problem
-            .violations
-            .iter()
-            .map(|v| v.field.as_str())
-            .collect();
+        let fields: Vec<_> = problem.violations.iter().map(|v| v.field.as_str()).collect();
         assert_eq!(fields, ["a", "c"]);
     }
 

@@ -27,9 +27,8 @@ pub struct Upcaster {
 
 /// Lifts a payload step by step until no upcaster applies.
 pub fn lift(envelope: &mut Envelope, upcasters: &[Upcaster]) -> Result<(), Error> {
-    while let Some(step) = upcasters
-        .iter()
-        .find(|it| it.type_name == envelope.r#type && it.from == envelope.schema)
+    while let Some(step) =
+        upcasters.iter().find(|it| it.type_name == envelope.r#type && it.from == envelope.schema)
     {
         envelope.payload = (step.upcast)(&envelope.payload)
             .map_err(|it| Error::corrupt(format!("upcast {}: {it}", envelope.r#type)))?;
@@ -139,7 +138,13 @@ pub(crate) fn recorded(
 ) -> Result<Recorded, Error> {
     let mut envelope = stored.envelope()?;
     lift(&mut envelope, upcasters)?;
-    Ok(Recorded { position: stored.position, chain: stored.chain, envelope, key, hop: stored.hop.clone() })
+    Ok(Recorded {
+        position: stored.position,
+        chain: stored.chain,
+        envelope,
+        key,
+        hop: stored.hop.clone(),
+    })
 }
 
 /// Encodes an envelope.

@@ -227,7 +227,9 @@ async fn attempt(
     let outcomes = outcomes
         .into_iter()
         .map(|it| {
-            it.unwrap_or_else(|| Outcome::Committed { position: committed.next().unwrap_or_default() })
+            it.unwrap_or_else(|| Outcome::Committed {
+                position: committed.next().unwrap_or_default(),
+            })
         })
         .collect();
     Ok((outcomes, plan.head))
@@ -236,7 +238,8 @@ async fn attempt(
 /// Locks the head row, the first lock of every appending transaction.
 pub(crate) async fn lock_head(tx: &mut Tx) -> Result<Head, Error> {
     let rows = if tx.is_postgres() {
-        tx.query("SELECT position, chain, fenced FROM head WHERE one = 1 FOR UPDATE", vec![]).await?
+        tx.query("SELECT position, chain, fenced FROM head WHERE one = 1 FOR UPDATE", vec![])
+            .await?
     } else {
         // BEGIN IMMEDIATE holds the one write lock already.
         tx.query("SELECT position, chain, fenced FROM head WHERE one = 1", vec![]).await?
@@ -302,10 +305,7 @@ impl Seen {
     }
 }
 
-async fn versions(
-    tx: &mut Tx,
-    units: &[&Unit],
-) -> Result<HashMap<(String, String), u64>, Error> {
+async fn versions(tx: &mut Tx, units: &[&Unit]) -> Result<HashMap<(String, String), u64>, Error> {
     let streams: Vec<_> = units
         .iter()
         .flat_map(|unit| unit.expects.iter().map(|it| values![&unit.meta.tenant, &it.0]))
@@ -405,9 +405,10 @@ impl Plan {
             let stands = self.seen.versions.get(&(tenant.clone(), stream.clone()));
             stands.copied().unwrap_or(0) != *expected
         });
-        let taken = unit.new_keys.iter().any(|key| {
-            self.seen.subjects.iter().any(|it| it.0 == *tenant && it.1 == key.subject)
-        });
+        let taken = unit
+            .new_keys
+            .iter()
+            .any(|key| self.seen.subjects.iter().any(|it| it.0 == *tenant && it.1 == key.subject));
         if stale || taken {
             return Some(Outcome::Conflict);
         }
@@ -424,7 +425,9 @@ impl Plan {
             let stream = (tenant.clone(), event.envelope.stream.clone());
             self.seen.versions.insert(stream, event.envelope.version);
         }
-        self.seen.subjects.extend(unit.new_keys.iter().map(|it| (tenant.clone(), it.subject.clone())));
+        self.seen
+            .subjects
+            .extend(unit.new_keys.iter().map(|it| (tenant.clone(), it.subject.clone())));
         if let Some(fired) = unit.fires() {
             self.seen.timers.retain(|it| it != fired);
         }
@@ -455,12 +458,7 @@ pub(crate) fn repeat_of(row: &Row, column: usize, digest: &[u8]) -> Result<Outco
 }
 
 /// Writes the accepted units: keys, events, request ids, views, timers, checkpoints.
-async fn write(
-    store: &Arc<Inner>,
-    tx: &mut Tx,
-    start: Head,
-    units: &[&Unit],
-) -> Result<(), Error> {
+async fn write(store: &Arc<Inner>, tx: &mut Tx, start: Head, units: &[&Unit]) -> Result<(), Error> {
     let mut new_keys = Vec::new();
     for unit in units {
         new_keys.extend(unit.new_keys.iter().map(|it| it.row(&unit.meta.tenant)));

@@ -165,7 +165,17 @@ impl<'a> Runner<'a> {
         metrics::dead_letters(&consumer.name, source, parked_events);
         let reader = store.log().reader(source, checkpoint.position).await?;
         let pending = Vec::new();
-        Ok(Self { store, consumer, source, producer, reader, checkpoint, parked, parked_events, pending })
+        Ok(Self {
+            store,
+            consumer,
+            source,
+            producer,
+            reader,
+            checkpoint,
+            parked,
+            parked_events,
+            pending,
+        })
     }
 
     async fn run(&mut self, stop: &CancellationToken) -> Result<(), Error> {
@@ -321,7 +331,8 @@ impl<'a> Runner<'a> {
             let mut tx = self.store.database().begin().await?;
             let mut failed = None;
             for event in events {
-                if let Err(error) = guarded(view.apply(&mut tx, std::slice::from_ref(event))).await {
+                if let Err(error) = guarded(view.apply(&mut tx, std::slice::from_ref(event))).await
+                {
                     if error.is_transient() {
                         return Err(error);
                     }
@@ -502,8 +513,7 @@ async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, E
 
 /// The checkpoint of a consumer, made when there is none.
 pub async fn read_checkpoint(store: &Store, consumer: &str, source: &str) -> Result<Head, Error> {
-    const READ: &str =
-        "SELECT position, chain FROM checkpoint WHERE consumer = $1 AND source = $2";
+    const READ: &str = "SELECT position, chain FROM checkpoint WHERE consumer = $1 AND source = $2";
     let mut rows = store.query(READ, values![consumer, source]).await?;
     if rows.is_empty() {
         let origin = Head::default();

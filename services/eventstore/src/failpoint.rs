@@ -8,8 +8,8 @@
 #[cfg(feature = "failpoints")]
 #[expect(clippy::disallowed_methods, reason = "a fault injected by the test that started us")]
 pub(crate) async fn reach(name: &'static str) {
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     static ASKED: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static HITS: AtomicU64 = AtomicU64::new(0);

@@ -100,6 +100,7 @@ impl Ids {
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         match &*self.0 {
+            #[expect(clippy::disallowed_methods, reason = "the one place that asks for randomness")]
             Source::System => {
                 getrandom::fill(&mut bytes).expect("the operating system has a random source");
             }

@@ -21,6 +21,9 @@ use crate::sql::{Database, Tx};
 use crate::time::Timestamp;
 use crate::values;
 
+/// Keys by (tenant, key id).
+type States = HashMap<(String, String), KeyState>;
+
 const KEPT: Duration = Duration::from_secs(300);
 /// Beyond this many cached keys the cache starts afresh.
 const CACHED: usize = 100_000;
@@ -137,7 +140,9 @@ impl Keyring {
                 values![tenant, subject],
             )
             .await?;
-        let Some(row) = found.first() else { return self.make(tenant, subject).map(|(key, new)| (key, Some(new))) };
+        let Some(row) = found.first() else {
+            return self.make(tenant, subject).map(|(key, new)| (key, Some(new)));
+        };
         if row.int(2)? != 0 {
             return Err(Error::refused("the subject's key is destroyed"));
         }
@@ -147,10 +152,7 @@ impl Keyring {
     }
 
     /// The keys by which events are sealed, each at most once from the database.
-    pub(crate) async fn open(
-        &self,
-        wanted: Vec<(&str, &str)>,
-    ) -> Result<HashMap<(String, String), KeyState>, Error> {
+    pub(crate) async fn open(&self, wanted: Vec<(&str, &str)>) -> Result<States, Error> {
         let (mut states, missing) = self.cached(wanted);
         if missing.is_empty() {
             return Ok(states);
@@ -229,10 +231,7 @@ impl Keyring {
         })
     }
 
-    fn cached(
-        &self,
-        wanted: Vec<(&str, &str)>,
-    ) -> (HashMap<(String, String), KeyState>, Vec<(String, String)>) {
+    fn cached(&self, wanted: Vec<(&str, &str)>) -> (States, Vec<(String, String)>) {
         let cache = self.lock();
         let (mut states, mut missing) = (HashMap::new(), Vec::new());
         for (tenant, key_id) in wanted {

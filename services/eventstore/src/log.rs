@@ -28,7 +28,7 @@ struct Inner {
 
 enum Adapter {
     Local,
-    Nats(NatsLog),
+    Nats(Box<NatsLog>),
 }
 
 /// The end of a source on the log.
@@ -62,7 +62,7 @@ impl Log {
 
     /// The log on NATS JetStream.
     pub async fn nats(options: NatsOptions) -> Result<Self, Error> {
-        Ok(Self::new(Adapter::Nats(NatsLog::connect(options).await?)))
+        Ok(Self::new(Adapter::Nats(Box::new(NatsLog::connect(options).await?))))
     }
 
     fn new(adapter: Adapter) -> Self {

@@ -19,6 +19,7 @@ struct Instruments {
     conflicts: Counter<u64>,
     idempotency_hits: Counter<u64>,
     outbox_pending: Gauge<u64>,
+    outbox_oldest_age: Gauge<f64>,
     publish_duration: Histogram<f64>,
     publish_failures: Counter<u64>,
     consumer_position: Gauge<u64>,
@@ -46,6 +47,11 @@ fn instruments() -> &'static Instruments {
             conflicts: counter("rapport.append.conflicts", "Version conflicts"),
             idempotency_hits: counter("rapport.idempotency.hits", "Repeated requests answered"),
             outbox_pending: gauge("rapport.outbox.pending", "Events not yet on the log"),
+            outbox_oldest_age: meter
+                .f64_gauge("rapport.outbox.oldest_age")
+                .with_unit("s")
+                .with_description("Age of the oldest event not yet on the log")
+                .build(),
             publish_duration: seconds("rapport.outbox.publish.duration", "Time to publish a page"),
             publish_failures: counter("rapport.outbox.publish.failures", "Relay turns that failed"),
             consumer_position: gauge("rapport.consumer.position", "Checkpoint of a consumer"),
@@ -118,6 +124,10 @@ pub(crate) fn published(source: &str, took: Duration, head: u64, sent: u64) {
     if !took.is_zero() {
         instruments().publish_duration.record(took.as_secs_f64(), &labels);
     }
+}
+
+pub(crate) fn outbox_age(source: &str, age: Duration) {
+    instruments().outbox_oldest_age.record(age.as_secs_f64(), &[service(source)]);
 }
 
 pub(crate) fn publish_failed(source: &str) {

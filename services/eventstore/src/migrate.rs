@@ -41,9 +41,8 @@ pub(crate) async fn run(
 async fn step_once(tx: &mut Tx, step: &Migration, apply: bool) -> Result<(), Error> {
     let sql = if tx.is_postgres() { step.postgres } else { step.sqlite };
     let checksum = hex(&Sha256::digest(sql));
-    let applied = tx
-        .query("SELECT checksum FROM migration WHERE name = $1", values![step.name])
-        .await?;
+    let applied =
+        tx.query("SELECT checksum FROM migration WHERE name = $1", values![step.name]).await?;
     if let Some(row) = applied.first() {
         if row.text(0)? != checksum {
             let what = format!("migration {} was edited after it was applied", step.name);

@@ -153,7 +153,10 @@ async fn missing(store: &Store, from: Head, tail: &Tail) -> Result<Page, Error> 
             return Err(gone(from, end.position + 1, tail));
         }
         if !event.follows(end.position, &end.chain) {
-            return Err(fence(store, event.position).await.err().unwrap_or_else(|| gone(from, event.position, tail)));
+            return Err(fence(store, event.position)
+                .await
+                .err()
+                .unwrap_or_else(|| gone(from, event.position, tail)));
         }
         end = Head { position: event.position, chain: event.chain };
     }
@@ -238,9 +241,12 @@ async fn write(store: &Store, tx: &mut crate::Tx, page: &Page) -> Result<(), Err
     timers::apply(tx, &fired.iter().collect::<Vec<_>>(), &operations).await
 }
 
+/// Tenant, caller, method and request id.
+type RequestName<'a> = (&'a str, &'a str, &'a str, &'a str);
+
 /// One remembered request per unit: its first stream, at the version the unit left it at.
 fn requests(events: &[Recorded]) -> Vec<Vec<crate::Value>> {
-    let mut units: HashMap<(&str, &str, &str, &str), (&Recorded, u64, u64)> = HashMap::new();
+    let mut units: HashMap<RequestName<'_>, (&Recorded, u64, u64)> = HashMap::new();
     for event in events {
         let it = &event.envelope;
         let caller = it.actor.as_ref().map_or("", |actor| actor.subject.as_str());

@@ -11,11 +11,13 @@ use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::event::Stored;
 use crate::failpoint;
 use crate::lease::{self, Lease};
 use crate::log::NatsLog;
 use crate::metrics;
 use crate::store::Store;
+use crate::time::Timestamp;
 
 const TTL: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
@@ -80,6 +82,7 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
         let mut events = store.read(sent, PAGE).await?;
         while let Some(last) = events.last().map(|it| it.position) {
             failpoint::reach("before_publish").await;
+            metrics::outbox_age(store.source(), age_of_first(store, &events));
             let start = Instant::now();
             // While one page is on its way, the next one is read.
             let publish = nats.publish(store.source(), &events);
@@ -91,6 +94,7 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
             }
         }
         metrics::published(store.source(), Duration::ZERO, sent, sent);
+        metrics::outbox_age(store.source(), Duration::ZERO);
         let mut head = store.watch();
         tokio::select! {
             () = async { drop(head.wait_for(|it| it.position > sent).await) } => {}
@@ -98,6 +102,13 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
             () = tokio::time::sleep(POLL) => {}
         }
     }
+}
+
+/// How long the oldest event of a page has been waiting.
+fn age_of_first(store: &Store, events: &[Stored]) -> Duration {
+    let recorded = events.first().and_then(|it| it.envelope().ok()?.recorded_at);
+    let recorded = recorded.as_ref().and_then(Timestamp::from_proto);
+    recorded.map_or(Duration::ZERO, |it| store.clock().now().since(it))
 }
 
 async fn renew(store: &Store, lease: &Lease) -> Result<Option<Lease>, Error> {

@@ -310,7 +310,8 @@ impl Database {
 async fn open_sqlite(options: &DatabaseOptions) -> Result<Pools, Error> {
     let connect: SqliteConnectOptions = options.url.parse()?;
     if let Some(folder) = connect.get_filename().parent() {
-        std::fs::create_dir_all(folder).map_err(|it| Error::unavailable(format!("create {}: {it}", folder.display())))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|it| Error::unavailable(format!("create {}: {it}", folder.display())))?;
     }
     let connect = connect
         .create_if_missing(true)
@@ -345,10 +346,8 @@ async fn open_postgres(options: &DatabaseOptions) -> Result<Pools, Error> {
     let readers = connect.clone().options([("idle_in_transaction_session_timeout", "10s")]);
     let shared = Pool::<PgConnection>::new(readers, size, patience);
     shared.lend().await?.give_back();
-    let writer = connect.options([
-        ("idle_in_transaction_session_timeout", "1s"),
-        ("synchronous_commit", "on"),
-    ]);
+    let writer = connect
+        .options([("idle_in_transaction_session_timeout", "1s"), ("synchronous_commit", "on")]);
     let append = Pool::new(writer, 1, patience);
     Ok(Pools::Postgres { shared, append })
 }
@@ -469,8 +468,12 @@ impl Tx {
     pub(crate) async fn script(&mut self, sql: &str) -> Result<(), Error> {
         let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match &mut self.0 {
-            Inner::Sqlite(connection) => drop((&mut **connection).execute(script).await?),
-            Inner::Postgres(connection) => drop((&mut **connection).execute(script).await?),
+            Inner::Sqlite(connection) => {
+                (&mut **connection).execute(script).await?;
+            }
+            Inner::Postgres(connection) => {
+                (&mut **connection).execute(script).await?;
+            }
         }
         Ok(())
     }
@@ -609,7 +612,9 @@ fn postgres_args(args: Args) -> Result<PgArguments, Error> {
         Args::Values(values) => {
             for value in values {
                 match value {
-                    Value::Null => return Err(Error::corrupt("a NULL was to be written".to_owned())),
+                    Value::Null => {
+                        return Err(Error::corrupt("a NULL was to be written".to_owned()));
+                    }
                     Value::Int(it) => bound.add(it),
                     Value::Text(it) => bound.add(it),
                     Value::Float(it) => bound.add(it),

@@ -247,7 +247,11 @@ impl Store {
     }
 
     /// Runs one reading statement.
-    pub async fn query(&self, sql: &'static str, args: Vec<crate::Value>) -> Result<Vec<Row>, Error> {
+    pub async fn query(
+        &self,
+        sql: &'static str,
+        args: Vec<crate::Value>,
+    ) -> Result<Vec<Row>, Error> {
         let rows = self.0.database.query(sql, args).await;
         // A read that works does not show that a write would.
         if matches!(&rows, Err(it) if it.is_transient()) {
@@ -421,7 +425,9 @@ impl Store {
         let outcome = if self.0.queue.send(Pending { unit, reply }).await.is_err() {
             Outcome::Failed(Error::unavailable("the store is closed"))
         } else {
-            answer.await.unwrap_or_else(|_| Outcome::Failed(Error::unavailable("the store is closed")))
+            answer
+                .await
+                .unwrap_or_else(|_| Outcome::Failed(Error::unavailable("the store is closed")))
         };
         metrics::appended(&self.0.source, kinds, start.elapsed(), &outcome);
         span.finish(&outcome);
@@ -475,7 +481,14 @@ impl Store {
                     let updated_at = if events.is_empty() { loaded.updated_at } else { meta.at };
                     let state = events.iter().fold(loaded.state, D::evolve);
                     let repeated = false;
-                    return Ok(Executed { state, version, position, created_at, updated_at, repeated });
+                    return Ok(Executed {
+                        state,
+                        version,
+                        position,
+                        created_at,
+                        updated_at,
+                        repeated,
+                    });
                 }
                 Outcome::Repeated { version, position, .. } => {
                     return self.replay::<D>(id, meta, version, position).await;
@@ -627,5 +640,10 @@ fn fold_recorded<D: Decider>(events: &[Recorded]) -> Result<Loaded<D::State>, Er
 
 pub(crate) fn stored(row: &Row) -> Result<Stored, Error> {
     let chain: Hash = row.hash(1)?;
-    Ok(Stored { position: row.count(0)?, chain, envelope: row.blob(2)?.to_vec().into(), hop: String::new() })
+    Ok(Stored {
+        position: row.count(0)?,
+        chain,
+        envelope: row.blob(2)?.to_vec().into(),
+        hop: String::new(),
+    })
 }

@@ -117,8 +117,7 @@ pub(crate) async fn next_due(database: &Database) -> Result<Option<Timestamp>, E
 
 /// Which of these firings still stand.
 pub(crate) async fn standing(tx: &mut Tx, keys: &[&TimerKey]) -> Result<Vec<TimerKey>, Error> {
-    let rows: Vec<_> =
-        keys.iter().map(|it| values![&it.tenant, &it.id, it.due_at]).collect();
+    let rows: Vec<_> = keys.iter().map(|it| values![&it.tenant, &it.id, it.due_at]).collect();
     tx.query_keys(
         "k(tenant, id, due_at)",
         &rows,

@@ -52,17 +52,8 @@ fn main() -> std::io::Result<()> {
 }
 
 fn text(sample: &Sample) -> String {
-    let Sample {
-        type_name,
-        schema,
-        payload,
-        decoded,
-        ..
-    } = sample;
-    format!(
-        "{type_name}\n{schema}\n{}\n\n{decoded}\n",
-        eventstore::hex(payload)
-    )
+    let Sample { type_name, schema, payload, decoded, .. } = sample;
+    format!("{type_name}\n{schema}\n{}\n\n{decoded}\n", eventstore::hex(payload))
 }
 
 /// A sample in today's shape, the `number`th of its event.
@@ -78,10 +69,7 @@ fn sample<E: EventSet + Debug>(number: u32, event: &E) -> Sample {
 }
 
 fn file(type_name: &str, number: u32) -> String {
-    format!(
-        "{}.{number}.txt",
-        type_name.rsplit('.').next().unwrap_or_default()
-    )
+    format!("{}.{number}.txt", type_name.rsplit('.').next().unwrap_or_default())
 }
 
 /// The first released shape: `verified` instead of `verification`.
@@ -93,10 +81,7 @@ fn first_contact_point() -> Sample {
         verification: Verification::Verified.into(),
         ..Default::default()
     };
-    let mut first = PartyContactPointAdded {
-        verification: 0,
-        ..today.clone()
-    };
+    let mut first = PartyContactPointAdded { verification: 0, ..today.clone() };
     #[expect(deprecated, reason = "the first shape")]
     {
         first.verified = true;
@@ -120,10 +105,7 @@ fn sealed(seed: u8) -> Option<Personal> {
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {
-    Some(Timestamp {
-        seconds: 1_767_225_600 + seconds,
-        nanos: 250_000_000,
-    })
+    Some(Timestamp { seconds: 1_767_225_600 + seconds, nanos: 250_000_000 })
 }
 
 fn clear(value: clear::Value) -> Clear {
@@ -133,11 +115,7 @@ fn clear(value: clear::Value) -> Clear {
 fn parties() -> Vec<Sample> {
     use party_event::Event;
     let contact_point_id = || "cpt_0kn2wznbkeq4zc9pa7b84q2m0f".to_owned();
-    let euros = Money {
-        currency_code: "EUR".into(),
-        units: -12,
-        nanos: -500_000_000,
-    };
+    let euros = Money { currency_code: "EUR".into(), units: -12, nanos: -500_000_000 };
     let facts = [
         Event::Registered(PartyRegistered {
             kind: PartyKind::Hcp.into(),
@@ -149,19 +127,10 @@ fn parties() -> Vec<Sample> {
         Event::AttributesSet(PartyAttributesSet {
             clear: [
                 ("licence_valid".to_owned(), clear(clear::Value::Flag(true))),
-                (
-                    "specialty".to_owned(),
-                    clear(clear::Value::Code("oncology".into())),
-                ),
+                ("specialty".to_owned(), clear(clear::Value::Code("oncology".into()))),
                 ("score".to_owned(), clear(clear::Value::Number(0.25))),
                 ("spend".to_owned(), clear(clear::Value::Money(euros))),
-                (
-                    "since".to_owned(),
-                    clear(clear::Value::Time(Timestamp {
-                        seconds: 1,
-                        nanos: 2,
-                    })),
-                ),
+                ("since".to_owned(), clear(clear::Value::Time(Timestamp { seconds: 1, nanos: 2 }))),
             ]
             .into(),
             personal: sealed(1),
@@ -171,16 +140,10 @@ fn parties() -> Vec<Sample> {
             number: 1,
             system: "npi".into(),
             value: sealed(3),
-            valid: Some(Validity {
-                from: time(0),
-                until: time(60),
-            }),
+            valid: Some(Validity { from: time(0), until: time(60) }),
             verified_by: "nppes".into(),
         }),
-        Event::IdentifierRemoved(PartyIdentifierRemoved {
-            number: 1,
-            reason: "error".into(),
-        }),
+        Event::IdentifierRemoved(PartyIdentifierRemoved { number: 1, reason: "error".into() }),
         Event::ContactPointVerified(PartyContactPointVerified {
             contact_point_id: contact_point_id(),
             verified_by: "double-opt-in".into(),
@@ -194,12 +157,8 @@ fn parties() -> Vec<Sample> {
             language: "de-AT".into(),
             time_zone: "Europe/Vienna".into(),
         }),
-        Event::Suppressed(PartySuppressed {
-            reason: "complaint".into(),
-        }),
-        Event::Released(PartyReleased {
-            reason: "mistake".into(),
-        }),
+        Event::Suppressed(PartySuppressed { reason: "complaint".into() }),
+        Event::Released(PartyReleased { reason: "mistake".into() }),
         Event::PreferenceStated(PreferenceStated {
             channel: Channel::Email.into(),
             topic: "congress".into(),
@@ -213,11 +172,7 @@ fn parties() -> Vec<Sample> {
         verification: Verification::Unverified.into(),
         ..Default::default()
     });
-    facts
-        .iter()
-        .map(|fact| sample(1, fact))
-        .chain([sample(2, &added)])
-        .collect()
+    facts.iter().map(|fact| sample(1, fact)).chain([sample(2, &added)]).collect()
 }
 
 fn consents() -> Vec<Sample> {
@@ -243,15 +198,8 @@ fn consents() -> Vec<Sample> {
         })
     };
     [
-        Event::Granted(ConsentGranted {
-            key: key(),
-            proof: proof(),
-            expires_at: time(100),
-        }),
-        Event::Denied(ConsentDenied {
-            key: key(),
-            proof: proof(),
-        }),
+        Event::Granted(ConsentGranted { key: key(), proof: proof(), expires_at: time(100) }),
+        Event::Denied(ConsentDenied { key: key(), proof: proof() }),
         Event::Withdrawn(ConsentWithdrawn {
             key: key(),
             proof: proof(),
@@ -277,15 +225,9 @@ fn relations() -> Vec<Sample> {
             to_party_id: "pty_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
             role: "primary".into(),
             product_id: "northwind-oncology".into(),
-            valid: Some(Validity {
-                from: time(0),
-                until: None,
-            }),
+            valid: Some(Validity { from: time(0), until: None }),
         }),
-        Event::Ended(RelationEnded {
-            ended_at: time(5),
-            reason: "territory-change".into(),
-        }),
+        Event::Ended(RelationEnded { ended_at: time(5), reason: "territory-change".into() }),
     ]
     .iter()
     .map(|fact| sample(1, fact))
@@ -294,25 +236,17 @@ fn relations() -> Vec<Sample> {
 
 fn sources() -> Vec<Sample> {
     use source_event::Event;
-    let field = |name: &str, kind: ClearKind| ClearField {
-        name: name.into(),
-        kind: kind.into(),
-    };
+    let field = |name: &str, kind: ClearKind| ClearField { name: name.into(), kind: kind.into() };
     [
         Event::Registered(SourceRegistered {
             owner: "web team".into(),
-            clear_fields: vec![
-                field("total", ClearKind::Money),
-                field("sku", ClearKind::Code),
-            ],
+            clear_fields: vec![field("total", ClearKind::Money), field("sku", ClearKind::Code)],
             write_key_hash: vec![7; 32],
         }),
         Event::SchemaExtended(SourceSchemaExtended {
             clear_fields: vec![field("vip", ClearKind::Flag)],
         }),
-        Event::Disabled(SourceDisabled {
-            reason: "retired".into(),
-        }),
+        Event::Disabled(SourceDisabled { reason: "retired".into() }),
     ]
     .iter()
     .map(|fact| sample(1, fact))

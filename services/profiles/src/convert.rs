@@ -74,11 +74,7 @@ fn place(fields: &mut Fields, market: &str, language: &str, time_zone: &str) -> 
     let market = fields.keep("market", domain::place::Market::parse(market));
     let language = fields.keep("language", optional(language, Language::parse));
     let time_zone = fields.keep("time_zone", optional(time_zone, TimeZone::parse));
-    Some(Place {
-        market: market?,
-        language: language?,
-        time_zone: time_zone?,
-    })
+    Some(Place { market: market?, language: language?, time_zone: time_zone? })
 }
 
 /// An empty text is an absent value.
@@ -86,11 +82,7 @@ fn optional<T>(
     text: &str,
     parse: impl Fn(&str) -> Result<T, Invalid>,
 ) -> Result<Option<T>, Invalid> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        parse(text).map(Some)
-    }
+    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
 }
 
 /// An id made by the platform or chosen by people, as a field of a request.
@@ -110,9 +102,7 @@ fn authored_id(fields: &mut Fields, field: &str, value: &str) -> Option<String> 
     let parsed = if chassis::name::is_authored_id(value) {
         Ok(value.to_owned())
     } else {
-        Err(Invalid::value(
-            "Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -.",
-        ))
+        Err(Invalid::value("Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -."))
     };
     fields.keep(field, parsed)
 }
@@ -128,10 +118,7 @@ pub(crate) fn min_position(
     source: &str,
 ) -> Result<u64, Problem> {
     if positions.keys().any(|it| it != source) {
-        return Err(Problem::field(
-            "min_positions",
-            format!("Name the source {source} only."),
-        ));
+        return Err(Problem::field("min_positions", format!("Name the source {source} only.")));
     }
     Ok(positions.get(source).copied().unwrap_or(0))
 }

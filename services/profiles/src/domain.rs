@@ -53,9 +53,5 @@ pub(crate) fn instant(time: &prost_types::Timestamp) -> Option<Timestamp> {
     const YEAR_1: i64 = -62_135_596_800;
     const YEAR_10000: i64 = 253_402_300_800;
     let fits = (YEAR_1..YEAR_10000).contains(&time.seconds);
-    if fits {
-        Timestamp::from_proto(time)
-    } else {
-        None
-    }
+    if fits { Timestamp::from_proto(time) } else { None }
 }

@@ -57,11 +57,7 @@ impl Api {
         D: Decider,
         D::Refusal: Into<Problem>,
     {
-        self.deps
-            .store
-            .execute::<D>(id, meta, command)
-            .await
-            .map_err(refusal::of)
+        self.deps.store.execute::<D>(id, meta, command).await.map_err(refusal::of)
     }
 
     /// A stream as it stands, or NOT_FOUND for the field that named it.
@@ -72,11 +68,7 @@ impl Api {
         field: &str,
     ) -> Result<Loaded<D::State>, Problem> {
         let loaded = self.deps.store.load::<D>(tenant, id, AsOf::Now).await?;
-        if loaded.version == 0 {
-            Err(unknown(field))
-        } else {
-            Ok(loaded)
-        }
+        if loaded.version == 0 { Err(unknown(field)) } else { Ok(loaded) }
     }
 
     /// A party that can still be talked about.
@@ -103,13 +95,8 @@ impl Api {
         identifiers: &[crate::domain::identifier::Identifier],
     ) -> Result<Vec<Option<String>>, Problem> {
         let store = &self.deps.store;
-        let found = view::identifier::find(
-            store.database(),
-            store.keys(),
-            tenant,
-            identifiers,
-            self.now(),
-        );
+        let found =
+            view::identifier::find(store.database(), store.keys(), tenant, identifiers, self.now());
         Ok(found.await?)
     }
 }
@@ -122,21 +109,13 @@ fn own<'a>(
     collection: &str,
 ) -> Result<&'a str, Problem> {
     let parsed = name::parse(field, text, &[collection])?;
-    if parsed.tenant == caller.tenant {
-        Ok(parsed.id())
-    } else {
-        Err(unknown(field))
-    }
+    if parsed.tenant == caller.tenant { Ok(parsed.id()) } else { Err(unknown(field)) }
 }
 
 /// Checks that a parent is the caller's own tenant.
 fn own_tenant(caller: &Caller, parent: &str) -> Result<(), Problem> {
     let parsed = name::parse("parent", parent, &[])?;
-    if parsed.tenant == caller.tenant {
-        Ok(())
-    } else {
-        Err(unknown("parent"))
-    }
+    if parsed.tenant == caller.tenant { Ok(()) } else { Err(unknown("parent")) }
 }
 
 fn unknown(field: &str) -> Problem {

@@ -35,10 +35,8 @@ impl From<party::Refusal> for Problem {
         let told = |reason| Self::new(reason, refusal.to_string());
         match &refusal {
             R::Unknown => told(NOT_FOUND).violation("name", "Name a registered party."),
-            R::OtherKind => told(KIND_CONFLICT).violation(
-                "kind",
-                "Keep the kind; use a new request_id for another party.",
-            ),
+            R::OtherKind => told(KIND_CONFLICT)
+                .violation("kind", "Keep the kind; use a new request_id for another party."),
             R::NotForKind => {
                 told(KIND_CONFLICT).violation("system", "Use npi for HCP, HCO and PHARMACIST only.")
             }
@@ -49,10 +47,8 @@ impl From<party::Refusal> for Problem {
             R::NoIdentifier => {
                 told(NOT_FOUND).violation("number", "Use the number of an identifier of the party.")
             }
-            R::NoContactPoint => told(NOT_FOUND).violation(
-                "contact_point_id",
-                "Use the id of a contact point of the party.",
-            ),
+            R::NoContactPoint => told(NOT_FOUND)
+                .violation("contact_point_id", "Use the id of a contact point of the party."),
             R::Full(_) => told(PARTY_FULL),
         }
     }
@@ -63,10 +59,8 @@ impl From<consent::Refusal> for Problem {
         use consent::Refusal as R;
         let told = |reason| Self::new(reason, refusal.to_string());
         match &refusal {
-            R::InFuture => told(CONSENT_IN_FUTURE).violation(
-                "captured_time",
-                "Use a time at most 5 minutes ahead of now.",
-            ),
+            R::InFuture => told(CONSENT_IN_FUTURE)
+                .violation("captured_time", "Use a time at most 5 minutes ahead of now."),
             R::BeforeCapture => told(CONSENT_INVALID).violation(
                 "effective_time",
                 "Use the captured time or a later one, or leave it empty.",
@@ -75,10 +69,8 @@ impl From<consent::Refusal> for Problem {
                 "expire_time",
                 "Use a time after the effective time, or leave it empty.",
             ),
-            R::NoText => told(CONSENT_INVALID).violation(
-                "text_version",
-                "Name the version of the text the party saw.",
-            ),
+            R::NoText => told(CONSENT_INVALID)
+                .violation("text_version", "Name the version of the text the party saw."),
             R::NoGrant => told(WRONG_STATE),
         }
     }
@@ -167,15 +159,13 @@ impl Fields {
                     Invalid::Market => MARKET_UNKNOWN,
                     Invalid::Identifier(_) => IDENTIFIER_INVALID,
                 };
-                self.wrong
-                    .push((Violation::new(field, invalid.to_string()), reason));
+                self.wrong.push((Violation::new(field, invalid.to_string()), reason));
             })
             .ok()
     }
 
     pub(crate) fn refuse(&mut self, field: impl Into<String>, remedy: impl Into<String>) {
-        self.wrong
-            .push((Violation::new(field, remedy), FIELD_INVALID));
+        self.wrong.push((Violation::new(field, remedy), FIELD_INVALID));
     }
 
     pub(crate) fn require(&mut self, holds: bool, field: &str, remedy: &'static str) {
@@ -198,9 +188,7 @@ impl Fields {
         let named: Vec<&str> = self.wrong.iter().map(|(it, _)| it.field.as_str()).collect();
         let message = format!("the request is invalid in: {}", named.join(", "));
         let problem = Problem::new(alone.unwrap_or(FIELD_INVALID), message);
-        self.wrong
-            .into_iter()
-            .fold(problem, |told, (it, _)| told.violation(it.field, it.remedy))
+        self.wrong.into_iter().fold(problem, |told, (it, _)| told.violation(it.field, it.remedy))
     }
 }
 
@@ -218,11 +206,7 @@ mod tests {
         fields.keep("kind", Err::<(), _>(Invalid::value("Choose a kind.")));
         let problem = fields.finish(None::<()>).expect_err("two are wrong");
         assert_eq!(problem.reason, FIELD_INVALID);
-        let told: Vec<_> = problem
-            .violations
-            .iter()
-            .map(|it| it.field.as_str())
-            .collect();
+        let told: Vec<_> = problem.violations.iter().map(|it| it.field.as_str()).collect();
         assert_eq!(told, ["market", "kind"]);
     }
 }

@@ -28,11 +28,7 @@ const UMBRELLA: &str = TENANTS[1];
 const NPI: &str = "1234567893";
 const EMAIL: &str = "ada@example.org";
 
-const TARGET: Target = Target {
-    name: "profiles",
-    schema: crate::schema,
-    service: crate::service,
-};
+const TARGET: Target = Target { name: "profiles", schema: crate::schema, service: crate::service };
 
 struct World {
     harness: Harness,
@@ -40,9 +36,7 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        Self {
-            harness: Harness::start(&[TARGET]).await,
-        }
+        Self { harness: Harness::start(&[TARGET]).await }
     }
 
     /// The same service on PostgreSQL, which is no embedded mode: the keys come from files in `keys`.
@@ -60,9 +54,7 @@ impl World {
             settings.keys.kek_file = kek_file;
             settings.auth.service_key_file = service_key_file;
         };
-        Self {
-            harness: Harness::with(&[TARGET], change).await,
-        }
+        Self { harness: Harness::with(&[TARGET], change).await }
     }
 
     fn parties(&self) -> PartyServiceClient<Connection> {
@@ -79,12 +71,7 @@ impl World {
 
     /// Registers a party and returns its id.
     async fn register(&self, request: proto::RegisterPartyRequest) -> String {
-        let reply = self
-            .parties()
-            .register_party(request)
-            .await
-            .expect("registered")
-            .into_inner();
+        let reply = self.parties().register_party(request).await.expect("registered").into_inner();
         reply.party.expect("a party").party_id
     }
 
@@ -93,24 +80,13 @@ impl World {
     }
 
     async fn get(&self, party_id: &str) -> proto::Party {
-        let request = proto::GetPartyRequest {
-            name: party_name(party_id),
-            ..Default::default()
-        };
-        let reply = self
-            .parties()
-            .get_party(request)
-            .await
-            .expect("found")
-            .into_inner();
+        let request = proto::GetPartyRequest { name: party_name(party_id), ..Default::default() };
+        let reply = self.parties().get_party(request).await.expect("found").into_inner();
         reply.party.expect("a party")
     }
 
     async fn source(&self, source_id: &str) {
-        self.sources()
-            .register_source(source_registration(source_id))
-            .await
-            .expect("registered");
+        self.sources().register_source(source_registration(source_id)).await.expect("registered");
     }
 
     fn head(&self) -> u64 {
@@ -148,11 +124,7 @@ fn professional() -> proto::RegisterPartyRequest {
 }
 
 fn identifier(system: &str, value: &str) -> proto::Identifier {
-    proto::Identifier {
-        system: system.into(),
-        value: value.into(),
-        ..Default::default()
-    }
+    proto::Identifier { system: system.into(), value: value.into(), ..Default::default() }
 }
 
 fn email(address: &str) -> proto::ContactPoint {
@@ -164,18 +136,13 @@ fn email(address: &str) -> proto::ContactPoint {
 }
 
 fn source_registration(source_id: &str) -> proto::RegisterSourceRequest {
-    let field = |name: &str, kind: ClearKind| proto::ClearField {
-        name: name.into(),
-        kind: kind.into(),
-    };
+    let field =
+        |name: &str, kind: ClearKind| proto::ClearField { name: name.into(), kind: kind.into() };
     proto::RegisterSourceRequest {
         parent: parent(),
         source_id: source_id.into(),
         owner: "web team".into(),
-        clear_fields: vec![
-            field("total", ClearKind::Money),
-            field("sku", ClearKind::Code),
-        ],
+        clear_fields: vec![field("total", ClearKind::Money), field("sku", ClearKind::Code)],
         ..Default::default()
     }
 }

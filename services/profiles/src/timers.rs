@@ -71,11 +71,7 @@ async fn look(store: &Store) -> Result<Look, Error> {
         return Ok(Look::Nothing { next });
     }
     let fired = fire_due(store).await?;
-    Ok(if fired > 0 {
-        Look::Fired
-    } else {
-        Look::Claimed
-    })
+    Ok(if fired > 0 { Look::Fired } else { Look::Claimed })
 }
 
 async fn due_or_grown(store: &Store, head: &mut watch::Receiver<Head>, next: Option<Timestamp>) {
@@ -112,28 +108,15 @@ async fn fire_due(store: &Store) -> Result<usize, Error> {
 
 async fn fire(store: &Store, timer: &Timer) -> Result<(), Error> {
     let expiry = Expiry::parse(&timer.key.id).filter(|_| timer.kind == CONSENT_EXPIRY);
-    let Some(Expiry {
-        consent_id,
-        granted_at,
-        ..
-    }) = expiry
-    else {
-        return Err(Error::corrupt(format!(
-            "no such timer: {} {}",
-            timer.kind, timer.key.id
-        )));
+    let Some(Expiry { consent_id, granted_at, .. }) = expiry else {
+        return Err(Error::corrupt(format!("no such timer: {} {}", timer.kind, timer.key.id)));
     };
     let meta = metadata(store, timer);
-    match store
-        .execute::<Consent>(consent_id, &meta, Command::Expire { granted_at })
-        .await
-    {
+    match store.execute::<Consent>(consent_id, &meta, Command::Expire { granted_at }).await {
         // Superseded: another replica fired it.
         Ok(_) | Err(ExecuteError::Superseded) => Ok(()),
         Err(ExecuteError::Store(error)) => Err(error),
-        Err(error) => Err(Error::corrupt(format!(
-            "note the end of {consent_id}: {error}"
-        ))),
+        Err(error) => Err(Error::corrupt(format!("note the end of {consent_id}: {error}"))),
     }
 }
 

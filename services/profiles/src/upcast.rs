@@ -24,11 +24,7 @@ fn verified_to_verification(payload: &[u8]) -> Result<Vec<u8>, prost::DecodeErro
     let mut added = PartyContactPointAdded::decode(payload)?;
     #[expect(deprecated, reason = "the one place that reads the first shape")]
     let verified = std::mem::take(&mut added.verified);
-    let verification = if verified {
-        Verification::Verified
-    } else {
-        Verification::Unverified
-    };
+    let verification = if verified { Verification::Verified } else { Verification::Unverified };
     added.set_verification(verification);
     Ok(added.encode_to_vec())
 }
@@ -39,10 +35,7 @@ mod tests {
 
     #[test]
     fn the_last_step_makes_todays_shape() {
-        let made = upcasters()
-            .into_iter()
-            .map(|it| (it.type_name, it.to))
-            .collect::<Vec<_>>();
+        let made = upcasters().into_iter().map(|it| (it.type_name, it.to)).collect::<Vec<_>>();
         for (type_name, schema) in made {
             assert_eq!(
                 rapport_proto::schema_of(type_name),

@@ -35,14 +35,7 @@ impl View for Profiles {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &[
-            "party",
-            "identifier",
-            "consent",
-            "relation",
-            "source",
-            "interaction",
-        ]
+        &["party", "identifier", "consent", "relation", "source", "interaction"]
     }
 
     fn opened(&self, keys: &Keyring) {
@@ -52,15 +45,9 @@ impl View for Profiles {
 
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
-            let keys = self
-                .keys
-                .get()
-                .ok_or_else(|| Error::corrupt("the view has no keys"))?;
+            let keys = self.keys.get().ok_or_else(|| Error::corrupt("the view has no keys"))?;
             let of = |aggregate: &str| -> Vec<&Recorded> {
-                events
-                    .iter()
-                    .filter(|event| event.aggregate() == aggregate)
-                    .collect()
+                events.iter().filter(|event| event.aggregate() == aggregate).collect()
             };
             let parties = of("party");
             party::apply(tx, &parties).await?;
@@ -80,22 +67,15 @@ impl View for Profiles {
         let Some(consent_event::Event::Granted(granted)) = event.decode()? else {
             return Ok(Vec::new());
         };
-        let effective_at = granted
-            .proof
-            .as_ref()
-            .and_then(|it| instant(it.effective_at.as_ref()));
+        let effective_at = granted.proof.as_ref().and_then(|it| instant(it.effective_at.as_ref()));
         let (Some(effective_at), Some(due_at)) =
             (effective_at, instant(granted.expires_at.as_ref()))
         else {
             return Ok(Vec::new());
         };
         Ok(vec![TimerOp::Set {
-            id: consent::Expiry {
-                consent_id: event.id(),
-                granted_at: effective_at,
-                due_at,
-            }
-            .timer_id(),
+            id: consent::Expiry { consent_id: event.id(), granted_at: effective_at, due_at }
+                .timer_id(),
             kind: CONSENT_EXPIRY,
             stream: event.envelope.stream.clone(),
             due_at,

@@ -23,8 +23,7 @@ fn rapport(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr)
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 fn succeeds(folder: &Path, arguments: &[&str]) -> String {
@@ -124,7 +123,8 @@ fn settings_are_checked_whole_and_printed_without_secrets() {
     let folder = tempfile::tempdir().expect("a folder");
     let here = folder.path();
     assert_eq!(succeeds(here, &["config", "check"]), "the settings are valid\n");
-    let said = fails(here, &["config", "check", "--set", "commit.max_units=0", "--set", "tenant=a"]);
+    let said =
+        fails(here, &["config", "check", "--set", "commit.max_units=0", "--set", "tenant=a"]);
     assert!(said.contains("commit.max_units") && said.contains("tenants"), "{said}");
     let said = fails(here, &["config", "check", "--target", "nothing"]);
     assert!(said.contains("there is no target \"nothing\""), "{said}");
@@ -136,9 +136,18 @@ fn settings_are_checked_whole_and_printed_without_secrets() {
     let printed = succeeds(
         here,
         &[
-            "config", "print", "--set", postgres, "--set", "keys.kek_file=k",
-            "--set", "auth.mode=oidc", "--set", "auth.issuer=https://login.example.com",
-            "--set", "auth.service_key_file=s",
+            "config",
+            "print",
+            "--set",
+            postgres,
+            "--set",
+            "keys.kek_file=k",
+            "--set",
+            "auth.mode=oidc",
+            "--set",
+            "auth.issuer=https://login.example.com",
+            "--set",
+            "auth.service_key_file=s",
         ],
     );
     assert!(printed.contains("u:***@db") && !printed.contains("hunter2"), "{printed}");

@@ -46,13 +46,12 @@ pub fn allows(from: &str, method: &str) -> bool {
         return false;
     };
     let name = service.rsplit('.').next().unwrap_or_default();
-    EDGES
-        .iter()
-        .filter(|edge| edge.from == from && edge.to == to)
-        .any(|edge| match edge.rpc.strip_suffix("/*") {
+    EDGES.iter().filter(|edge| edge.from == from && edge.to == to).any(|edge| {
+        match edge.rpc.strip_suffix("/*") {
             Some(whole) => whole == name,
             None => edge.rpc == rpc,
-        })
+        }
+    })
 }
 
 /// `rapport.profiles.v1.PartyService` → `profiles`; `None` for what every target serves.
@@ -67,36 +66,18 @@ mod tests {
 
     #[test]
     fn only_the_listed_edges_exist() {
-        assert!(allows(
-            "gateway",
-            "rapport.profiles.v1.PartyService/RegisterParty"
-        ));
-        assert!(allows(
-            "delivery",
-            "rapport.profiles.v1.KeyService/UnwrapKey"
-        ));
+        assert!(allows("gateway", "rapport.profiles.v1.PartyService/RegisterParty"));
+        assert!(allows("delivery", "rapport.profiles.v1.KeyService/UnwrapKey"));
         assert!(!allows("kpis", "rapport.profiles.v1.KeyService/UnwrapKey"));
-        assert!(!allows(
-            "gateway",
-            "rapport.profiles.v1.PartyService/GetParty"
-        ));
-        assert!(!allows(
-            "gateway",
-            "rapport.content.v1.PartyService/RegisterParty"
-        ));
-        assert!(!allows(
-            "profiles",
-            "rapport.journeys.v1.JourneyService/CheckInstance"
-        ));
+        assert!(!allows("gateway", "rapport.profiles.v1.PartyService/GetParty"));
+        assert!(!allows("gateway", "rapport.content.v1.PartyService/RegisterParty"));
+        assert!(!allows("profiles", "rapport.journeys.v1.JourneyService/CheckInstance"));
         assert!(!allows("gateway", "nonsense"));
     }
 
     #[test]
     fn every_target_may_heal_from_every_other() {
-        assert!(allows(
-            "kpis",
-            "rapport.eventlog.v1.EventLogService/ReadEvents"
-        ));
+        assert!(allows("kpis", "rapport.eventlog.v1.EventLogService/ReadEvents"));
     }
 
     #[test]

@@ -82,28 +82,14 @@ pub fn is_algorithm(name: &str) -> bool {
 
 fn algorithm(name: &str) -> Option<Algorithm> {
     use Algorithm as A;
-    let accepted = [
-        A::RS256,
-        A::RS384,
-        A::RS512,
-        A::PS256,
-        A::PS384,
-        A::PS512,
-        A::ES256,
-        A::ES384,
-        A::EdDSA,
-    ];
-    name.parse()
-        .ok()
-        .filter(|algorithm| accepted.contains(algorithm))
+    let accepted =
+        [A::RS256, A::RS384, A::RS512, A::PS256, A::PS384, A::PS512, A::ES256, A::ES384, A::EdDSA];
+    name.parse().ok().filter(|algorithm| accepted.contains(algorithm))
 }
 
 /// True when the token is well signed but too old or too new.
 pub(super) fn is_about_time(error: &jsonwebtoken::errors::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ExpiredSignature | ErrorKind::ImmatureSignature
-    )
+    matches!(error.kind(), ErrorKind::ExpiredSignature | ErrorKind::ImmatureSignature)
 }
 
 impl Verifier {
@@ -119,11 +105,7 @@ impl Verifier {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             jwks_url: settings.jwks_url.clone(),
-            algorithms: settings
-                .algorithms
-                .iter()
-                .filter_map(|name| algorithm(name))
-                .collect(),
+            algorithms: settings.algorithms.iter().filter_map(|name| algorithm(name)).collect(),
             leeway_s: settings.leeway_s,
             pause: PAUSE,
             client,
@@ -150,9 +132,7 @@ impl Verifier {
             return Err(Problem::of(TOKEN_INVALID));
         }
         let keys = self.keys_with(header.kid.as_deref()).await?;
-        let key = keys
-            .find(header.kid.as_deref(), header.alg)
-            .ok_or(Problem::of(TOKEN_INVALID))?;
+        let key = keys.find(header.kid.as_deref(), header.alg).ok_or(Problem::of(TOKEN_INVALID))?;
         let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation(header.alg));
         let claims = decoded.map_err(|error| refusal(&error))?.claims;
         if claims.tenant.is_empty() {
@@ -172,10 +152,7 @@ impl Verifier {
     }
 
     fn remembered(&self, fingerprint: &[u8; 32]) -> Option<Arc<Claims>> {
-        let remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = remembered.get(fingerprint)?;
         (unix_seconds() < entry.until).then(|| entry.claims.clone())
     }
@@ -183,21 +160,12 @@ impl Verifier {
     fn remember(&self, fingerprint: [u8; 32], claims: Claims) -> Arc<Claims> {
         let until = (claims.exp + self.leeway_s).min(unix_seconds() + REMEMBER_S);
         let claims = Arc::new(claims);
-        let mut remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         // Starting over is simpler than ageing and costs one signature check a token.
         if remembered.len() >= REMEMBERED_TOKENS {
             remembered.clear();
         }
-        remembered.insert(
-            fingerprint,
-            Remembered {
-                claims: claims.clone(),
-                until,
-            },
-        );
+        remembered.insert(fingerprint, Remembered { claims: claims.clone(), until });
         claims
     }
 
@@ -217,10 +185,7 @@ impl Verifier {
     }
 
     fn current(&self) -> Arc<Keys> {
-        self.keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// True once keys were read.
@@ -252,10 +217,7 @@ impl Verifier {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         // A key the issuer withdrew shall not live on in what was verified with it.
         if changed {
-            self.remembered
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
+            self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         Ok(())
     }
@@ -265,11 +227,7 @@ impl Verifier {
         loop {
             self.read_if_due(Duration::ZERO).await;
             tell(self.has_keys());
-            let pause = if self.has_keys() {
-                REFRESH
-            } else {
-                Duration::from_secs(1)
-            };
+            let pause = if self.has_keys() { REFRESH } else { Duration::from_secs(1) };
             tokio::time::sleep(pause).await;
         }
     }
@@ -283,10 +241,7 @@ impl Verifier {
         if !self.jwks_url.is_empty() {
             return Ok(self.jwks_url.clone());
         }
-        let url = format!(
-            "{}/.well-known/openid-configuration",
-            self.issuer.trim_end_matches('/')
-        );
+        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let discovery: Discovery = self.get(&url).await?;
         if discovery.issuer == self.issuer {
             Ok(discovery.jwks_uri)
@@ -296,23 +251,12 @@ impl Verifier {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, ReadError> {
-        Ok(self
-            .client
-            .get(url)
-            .send()
-            .await?
-            .error_for_status()?
-            .json()
-            .await?)
+        Ok(self.client.get(url).send().await?.error_for_status()?.json().await?)
     }
 }
 
 fn refusal(error: &jsonwebtoken::errors::Error) -> Problem {
-    Problem::of(if is_about_time(error) {
-        TOKEN_EXPIRED
-    } else {
-        TOKEN_INVALID
-    })
+    Problem::of(if is_about_time(error) { TOKEN_EXPIRED } else { TOKEN_INVALID })
 }
 
 #[derive(Default)]
@@ -329,13 +273,7 @@ struct Key {
 
 impl Keys {
     fn of(set: &JwkSet, accepted: &[Algorithm]) -> Self {
-        Self {
-            keys: set
-                .keys
-                .iter()
-                .filter_map(|jwk| Key::of(jwk, accepted))
-                .collect(),
-        }
+        Self { keys: set.keys.iter().filter_map(|jwk| Key::of(jwk, accepted)).collect() }
     }
 
     fn is_empty(&self) -> bool {
@@ -372,24 +310,15 @@ impl Keys {
 impl Key {
     fn of(jwk: &Jwk, accepted: &[Algorithm]) -> Option<Self> {
         let algorithm = match jwk.common.key_algorithm {
-            Some(named) => Some(
-                named
-                    .to_string()
-                    .parse()
-                    .ok()
-                    .filter(|it| accepted.contains(it))?,
-            ),
+            Some(named) => Some(named.to_string().parse().ok().filter(|it| accepted.contains(it))?),
             None => None,
         };
         let key = DecodingKey::from_jwk(jwk).ok()?;
-        accepted
-            .iter()
-            .any(|it| it.family() == key.family())
-            .then(|| Self {
-                id: jwk.common.key_id.clone(),
-                algorithm,
-                key,
-            })
+        accepted.iter().any(|it| it.family() == key.family()).then(|| Self {
+            id: jwk.common.key_id.clone(),
+            algorithm,
+            key,
+        })
     }
 }
 

@@ -65,10 +65,8 @@ impl ServiceKeys {
     /// The keys of a file, one a line.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| Error::KeyFile {
-            path: shown.clone(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::KeyFile { path: shown.clone(), source })?;
         let keys: Vec<&[u8]> = text
             .lines()
             .map(str::trim)
@@ -83,9 +81,7 @@ impl ServiceKeys {
 
     fn of(keys: &[&[u8]]) -> Self {
         let pair = |key: &&[u8]| (EncodingKey::from_secret(key), DecodingKey::from_secret(key));
-        Self {
-            keys: keys.iter().map(pair).collect(),
-        }
+        Self { keys: keys.iter().map(pair).collect() }
     }
 
     /// Makes a token for one callee.
@@ -103,10 +99,7 @@ impl ServiceKeys {
             tenant: grant.tenant.into(),
             on_behalf_of: grant.on_behalf_of.map(str::to_owned),
         };
-        let header = Header {
-            typ: Some(TYPE.into()),
-            ..Header::new(Algorithm::HS256)
-        };
+        let header = Header { typ: Some(TYPE.into()), ..Header::new(Algorithm::HS256) };
         jsonwebtoken::encode(&header, &claims, &self.keys[0].0)
             .expect("plain claims serialise and an HMAC takes a key of any length")
     }
@@ -152,10 +145,7 @@ fn verified(claims: Claims) -> Verified {
         permissions: Permissions::default(),
         on_behalf_of: claims.on_behalf_of,
     };
-    Verified {
-        caller,
-        audience: Some(claims.aud),
-    }
+    Verified { caller, audience: Some(claims.aud) }
 }
 
 impl std::fmt::Debug for ServiceKeys {
@@ -169,20 +159,13 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    const GRANT: Grant<'_> = Grant {
-        from: "journeys",
-        to: "profiles",
-        tenant: "acme",
-        on_behalf_of: Some("ada"),
-    };
+    const GRANT: Grant<'_> =
+        Grant { from: "journeys", to: "profiles", tenant: "acme", on_behalf_of: Some("ada") };
 
     #[test]
     fn a_token_names_caller_callee_tenant_and_person() {
         let keys = ServiceKeys::generate();
-        let verified = keys
-            .verify(&keys.mint(GRANT))
-            .expect("valid")
-            .expect("a service token");
+        let verified = keys.verify(&keys.mint(GRANT)).expect("valid").expect("a service token");
         assert_eq!(verified.audience.as_deref(), Some("profiles"));
         assert_eq!(verified.caller.target(), Some("journeys"));
         assert_eq!(verified.caller.tenant, "acme");
@@ -193,17 +176,9 @@ mod tests {
     #[test]
     fn another_deployments_and_an_old_token_are_refused() {
         let (ours, theirs) = (ServiceKeys::generate(), ServiceKeys::generate());
-        assert_eq!(
-            ours.verify(&theirs.mint(GRANT))
-                .expect_err("foreign")
-                .reason,
-            TOKEN_INVALID
-        );
+        assert_eq!(ours.verify(&theirs.mint(GRANT)).expect_err("foreign").reason, TOKEN_INVALID);
         let old = ours.mint_at(GRANT, unix_seconds() - 3600);
-        assert_eq!(
-            ours.verify(&old).expect_err("expired").reason,
-            TOKEN_EXPIRED
-        );
+        assert_eq!(ours.verify(&old).expect_err("expired").reason, TOKEN_EXPIRED);
     }
 
     #[test]
@@ -216,20 +191,9 @@ mod tests {
         let (old, new) = ("o".repeat(32), "n".repeat(32));
         let before = ServiceKeys::read(file(&old).path()).expect("one key");
         let after = ServiceKeys::read(file(&format!("{new}\n{old}\n")).path()).expect("two keys");
-        assert!(
-            after
-                .verify(&before.mint(GRANT))
-                .expect("old key verifies")
-                .is_some()
-        );
+        assert!(after.verify(&before.mint(GRANT)).expect("old key verifies").is_some());
         assert!(before.verify(&after.mint(GRANT)).is_err());
-        assert!(matches!(
-            ServiceKeys::read(file("short\n").path()),
-            Err(Error::KeyShort { .. })
-        ));
-        assert!(matches!(
-            ServiceKeys::read(file("").path()),
-            Err(Error::KeyShort { .. })
-        ));
+        assert!(matches!(ServiceKeys::read(file("short\n").path()), Err(Error::KeyShort { .. })));
+        assert!(matches!(ServiceKeys::read(file("").path()), Err(Error::KeyShort { .. })));
     }
 }

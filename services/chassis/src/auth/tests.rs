@@ -9,10 +9,8 @@ use crate::testing::{OidcIssuer, TokenSpec};
 
 fn headers(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(
-        AUTHORIZATION,
-        HeaderValue::from_str(&format!("Bearer {token}")).expect("ASCII"),
-    );
+    headers
+        .insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).expect("ASCII"));
     headers
 }
 
@@ -25,15 +23,10 @@ async fn caller(authenticator: &Authenticator, token: &str) -> Result<Caller, Re
 }
 
 fn settings_of(issuer: &OidcIssuer) -> Settings {
-    let mut settings = Settings {
-        tenants: vec!["acme".into(), "umbrella".into()],
-        ..Settings::default()
-    };
+    let mut settings =
+        Settings { tenants: vec!["acme".into(), "umbrella".into()], ..Settings::default() };
     issuer.configure(&mut settings);
-    settings
-        .auth
-        .roles
-        .insert("steward".into(), vec!["profiles.*".into()]);
+    settings.auth.roles.insert("steward".into(), vec!["profiles.*".into()]);
     settings
 }
 
@@ -62,10 +55,7 @@ async fn a_token_proves_tenant_subject_permissions_and_roles() {
         ("acme", "ada", Kind::User)
     );
     assert!(caller.permissions.allow("profiles.parties.read"));
-    assert!(
-        caller.permissions.allow("profiles.consents.write"),
-        "by the role"
-    );
+    assert!(caller.permissions.allow("profiles.consents.write"), "by the role");
     assert!(!caller.permissions.allow("content.modules.read"));
     assert_eq!(caller.on_behalf_of, None);
 }
@@ -77,109 +67,51 @@ async fn expired_premature_foreign_and_forged_tokens_are_refused() {
     let tomorrow = json!(unix_seconds() + 86_400);
     let cases = [
         ("expired", issuer.mint(ada().expired()), TOKEN_EXPIRED),
-        (
-            "not yet valid",
-            issuer.mint(ada().with("nbf", tomorrow)),
-            TOKEN_EXPIRED,
-        ),
-        (
-            "no end",
-            issuer.mint(ada().with("exp", json!(null))),
-            TOKEN_INVALID,
-        ),
-        (
-            "another audience",
-            issuer.mint(ada().with("aud", json!("else"))),
-            TOKEN_INVALID,
-        ),
-        (
-            "no audience",
-            issuer.mint(ada().with("aud", json!(null))),
-            TOKEN_INVALID,
-        ),
-        (
-            "another issuer named",
-            issuer.mint(ada().with("iss", json!(other.url()))),
-            TOKEN_INVALID,
-        ),
+        ("not yet valid", issuer.mint(ada().with("nbf", tomorrow)), TOKEN_EXPIRED),
+        ("no end", issuer.mint(ada().with("exp", json!(null))), TOKEN_INVALID),
+        ("another audience", issuer.mint(ada().with("aud", json!("else"))), TOKEN_INVALID),
+        ("no audience", issuer.mint(ada().with("aud", json!(null))), TOKEN_INVALID),
+        ("another issuer named", issuer.mint(ada().with("iss", json!(other.url()))), TOKEN_INVALID),
         ("another issuer", other.mint(ada()), TOKEN_INVALID),
         ("forged", issuer.forge(ada()), TOKEN_INVALID),
         ("unknown key", issuer.with_unknown_key(ada()), TOKEN_INVALID),
-        (
-            "no subject",
-            issuer.mint(ada().with("sub", json!(null))),
-            TOKEN_INVALID,
-        ),
+        ("no subject", issuer.mint(ada().with("sub", json!(null))), TOKEN_INVALID),
         ("nonsense", "a.b.c".to_owned(), TOKEN_INVALID),
-        (
-            "another tenant",
-            issuer.mint(ada().with("tenant", json!("stranger"))),
-            TENANT_UNKNOWN,
-        ),
-        (
-            "no tenant",
-            issuer.mint(ada().with("tenant", json!(null))),
-            TENANT_UNKNOWN,
-        ),
+        ("another tenant", issuer.mint(ada().with("tenant", json!("stranger"))), TENANT_UNKNOWN),
+        ("no tenant", issuer.mint(ada().with("tenant", json!(null))), TENANT_UNKNOWN),
     ];
     for (case, token, reason) in cases {
-        assert_eq!(
-            caller(&authenticator, &token).await.expect_err(case),
-            reason,
-            "{case}"
-        );
+        assert_eq!(caller(&authenticator, &token).await.expect_err(case), reason, "{case}");
     }
 }
 
 #[tokio::test]
 async fn a_symmetric_or_unsigned_token_is_refused() {
     let (issuer, authenticator) = oidc().await;
-    let claims = TokenSpec::new("acme", "ada", &["*"])
-        .with("iss", json!(issuer.url()))
-        .claims;
+    let claims = TokenSpec::new("acme", "ada", &["*"]).with("iss", json!(issuer.url())).claims;
     let key = jsonwebtoken::EncodingKey::from_secret(b"the issuer's public key, say");
     let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
     let symmetric = jsonwebtoken::encode(&header, &claims, &key).expect("signed");
     assert_eq!(caller(&authenticator, &symmetric).await, Err(TOKEN_INVALID));
     let body = symmetric.split('.').nth(1).expect("claims");
-    let unsigned = format!(
-        "{}.{body}.",
-        URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#)
-    );
+    let unsigned = format!("{}.{body}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#));
     assert_eq!(caller(&authenticator, &unsigned).await, Err(TOKEN_INVALID));
 }
 
 #[tokio::test]
 async fn a_new_key_is_found_and_a_withdrawn_one_forgotten() {
     let issuer = OidcIssuer::start().await;
-    let verifier = oidc::Verifier::new(&settings_of(&issuer).auth)
-        .expect("set up")
-        .with_pause(Duration::ZERO);
+    let verifier =
+        oidc::Verifier::new(&settings_of(&issuer).auth).expect("set up").with_pause(Duration::ZERO);
     let old = issuer.token("acme", "ada", &[]);
     assert!(verifier.verify(&old).await.is_ok());
     issuer.rotate();
-    assert!(
-        verifier
-            .verify(&issuer.token("acme", "ada", &[]))
-            .await
-            .is_ok()
-    );
-    assert!(
-        verifier.verify(&old).await.is_ok(),
-        "the old key is still published"
-    );
+    assert!(verifier.verify(&issuer.token("acme", "ada", &[])).await.is_ok());
+    assert!(verifier.verify(&old).await.is_ok(), "the old key is still published");
     issuer.withdraw_old_keys();
     verifier.read().await.expect("read");
-    assert!(
-        verifier.verify(&old).await.is_err(),
-        "remembered tokens go with their key"
-    );
-    assert!(
-        verifier
-            .verify(&issuer.token("acme", "ada", &[]))
-            .await
-            .is_ok()
-    );
+    assert!(verifier.verify(&old).await.is_err(), "remembered tokens go with their key");
+    assert!(verifier.verify(&issuer.token("acme", "ada", &[])).await.is_ok());
 }
 
 #[tokio::test]
@@ -194,30 +126,17 @@ async fn forged_key_ids_do_not_flood_the_issuer() {
 #[tokio::test]
 async fn keys_stay_in_use_while_the_issuer_is_down() {
     let issuer = OidcIssuer::start().await;
-    let verifier = oidc::Verifier::new(&settings_of(&issuer).auth)
-        .expect("set up")
-        .with_pause(Duration::ZERO);
+    let verifier =
+        oidc::Verifier::new(&settings_of(&issuer).auth).expect("set up").with_pause(Duration::ZERO);
     issuer.set_down(true);
-    let refusal = verifier
-        .verify(&issuer.token("acme", "ada", &[]))
-        .await
-        .expect_err("no keys yet");
+    let refusal =
+        verifier.verify(&issuer.token("acme", "ada", &[])).await.expect_err("no keys yet");
     assert_eq!(refusal.reason, KEYS_UNAVAILABLE);
     issuer.set_down(false);
-    assert!(
-        verifier
-            .verify(&issuer.token("acme", "ada", &[]))
-            .await
-            .is_ok()
-    );
+    assert!(verifier.verify(&issuer.token("acme", "ada", &[])).await.is_ok());
     issuer.set_down(true);
     assert!(verifier.read().await.is_err());
-    assert!(
-        verifier
-            .verify(&issuer.token("acme", "bob", &[]))
-            .await
-            .is_ok()
-    );
+    assert!(verifier.verify(&issuer.token("acme", "bob", &[])).await.is_ok());
 }
 
 #[tokio::test]
@@ -226,38 +145,24 @@ async fn a_busy_clients_token_is_verified_once_and_its_expiry_still_counts() {
     let token = issuer.mint(ada());
     let first = caller(&authenticator, &token).await.expect("valid");
     issuer.set_down(true);
-    assert_eq!(
-        caller(&authenticator, &token).await.expect("remembered"),
-        first
-    );
+    assert_eq!(caller(&authenticator, &token).await.expect("remembered"), first);
 }
 
 #[tokio::test]
 async fn a_development_token_opens_the_first_tenant_and_nothing_else_does() {
-    let settings = Settings {
-        tenants: vec!["acme".into(), "umbrella".into()],
-        ..Settings::default()
-    };
+    let settings =
+        Settings { tenants: vec!["acme".into(), "umbrella".into()], ..Settings::default() };
     let (authenticator, token) = Authenticator::new(&settings, keys()).expect("embedded");
     let token = token.expect("a development token");
     let developer = caller(&authenticator, token.reveal()).await.expect("valid");
-    assert_eq!(
-        (developer.tenant.as_str(), developer.kind),
-        ("acme", Kind::Development)
-    );
+    assert_eq!((developer.tenant.as_str(), developer.kind), ("acme", Kind::Development));
     assert!(developer.permissions.allow("anything.at.all"));
     for wrong in ["dev-", "dev-0000", &token.reveal()[1..], "x"] {
         assert_eq!(caller(&authenticator, wrong).await, Err(TOKEN_INVALID));
     }
-    assert!(
-        !format!("{token:?}").contains(token.reveal()),
-        "a log line shows no token"
-    );
+    assert!(!format!("{token:?}").contains(token.reveal()), "a log line shows no token");
     let (_, another) = Authenticator::new(&settings, keys()).expect("embedded");
-    assert_ne!(
-        another.expect("a development token").reveal(),
-        token.reveal()
-    );
+    assert_ne!(another.expect("a development token").reveal(), token.reveal());
 }
 
 #[tokio::test]
@@ -269,10 +174,7 @@ async fn a_development_token_is_never_made_outside_embedded_mode() {
     let mut postgres = Settings::default();
     postgres.database.url = "postgres://127.0.0.1/{service}".into();
     for settings in [exposed, shared, postgres] {
-        assert!(matches!(
-            Authenticator::new(&settings, keys()),
-            Err(Error::NotEmbedded)
-        ));
+        assert!(matches!(Authenticator::new(&settings, keys()), Err(Error::NotEmbedded)));
     }
 }
 
@@ -280,19 +182,13 @@ async fn a_development_token_is_never_made_outside_embedded_mode() {
 async fn a_development_token_means_nothing_to_an_oidc_server() {
     let (_issuer, authenticator) = oidc().await;
     let token = DevelopmentToken::generate();
-    assert_eq!(
-        caller(&authenticator, token.reveal()).await,
-        Err(TOKEN_INVALID)
-    );
+    assert_eq!(caller(&authenticator, token.reveal()).await, Err(TOKEN_INVALID));
 }
 
 #[tokio::test]
 async fn a_missing_or_odd_header_is_refused() {
     let (_issuer, authenticator) = oidc().await;
-    let none = authenticator
-        .authenticate(&HeaderMap::new())
-        .await
-        .expect_err("no token");
+    let none = authenticator.authenticate(&HeaderMap::new()).await.expect_err("no token");
     assert_eq!(none.reason, TOKEN_MISSING);
     for odd in ["Basic YTpi", "Bearer", "Bearer ", "token"] {
         let mut headers = HeaderMap::new();
@@ -315,30 +211,12 @@ async fn a_service_token_carries_the_person_and_only_a_listed_tenant() {
         tenant: "acme",
         on_behalf_of: Some("ada"),
     };
-    let service = caller(&authenticator, &services.mint(grant))
-        .await
-        .expect("valid");
-    assert_eq!(
-        (service.kind, service.on_behalf_of.as_deref()),
-        (Kind::Service, Some("ada"))
-    );
-    let stranger = services.mint(service::Grant {
-        tenant: "stranger",
-        ..grant
-    });
+    let service = caller(&authenticator, &services.mint(grant)).await.expect("valid");
+    assert_eq!((service.kind, service.on_behalf_of.as_deref()), (Kind::Service, Some("ada")));
+    let stranger = services.mint(service::Grant { tenant: "stranger", ..grant });
     assert_eq!(caller(&authenticator, &stranger).await, Err(TENANT_UNKNOWN));
-    let healing = services.mint(service::Grant {
-        tenant: "",
-        on_behalf_of: None,
-        ..grant
-    });
-    assert_eq!(
-        caller(&authenticator, &healing)
-            .await
-            .expect("valid")
-            .tenant,
-        ""
-    );
+    let healing = services.mint(service::Grant { tenant: "", on_behalf_of: None, ..grant });
+    assert_eq!(caller(&authenticator, &healing).await.expect("valid").tenant, "");
 }
 
 #[test]
@@ -353,9 +231,8 @@ fn a_person_cannot_name_things_of_another_tenant() {
     };
     let name = |text| crate::name::parse("name", text, &["parties"]).expect("well formed");
     assert!(caller.own(&name("tenants/acme/parties/pty_1")).is_ok());
-    let refusal = caller
-        .own(&name("tenants/umbrella/parties/pty_1"))
-        .expect_err("another tenant's");
+    let refusal =
+        caller.own(&name("tenants/umbrella/parties/pty_1")).expect_err("another tenant's");
     assert_eq!(refusal.reason, PERMISSION_MISSING);
 }
 

@@ -15,11 +15,8 @@ use crate::testing::{Connection, Harness};
 
 const READ: &[&str] = &["eventlog.events.read"];
 
-const PROFILES: Target = Target {
-    name: "profiles",
-    schema: Schema::default,
-    service: |_| Service::new(),
-};
+const PROFILES: Target =
+    Target { name: "profiles", schema: Schema::default, service: |_| Service::new() };
 
 /// States whatever it is told.
 struct Anything;
@@ -51,22 +48,14 @@ async fn append(harness: &Harness, tenant: &str, number: usize) {
         ..Metadata::default()
     };
     let store = &harness.deps("profiles").store;
-    store
-        .execute::<Anything>(&format!("s{number}"), &meta, ())
-        .await
-        .expect("appended");
+    store.execute::<Anything>(&format!("s{number}"), &meta, ()).await.expect("appended");
 }
 
 /// Five events: acme, umbrella, acme, umbrella, acme.
 async fn harness() -> Harness {
     let harness = Harness::start(&[PROFILES]).await;
     for number in 1..=5 {
-        append(
-            &harness,
-            if number % 2 == 1 { "acme" } else { "umbrella" },
-            number,
-        )
-        .await;
+        append(&harness, if number % 2 == 1 { "acme" } else { "umbrella" }, number).await;
     }
     harness
 }
@@ -76,15 +65,8 @@ async fn read(
     after: u64,
     limit: i32,
 ) -> Result<ReadEventsResponse, Status> {
-    let request = ReadEventsRequest {
-        source: "profiles".into(),
-        after_position: after,
-        limit,
-    };
-    Ok(EventLogServiceClient::new(connection)
-        .read_events(request)
-        .await?
-        .into_inner())
+    let request = ReadEventsRequest { source: "profiles".into(), after_position: after, limit };
+    Ok(EventLogServiceClient::new(connection).read_events(request).await?.into_inner())
 }
 
 fn positions(reply: &ReadEventsResponse) -> Vec<u64> {
@@ -95,9 +77,7 @@ fn positions(reply: &ReadEventsResponse) -> Vec<u64> {
 async fn a_person_sees_the_events_of_its_own_tenant_only() {
     let harness = harness().await;
     for (tenant, expected) in [("acme", vec![1, 3, 5]), ("umbrella", vec![2, 4])] {
-        let reply = read(harness.person(tenant, "ada", READ), 0, 0)
-            .await
-            .expect("read");
+        let reply = read(harness.person(tenant, "ada", READ), 0, 0).await.expect("read");
         assert_eq!(positions(&reply), expected);
         assert_eq!((reply.next_after_position, reply.head_position), (5, 5));
         let tenants = reply.events.iter().map(|event| {
@@ -115,20 +95,11 @@ async fn a_target_reads_everything_and_pages_end_where_the_next_begins() {
     let target = || harness.target("kpis", "profiles", "");
     let first = read(target(), 0, 2).await.expect("read");
     assert_eq!(
-        (
-            positions(&first),
-            first.next_after_position,
-            first.head_position
-        ),
+        (positions(&first), first.next_after_position, first.head_position),
         (vec![1, 2], 2, 5)
     );
-    let rest = read(target(), first.next_after_position, 1000)
-        .await
-        .expect("read");
-    assert_eq!(
-        (positions(&rest), rest.next_after_position),
-        (vec![3, 4, 5], 5)
-    );
+    let rest = read(target(), first.next_after_position, 1000).await.expect("read");
+    assert_eq!((positions(&rest), rest.next_after_position), (vec![3, 4, 5], 5));
     let end = read(target(), 5, 0).await.expect("read");
     assert_eq!((positions(&end), end.next_after_position), (vec![], 5));
 }
@@ -140,13 +111,9 @@ async fn odd_requests_are_refused_with_the_field() {
         let status = read(harness.admin(), 0, limit).await.expect_err("refused");
         assert_eq!(crate::status::violations(&status)[0].field, "limit");
     }
-    let request = GetHeadRequest {
-        source: "else\u{202e}where".into(),
-    };
-    let status = EventLogServiceClient::new(harness.admin())
-        .get_head(request)
-        .await
-        .expect_err("refused");
+    let request = GetHeadRequest { source: "else\u{202e}where".into() };
+    let status =
+        EventLogServiceClient::new(harness.admin()).get_head(request).await.expect_err("refused");
     assert_eq!(
         (status.code(), reason(&status).as_deref()),
         (tonic::Code::NotFound, Some("NOT_FOUND"))
@@ -156,37 +123,22 @@ async fn odd_requests_are_refused_with_the_field() {
 #[tokio::test]
 async fn strangers_and_people_without_the_permission_read_nothing() {
     let harness = harness().await;
-    let status = read(harness.without_token(), 0, 0)
-        .await
-        .expect_err("no token");
+    let status = read(harness.without_token(), 0, 0).await.expect_err("no token");
     assert_eq!(reason(&status).as_deref(), Some("TOKEN_MISSING"));
-    let status = read(
-        harness.person("acme", "ada", &["profiles.parties.read"]),
-        0,
-        0,
-    )
-    .await
-    .expect_err("denied");
-    assert_eq!(reason(&status).as_deref(), Some("PERMISSION_MISSING"));
-    let status = read(harness.person("stranger", "eve", READ), 0, 0)
+    let status = read(harness.person("acme", "ada", &["profiles.parties.read"]), 0, 0)
         .await
         .expect_err("denied");
+    assert_eq!(reason(&status).as_deref(), Some("PERMISSION_MISSING"));
+    let status = read(harness.person("stranger", "eve", READ), 0, 0).await.expect_err("denied");
     assert_eq!(reason(&status).as_deref(), Some("TENANT_UNKNOWN"));
 }
 
 #[tokio::test]
 async fn a_tail_goes_on_live_and_skips_what_is_not_the_readers() {
     let harness = harness().await;
-    let request = TailEventsRequest {
-        source: "profiles".into(),
-        after_position: 3,
-    };
+    let request = TailEventsRequest { source: "profiles".into(), after_position: 3 };
     let mut client = EventLogServiceClient::new(harness.person("acme", "ada", READ));
-    let mut tail = client
-        .tail_events(request)
-        .await
-        .expect("begun")
-        .into_inner();
+    let mut tail = client.tail_events(request).await.expect("begun").into_inner();
     let next = async |tail: &mut tonic::Streaming<TailEventsResponse>| {
         tail.message()
             .await

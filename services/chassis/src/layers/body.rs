@@ -46,19 +46,12 @@ impl Record {
         span: Span,
         instruments: Instruments,
     ) -> Self {
-        Self {
-            method,
-            started,
-            span,
-            instruments,
-            done: false,
-        }
+        Self { method, started, span, instruments, done: false }
     }
 
     fn finish(&mut self, code: i32) {
         if !std::mem::replace(&mut self.done, true) {
-            self.instruments
-                .answered(self.method, code, self.started.elapsed());
+            self.instruments.answered(self.method, code, self.started.elapsed());
             close_span(&self.span, code, is_server_fault(code));
         }
     }
@@ -86,23 +79,12 @@ pub(super) fn observe(
 
 /// Lets a response of a public service end with the process.
 pub(super) fn bound(response: Response<Body>, limits: Limits) -> Response<Body> {
-    if code_in(response.headers()).is_some() {
-        response
-    } else {
-        watched(response, None, limits)
-    }
+    if code_in(response.headers()).is_some() { response } else { watched(response, None, limits) }
 }
 
 fn watched(response: Response<Body>, record: Option<Record>, limits: Limits) -> Response<Body> {
     response.map(|inner| {
-        Body::new(Watched {
-            inner,
-            record,
-            limits,
-            ended: false,
-            sleep: None,
-            stop: None,
-        })
+        Body::new(Watched { inner, record, limits, ended: false, sleep: None, stop: None })
     })
 }
 
@@ -137,10 +119,7 @@ impl http_body::Body for Watched {
         if this.ended {
             return Poll::Ready(None);
         }
-        let span = this
-            .record
-            .as_ref()
-            .map_or_else(Span::none, |record| record.span.clone());
+        let span = this.record.as_ref().map_or_else(Span::none, |record| record.span.clone());
         let _entered = span.enter();
         let inner = AssertUnwindSafe(|| http_body::Body::poll_frame(Pin::new(&mut this.inner), cx));
         match std::panic::catch_unwind(inner) {
@@ -186,17 +165,13 @@ impl Watched {
 
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Polled {
         if let Some(Deadline(at)) = self.limits.deadline {
-            let sleep = self
-                .sleep
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if sleep.as_mut().poll(cx).is_ready() {
                 return self.end(&Problem::of(DEADLINE_PASSED).into_status());
             }
         }
         let stopping = &self.limits.stopping;
-        let stop = self
-            .stop
-            .get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
+        let stop = self.stop.get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
         if stop.as_mut().poll(cx).is_ready() {
             return self.end(&Problem::of(STOPPING).into_status());
         }

@@ -46,10 +46,7 @@ impl EventLogService for Moody {
             }
             "leak" => return Err(Status::internal("password is hunter2")),
             "large" => {
-                let event = LoggedEvent {
-                    envelope: vec![0; 5 << 20],
-                    ..LoggedEvent::default()
-                };
+                let event = LoggedEvent { envelope: vec![0; 5 << 20], ..LoggedEvent::default() };
                 return Ok(Response::new(ReadEventsResponse {
                     events: vec![event],
                     ..Default::default()
@@ -59,10 +56,7 @@ impl EventLogService for Moody {
         }
         assert_eq!(Call::current().tenant, caller.tenant);
         assert!(request.extensions().get::<Deadline>().is_some());
-        Ok(Response::new(ReadEventsResponse {
-            next_after_position: 7,
-            ..Default::default()
-        }))
+        Ok(Response::new(ReadEventsResponse { next_after_position: 7, ..Default::default() }))
     }
 
     type TailEventsStream = Tail;
@@ -118,28 +112,18 @@ fn fixture(max_in_flight: usize) -> Fixture {
     let server = EventLogServiceServer::new(moody.clone()).max_encoding_message_size(4 << 20);
     let routes = gate.guard(Routes::new(server));
     let token = token.expect("development").reveal().to_owned();
-    Fixture {
-        moody,
-        services,
-        token,
-        stopping,
-        routes,
-    }
+    Fixture { moody, services, token, stopping, routes }
 }
 
 impl Fixture {
     /// The same routes over a real connection.
     #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
     async fn channel(&self) -> Channel {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let server = tonic::transport::Server::builder().add_routes(self.routes.clone());
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Channel::from_shared(format!("http://{address}"))
-            .expect("URL")
-            .connect_lazy()
+        Channel::from_shared(format!("http://{address}")).expect("URL").connect_lazy()
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -147,19 +131,15 @@ impl Fixture {
     }
 
     fn read(&self, source: &str) -> Request<ReadEventsRequest> {
-        self.request(ReadEventsRequest {
-            source: source.into(),
-            ..Default::default()
-        })
+        self.request(ReadEventsRequest { source: source.into(), ..Default::default() })
     }
 }
 
 fn with_token<T>(message: T, token: &str) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert(
-        "authorization",
-        format!("Bearer {token}").parse().expect("ASCII"),
-    );
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
     request
 }
 
@@ -196,14 +176,9 @@ async fn the_servers_limit_and_the_callers_deadline_are_both_kept() {
     // A client that times itself out would answer for the server: this one only tells the server.
     let mut client = Client::new(fixture.routes.clone());
     let mut request = fixture.read("sleep");
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "5m".parse().expect("ASCII"));
+    request.metadata_mut().insert("grpc-timeout", "5m".parse().expect("ASCII"));
     let status = client.read_events(request).await.expect_err("too slow");
-    assert_eq!(
-        told(&status),
-        (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into())
-    );
+    assert_eq!(told(&status), (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into()));
 }
 
 #[tokio::test]
@@ -211,21 +186,12 @@ async fn a_stream_ends_at_its_callers_deadline_and_not_at_the_unary_limit() {
     let fixture = fixture(8);
     let mut client = Client::new(fixture.routes.clone());
     let mut request = fixture.request(TailEventsRequest::default());
-    request
-        .metadata_mut()
-        .insert("grpc-timeout", "400m".parse().expect("ASCII"));
+    request.metadata_mut().insert("grpc-timeout", "400m".parse().expect("ASCII"));
     let began = tokio::time::Instant::now();
-    let mut stream = client
-        .tail_events(request)
-        .await
-        .expect("begun")
-        .into_inner();
+    let mut stream = client.tail_events(request).await.expect("begun").into_inner();
     assert!(stream.message().await.expect("first").is_some());
     let status = stream.message().await.expect_err("deadline");
-    assert_eq!(
-        told(&status),
-        (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into())
-    );
+    assert_eq!(told(&status), (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into()));
     assert!(began.elapsed() >= Duration::from_millis(400));
 }
 
@@ -276,26 +242,14 @@ async fn strangers_learn_nothing_not_even_which_methods_exist() {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        pass(
-            fixture.routes.clone(),
-            request.body(Body::empty()).expect("request"),
-        )
+        pass(fixture.routes.clone(), request.body(Body::empty()).expect("request"))
     };
-    for path in [
-        "/rapport.eventlog.v1.EventLogService/Nothing",
-        "/nobody.Service/Nothing",
-    ] {
+    for path in ["/rapport.eventlog.v1.EventLogService/Nothing", "/nobody.Service/Nothing"] {
         let status = Status::from_header_map(call(path, None).await.headers()).expect("status");
-        assert_eq!(
-            told(&status),
-            (tonic::Code::Unauthenticated, "TOKEN_MISSING".into())
-        );
+        assert_eq!(told(&status), (tonic::Code::Unauthenticated, "TOKEN_MISSING".into()));
         let status = Status::from_header_map(call(path, Some(&fixture.token)).await.headers())
             .expect("status");
-        assert_eq!(
-            told(&status),
-            (tonic::Code::Unimplemented, "METHOD_UNKNOWN".into())
-        );
+        assert_eq!(told(&status), (tonic::Code::Unimplemented, "METHOD_UNKNOWN".into()));
     }
 }
 
@@ -303,12 +257,7 @@ async fn strangers_learn_nothing_not_even_which_methods_exist() {
 async fn a_service_token_is_good_for_its_callee_and_its_edges_only() {
     let fixture = fixture(8);
     let mut client = Client::new(fixture.routes.clone());
-    let grant = Grant {
-        from: "kpis",
-        to: "profiles",
-        tenant: "",
-        on_behalf_of: None,
-    };
+    let grant = Grant { from: "kpis", to: "profiles", tenant: "", on_behalf_of: None };
     let mut call = async |grant: Grant<'_>| {
         let token = fixture.services.mint(grant);
         client
@@ -317,25 +266,13 @@ async fn a_service_token_is_good_for_its_callee_and_its_edges_only() {
             .map_err(|status| told(&status))
     };
     assert!(call(grant).await.is_ok(), "any target heals from any other");
-    let elsewhere = call(Grant {
-        to: "content",
-        ..grant
-    })
-    .await
-    .expect_err("meant for another target");
-    assert_eq!(
-        elsewhere,
-        (tonic::Code::PermissionDenied, "PERMISSION_MISSING".into())
-    );
+    let elsewhere =
+        call(Grant { to: "content", ..grant }).await.expect_err("meant for another target");
+    assert_eq!(elsewhere, (tonic::Code::PermissionDenied, "PERMISSION_MISSING".into()));
     let others = ServiceKeys::generate().mint(grant);
-    let status = client
-        .get_head(with_token(GetHeadRequest::default(), &others))
-        .await
-        .expect_err("forged");
-    assert_eq!(
-        told(&status),
-        (tonic::Code::Unauthenticated, "TOKEN_INVALID".into())
-    );
+    let status =
+        client.get_head(with_token(GetHeadRequest::default(), &others)).await.expect_err("forged");
+    assert_eq!(told(&status), (tonic::Code::Unauthenticated, "TOKEN_INVALID".into()));
 }
 
 #[tokio::test]
@@ -350,14 +287,9 @@ async fn a_healing_token_without_a_tenant_reads_the_log_and_nothing_more() {
         tenant: "",
         on_behalf_of: None,
     });
-    let status = client
-        .register_party(with_token(Default::default(), &token))
-        .await
-        .expect_err("no tenant");
-    assert_eq!(
-        told(&status),
-        (tonic::Code::PermissionDenied, "PERMISSION_MISSING".into())
-    );
+    let status =
+        client.register_party(with_token(Default::default(), &token)).await.expect_err("no tenant");
+    assert_eq!(told(&status), (tonic::Code::PermissionDenied, "PERMISSION_MISSING".into()));
 }
 
 #[tokio::test]
@@ -376,16 +308,13 @@ async fn raw_errors_oversize_replies_and_garbage_become_reasons() {
     let garbage = http::Request::post("/rapport.eventlog.v1.EventLogService/ReadEvents")
         .header("content-type", "application/grpc")
         .header("authorization", format!("Bearer {}", fixture.token))
-        .body(Body::new(http_body_util::Full::new(
-            bytes::Bytes::from_static(b"\0\0\0\0\x03\xff\xff\xff"),
-        )))
+        .body(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(
+            b"\0\0\0\0\x03\xff\xff\xff",
+        ))))
         .expect("request");
     let response = pass(fixture.routes.clone(), garbage).await;
     let status = Status::from_header_map(response.headers()).expect("status");
-    assert_eq!(
-        told(&status),
-        (tonic::Code::InvalidArgument, "MESSAGE_MALFORMED".into())
-    );
+    assert_eq!(told(&status), (tonic::Code::InvalidArgument, "MESSAGE_MALFORMED".into()));
 }
 
 #[tokio::test]
@@ -406,8 +335,5 @@ async fn streams_end_when_the_process_stops_and_none_begins() {
         .await
         .expect_err("stopping");
     assert_eq!(told(&status), (tonic::Code::Unavailable, "STOPPING".into()));
-    assert!(
-        client.read_events(fixture.read("")).await.is_ok(),
-        "unary calls finish"
-    );
+    assert!(client.read_events(fixture.read("")).await.is_ok(), "unary calls finish");
 }

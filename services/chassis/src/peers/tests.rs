@@ -30,10 +30,7 @@ impl EventLogService for Mirror {
         request: Request<ReadEventsRequest>,
     ) -> Result<tonic::Response<ReadEventsResponse>, Status> {
         let caller = Caller::of(&request)?;
-        assert_eq!(
-            (caller.kind, caller.target()),
-            (Kind::Service, Some("kpis"))
-        );
+        assert_eq!((caller.kind, caller.target()), (Kind::Service, Some("kpis")));
         match request.get_ref().source.as_str() {
             "panic" => panic!("out of luck"),
             "sleep" => std::future::pending().await,
@@ -41,9 +38,7 @@ impl EventLogService for Mirror {
             "traced" => assert!(current_traceparent().is_some()),
             _ => {}
         }
-        let left = Call::current()
-            .deadline
-            .map_or(Duration::MAX, Deadline::remaining);
+        let left = Call::current().deadline.map_or(Duration::MAX, Deadline::remaining);
         let micros = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
         Ok(tonic::Response::new(ReadEventsResponse {
             next_after_position: micros,
@@ -85,9 +80,7 @@ async fn both_ways() -> [Client<Peer>; 2] {
         aborting: tokio_util::sync::CancellationToken::new(),
     });
     let routes = gate.guard(Routes::new(EventLogServiceServer::new(Mirror)));
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .expect("a free port");
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let server = tonic::transport::Server::builder().add_routes(routes.clone());
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -99,10 +92,7 @@ async fn both_ways() -> [Client<Peer>; 2] {
 }
 
 fn read(source: &str) -> ReadEventsRequest {
-    ReadEventsRequest {
-        source: source.into(),
-        ..Default::default()
-    }
+    ReadEventsRequest { source: source.into(), ..Default::default() }
 }
 
 fn told(status: &Status) -> (tonic::Code, String) {
@@ -110,10 +100,7 @@ fn told(status: &Status) -> (tonic::Code, String) {
 }
 
 fn ada(bound: Duration) -> Call {
-    Call {
-        on_behalf_of: Some("ada".into()),
-        ..Call::of_tenant("default", bound)
-    }
+    Call { on_behalf_of: Some("ada".into()), ..Call::of_tenant("default", bound) }
 }
 
 #[tokio::test]
@@ -135,16 +122,9 @@ async fn what_is_left_of_the_deadline_is_passed_on() {
         let left =
             Duration::from_micros(call.await.expect("answered").get_ref().next_after_position);
         assert!(left <= Duration::from_secs(5), "{left:?}");
-        let left = client
-            .read_events(read(""))
-            .await
-            .expect("answered")
-            .get_ref()
-            .next_after_position;
-        assert!(
-            Duration::from_micros(left) <= DEFAULT_TIMEOUT,
-            "every call has a bound"
-        );
+        let left =
+            client.read_events(read("")).await.expect("answered").get_ref().next_after_position;
+        assert!(Duration::from_micros(left) <= DEFAULT_TIMEOUT, "every call has a bound");
     }
 }
 
@@ -153,23 +133,15 @@ async fn a_slow_or_panicking_peer_is_the_same_answer_near_and_far() {
     for mut client in both_ways().await {
         let call = ada(Duration::from_millis(200)).scope(client.read_events(read("sleep")));
         let status = call.await.expect_err("too slow");
-        assert_eq!(
-            told(&status),
-            (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into())
-        );
-        let status = client
-            .read_events(read("panic"))
-            .await
-            .expect_err("panicked");
+        assert_eq!(told(&status), (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into()));
+        let status = client.read_events(read("panic")).await.expect_err("panicked");
         assert_eq!(told(&status), (tonic::Code::Internal, "PANICKED".into()));
     }
 }
 
 #[tokio::test]
 async fn an_unknown_or_unreachable_peer_is_unavailable_never_a_yes() {
-    let free = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .expect("a free port");
+    let free = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", free.local_addr().expect("bound"));
     drop(free);
     let keys = ServiceKeys::generate();
@@ -177,14 +149,8 @@ async fn an_unknown_or_unreachable_peer_is_unavailable_never_a_yes() {
     let directory = Directory::new([("profiles".to_owned(), url)].into(), keys, methods);
     for target in ["profiles", "content"] {
         let mut client = Client::new(directory.seen_from("kpis").to(target));
-        let status = client
-            .get_head(GetHeadRequest::default())
-            .await
-            .expect_err("nobody there");
-        assert_eq!(
-            told(&status),
-            (tonic::Code::Unavailable, "PEER_UNAVAILABLE".into())
-        );
+        let status = client.get_head(GetHeadRequest::default()).await.expect_err("nobody there");
+        assert_eq!(told(&status), (tonic::Code::Unavailable, "PEER_UNAVAILABLE".into()));
         assert!(crate::status::is_transient(&status));
     }
 }

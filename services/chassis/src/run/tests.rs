@@ -13,58 +13,38 @@ use super::*;
 use crate::service::Service;
 use crate::testing::embedded;
 
-const QUIET: Target = Target {
-    name: "profiles",
-    schema: eventstore::Schema::default,
-    service: |_| Service::new(),
-};
+const QUIET: Target =
+    Target { name: "profiles", schema: eventstore::Schema::default, service: |_| Service::new() };
 
 async fn started(settings: Settings) -> Process {
-    let process = start(&[QUIET], settings, Shutdown::new())
-        .await
-        .expect("started");
+    let process = start(&[QUIET], settings, Shutdown::new()).await.expect("started");
     let ready = tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await;
-    if !process
-        .readiness
-        .missing()
-        .iter()
-        .any(|what| what == "simulated_time")
-    {
+    if !process.readiness.missing().iter().any(|what| what == "simulated_time") {
         ready.expect("ready");
     }
     process
 }
 
 fn channel(address: SocketAddr) -> Channel {
-    Channel::from_shared(format!("http://{address}"))
-        .expect("URL")
-        .connect_lazy()
+    Channel::from_shared(format!("http://{address}")).expect("URL").connect_lazy()
 }
 
 fn with_token<T>(process: &Process, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     let token = process.token.as_ref().expect("embedded").reveal();
-    request.metadata_mut().insert(
-        "authorization",
-        format!("Bearer {token}").parse().expect("ASCII"),
-    );
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {token}").parse().expect("ASCII"));
     request
 }
 
 fn head() -> GetHeadRequest {
-    GetHeadRequest {
-        source: "profiles".into(),
-    }
+    GetHeadRequest { source: "profiles".into() }
 }
 
 async fn get(process: &Process, path: &str) -> (u16, String) {
-    let response = reqwest::get(format!("http://{}{path}", process.admin))
-        .await
-        .expect("answered");
-    (
-        response.status().as_u16(),
-        response.text().await.expect("text"),
-    )
+    let response = reqwest::get(format!("http://{}{path}", process.admin)).await.expect("answered");
+    (response.status().as_u16(), response.text().await.expect("text"))
 }
 
 #[tokio::test]
@@ -79,35 +59,18 @@ async fn a_process_serves_probes_and_drains() {
     assert_eq!(reply.get_ref().position, 0);
 
     for address in [process.grpc, process.admin] {
-        for name in [
-            "",
-            "readiness",
-            "liveness",
-            "profiles",
-            "rapport.eventlog.v1.EventLogService",
-        ] {
-            let request = HealthCheckRequest {
-                service: name.into(),
-            };
-            let reply = HealthClient::new(channel(address))
-                .check(request)
-                .await
-                .expect("told");
-            assert_eq!(
-                reply.get_ref().status(),
-                Told::Serving,
-                "{name} on {address}"
-            );
+        for name in ["", "readiness", "liveness", "profiles", "rapport.eventlog.v1.EventLogService"]
+        {
+            let request = HealthCheckRequest { service: name.into() };
+            let reply = HealthClient::new(channel(address)).check(request).await.expect("told");
+            assert_eq!(reply.get_ref().status(), Told::Serving, "{name} on {address}");
         }
     }
     assert_eq!(get(&process, "/livez").await, (200, "ok\n".into()));
     assert_eq!(get(&process, "/readyz").await, (200, "ok\n".into()));
     assert_eq!(get(&process, "/build-info").await.0, 200);
     let (_, metrics) = get(&process, "/metrics").await;
-    assert!(
-        metrics.contains("# HELP rpc_server_call_duration_seconds"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("# HELP rpc_server_call_duration_seconds"), "{metrics}");
     let call = r#"rpc_method="rapport.eventlog.v1.EventLogService/GetHead""#;
     assert!(
         metrics
@@ -124,12 +87,7 @@ async fn the_log_level_changes_while_running() {
     let process = started(embedded(&folder)).await;
     let url = format!("http://{}/log-level", process.admin);
     let put = async |filter: &'static str| {
-        reqwest::Client::new()
-            .put(&url)
-            .body(filter)
-            .send()
-            .await
-            .expect("answered")
+        reqwest::Client::new().put(&url).body(filter).send().await.expect("answered")
     };
     assert_eq!(put("loud").await.status(), 400);
     assert_eq!(put("warn").await.status(), 200);
@@ -145,36 +103,21 @@ async fn reflection_lists_what_is_served_and_can_be_switched_off() {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
     let list = async |process: &Process| {
         let message_request = Some(MessageRequest::ListServices(String::new()));
-        let asked = ServerReflectionRequest {
-            message_request,
-            ..Default::default()
-        };
+        let asked = ServerReflectionRequest { message_request, ..Default::default() };
         let mut client = ServerReflectionClient::new(channel(process.grpc));
-        let mut replies = client
-            .server_reflection_info(tokio_stream::iter([asked]))
-            .await?
-            .into_inner();
-        match replies
-            .message()
-            .await?
-            .and_then(|reply| reply.message_response)
-        {
-            Some(MessageResponse::ListServicesResponse(list)) => Ok(list
-                .service
-                .into_iter()
-                .map(|service| service.name)
-                .collect::<Vec<_>>()),
+        let mut replies =
+            client.server_reflection_info(tokio_stream::iter([asked])).await?.into_inner();
+        match replies.message().await?.and_then(|reply| reply.message_response) {
+            Some(MessageResponse::ListServicesResponse(list)) => {
+                Ok(list.service.into_iter().map(|service| service.name).collect::<Vec<_>>())
+            }
             other => panic!("{other:?}"),
         }
     };
     let folder = tempfile::tempdir().expect("folder");
     let process = started(embedded(&folder)).await;
     let names: Result<_, tonic::Status> = list(&process).await;
-    assert!(
-        names
-            .expect("listed")
-            .contains(&"rapport.eventlog.v1.EventLogService".to_owned())
-    );
+    assert!(names.expect("listed").contains(&"rapport.eventlog.v1.EventLogService".to_owned()));
     process.stop().await.expect("stopped as asked");
 
     let mut settings = embedded(&folder);
@@ -190,19 +133,13 @@ async fn a_browser_may_call_and_read_the_status() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().expect("folder");
     let process = started(embedded(&folder)).await;
-    let url = format!(
-        "http://{}/rapport.eventlog.v1.EventLogService/GetHead",
-        process.grpc
-    );
+    let url = format!("http://{}/rapport.eventlog.v1.EventLogService/GetHead", process.grpc);
     let client = reqwest::Client::new();
     let preflight = client
         .request(reqwest::Method::OPTIONS, &url)
         .header("origin", "https://console.example.com")
         .header("access-control-request-method", "POST")
-        .header(
-            "access-control-request-headers",
-            "authorization,content-type,x-grpc-web",
-        )
+        .header("access-control-request-headers", "authorization,content-type,x-grpc-web")
         .send()
         .await
         .expect("answered");
@@ -237,40 +174,20 @@ async fn a_driver_owns_simulated_time() {
     let folder = tempfile::tempdir().expect("folder");
     let mut settings = embedded(&folder);
     settings.clock.mode = ClockMode::Simulated;
-    let process = start(&[QUIET], settings, Shutdown::new())
-        .await
-        .expect("started");
+    let process = start(&[QUIET], settings, Shutdown::new()).await.expect("started");
     let mut driver = SimulationServiceClient::new(channel(process.admin));
-    let stranger = driver
-        .settle(SettleRequest::default())
-        .await
-        .expect_err("no token");
+    let stranger = driver.settle(SettleRequest::default()).await.expect_err("no token");
     assert_eq!(stranger.code(), tonic::Code::Unauthenticated);
-    assert!(
-        process
-            .readiness
-            .missing()
-            .contains(&"simulated_time".to_owned())
-    );
+    assert!(process.readiness.missing().contains(&"simulated_time".to_owned()));
     let at = |seconds: i64| SetTimeRequest {
         time: Some(eventstore::Timestamp(seconds * 1_000_000).to_proto()),
     };
-    driver
-        .set_time(with_token(&process, at(100)))
-        .await
-        .expect("told");
-    tokio::time::timeout(Duration::from_secs(20), process.readiness.ready())
-        .await
-        .expect("ready");
-    let back = driver
-        .set_time(with_token(&process, at(99)))
-        .await
-        .expect_err("never back");
+    driver.set_time(with_token(&process, at(100))).await.expect("told");
+    tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await.expect("ready");
+    let back = driver.set_time(with_token(&process, at(99))).await.expect_err("never back");
     assert_eq!(back.code(), tonic::Code::InvalidArgument);
-    let settled = driver
-        .settle(with_token(&process, SettleRequest::default()))
-        .await
-        .expect("settled");
+    let settled =
+        driver.settle(with_token(&process, SettleRequest::default())).await.expect("settled");
     assert_eq!(settled.get_ref().heads["profiles"], 0);
     process.stop().await.expect("stopped as asked");
 }
@@ -294,15 +211,11 @@ async fn a_failing_background_task_stops_the_process_and_is_named() {
         name: "profiles",
         schema: eventstore::Schema::default,
         service: |_| {
-            Service::new().work("timers", |_| async {
-                Err(eventstore::Error::corrupt("torn"))
-            })
+            Service::new().work("timers", |_| async { Err(eventstore::Error::corrupt("torn")) })
         },
     };
     let folder = tempfile::tempdir().expect("folder");
-    let process = start(&[BROKEN], embedded(&folder), Shutdown::new())
-        .await
-        .expect("started");
+    let process = start(&[BROKEN], embedded(&folder), Shutdown::new()).await.expect("started");
     let failure = process.stopped().await.expect_err("it failed");
     assert_eq!(failure.task, "profiles/timers");
     assert!(failure.why.contains("torn"), "{}", failure.why);
@@ -310,25 +223,14 @@ async fn a_failing_background_task_stops_the_process_and_is_named() {
 
 #[tokio::test]
 async fn a_taken_port_is_an_error_that_names_it() {
-    let taken = TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .expect("a free port");
+    let taken = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let folder = tempfile::tempdir().expect("folder");
     let mut settings = embedded(&folder);
     settings.grpc.address = taken.local_addr().expect("bound");
-    let refused = start(&[QUIET], settings.clone(), Shutdown::new())
-        .await
-        .err()
-        .expect("refused");
-    assert_eq!(
-        refused.to_string(),
-        format!("listen on {}", settings.grpc.address)
-    );
+    let refused = start(&[QUIET], settings.clone(), Shutdown::new()).await.err().expect("refused");
+    assert_eq!(refused.to_string(), format!("listen on {}", settings.grpc.address));
     assert!(
-        std::fs::read_dir(folder.path())
-            .expect("folder")
-            .next()
-            .is_none(),
+        std::fs::read_dir(folder.path()).expect("folder").next().is_none(),
         "no database was touched"
     );
 }
@@ -360,16 +262,9 @@ async fn a_service_outside_the_contract_does_not_start() {
         service: |_| Service::new().serve(Unlisted),
     };
     let folder = tempfile::tempdir().expect("folder");
-    let refused = start(&[SECRET], embedded(&folder), Shutdown::new())
-        .await
-        .err()
-        .expect("refused");
-    assert!(
-        refused
-            .to_string()
-            .contains("rapport.profiles.v1.SecretService"),
-        "{refused}"
-    );
+    let refused =
+        start(&[SECRET], embedded(&folder), Shutdown::new()).await.err().expect("refused");
+    assert!(refused.to_string().contains("rapport.profiles.v1.SecretService"), "{refused}");
 }
 
 /// A service whose only call waits until it is let go.
@@ -438,13 +333,9 @@ mod patient {
 async fn a_call_under_way_finishes_and_no_new_one_begins_while_draining() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().expect("folder");
-    let process = start(
-        &[patient::POLITE_TARGET],
-        embedded(&folder),
-        Shutdown::new(),
-    )
-    .await
-    .expect("started");
+    let process = start(&[patient::POLITE_TARGET], embedded(&folder), Shutdown::new())
+        .await
+        .expect("started");
     let mut client = SimulationServiceClient::new(channel(process.grpc));
     let request = with_token(&process, SetTimeRequest::default());
     let under_way = tokio::spawn(async move { client.set_time(request).await });
@@ -457,9 +348,7 @@ async fn a_call_under_way_finishes_and_no_new_one_begins_while_draining() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), closed)
-        .await
-        .expect("the listener closes");
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("the listener closes");
     let (code, told) = get(&process, "/readyz").await;
     assert_eq!(code, 503);
     assert!(told.contains("draining"), "{told}");
@@ -472,9 +361,8 @@ async fn a_call_under_way_finishes_and_no_new_one_begins_while_draining() {
 #[expect(clippy::disallowed_methods, reason = "joined below")]
 async fn a_second_wish_aborts_what_does_not_finish() {
     let folder = tempfile::tempdir().expect("folder");
-    let process = start(&[patient::STUCK_TARGET], embedded(&folder), Shutdown::new())
-        .await
-        .expect("started");
+    let process =
+        start(&[patient::STUCK_TARGET], embedded(&folder), Shutdown::new()).await.expect("started");
     let mut client = SimulationServiceClient::new(channel(process.grpc));
     let request = with_token(&process, SetTimeRequest::default());
     let stuck = tokio::spawn(async move { client.set_time(request).await });
@@ -508,19 +396,13 @@ async fn in_production_mode_health_follows_the_database_and_a_person_needs_a_tok
     std::fs::write(&settings.keys.kek_file, format!("{}=", "A".repeat(43))).expect("written");
 
     let process = started(settings).await;
-    assert!(
-        process.token.is_none(),
-        "no development token outside embedded mode"
-    );
+    assert!(process.token.is_none(), "no development token outside embedded mode");
     let mut client = Client::new(channel(process.grpc));
     let mut call = async |token: &str| {
         let mut request = tonic::Request::new(head());
         let bearer = format!("Bearer {token}").parse().expect("ASCII");
         request.metadata_mut().insert("authorization", bearer);
-        client
-            .get_head(request)
-            .await
-            .map_err(|status| reason(&status).unwrap_or_default())
+        client.get_head(request).await.map_err(|status| reason(&status).unwrap_or_default())
     };
     let ada = issuer.token("acme", "ada", &["eventlog.events.read"]);
     call(&ada).await.expect("answered");
@@ -528,15 +410,9 @@ async fn in_production_mode_health_follows_the_database_and_a_person_needs_a_tok
     assert_eq!(call(&foreign).await.expect_err("foreign"), "TOKEN_INVALID");
 
     postgres.stop_at_once();
-    let gone = eventually(&process, |missing| {
-        missing.contains(&"profiles/store".to_owned())
-    })
-    .await;
+    let gone = eventually(&process, |missing| missing.contains(&"profiles/store".to_owned())).await;
     assert_eq!(gone, ["profiles/store"]);
-    assert_eq!(
-        call(&ada).await.expect_err("no database"),
-        "STORE_UNAVAILABLE"
-    );
+    assert_eq!(call(&ada).await.expect_err("no database"), "STORE_UNAVAILABLE");
     postgres.launch();
     eventually(&process, <[String]>::is_empty).await;
     call(&ada).await.expect("answered again");
@@ -554,9 +430,7 @@ async fn eventually(process: &Process, reached: impl Fn(&[String]) -> bool) -> V
         }
         process.readiness.missing()
     };
-    tokio::time::timeout(Duration::from_secs(60), wait)
-        .await
-        .expect("in time")
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time")
 }
 
 #[tokio::test]
@@ -564,9 +438,6 @@ async fn a_process_that_is_asked_to_stop_before_it_started_does_not_start() {
     let folder = tempfile::tempdir().expect("folder");
     let shutdown = Shutdown::new();
     shutdown.advance();
-    let refused = start(&[QUIET], embedded(&folder), shutdown)
-        .await
-        .err()
-        .expect("refused");
+    let refused = start(&[QUIET], embedded(&folder), shutdown).await.err().expect("refused");
     assert!(matches!(refused, Error::AskedToStop));
 }

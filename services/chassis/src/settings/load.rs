@@ -27,10 +27,7 @@ impl Sources {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self {
-            environment,
-            ..Self::default()
-        }
+        Self { environment, ..Self::default() }
     }
 }
 
@@ -41,14 +38,8 @@ struct Draft {
 
 /// Merges the sources and validates the whole.
 pub(super) fn load(sources: &Sources) -> Result<Settings, Faults> {
-    let values = TABLE
-        .iter()
-        .map(|setting| (setting.key, setting.default_value()))
-        .collect();
-    let mut draft = Draft {
-        values,
-        faults: Vec::new(),
-    };
+    let values = TABLE.iter().map(|setting| (setting.key, setting.default_value())).collect();
+    let mut draft = Draft { values, faults: Vec::new() };
     if let Some(text) = &sources.file {
         draft.read_file(text);
     }
@@ -73,11 +64,7 @@ impl Draft {
 
     fn read_table(&mut self, prefix: &str, table: &Table) {
         for (name, value) in table {
-            let key = if prefix.is_empty() {
-                name.clone()
-            } else {
-                format!("{prefix}.{name}")
-            };
+            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             match (table::find(&key), value) {
                 (Some(setting), _) => self.put(setting, value.clone()),
                 (None, Value::Table(inner)) if is_section(&key) => self.read_table(&key, inner),
@@ -98,10 +85,7 @@ impl Draft {
             } else if let Some((setting, entry)) = map_entry(name) {
                 self.put_entry(setting, &entry, value);
             } else {
-                let as_key = name
-                    .trim_start_matches("RAPPORT_")
-                    .to_lowercase()
-                    .replace('_', ".");
+                let as_key = name.trim_start_matches("RAPPORT_").to_lowercase().replace('_', ".");
                 self.unknown(name, &as_key);
             }
         }
@@ -116,11 +100,7 @@ impl Draft {
     ) {
         let plain = setting.variable();
         if environment.iter().any(|(other, _)| *other == plain) {
-            self.fault(
-                name,
-                format!("{plain} is set as well"),
-                "Set one of the two.",
-            );
+            self.fault(name, format!("{plain} is set as well"), "Set one of the two.");
             return;
         }
         match std::fs::read_to_string(path) {
@@ -140,9 +120,8 @@ impl Draft {
         };
         if let Some(setting) = table::find(key) {
             self.put_text(setting, value);
-        } else if let Some((setting, entry)) = key
-            .rsplit_once('.')
-            .and_then(|(map, entry)| Some((table::find(map)?, entry)))
+        } else if let Some((setting, entry)) =
+            key.rsplit_once('.').and_then(|(map, entry)| Some((table::find(map)?, entry)))
             && setting.is_map()
         {
             self.put_entry(setting, entry, value);
@@ -170,10 +149,7 @@ impl Draft {
             Kind::TextMap | Kind::ListMap => read_inline(text),
             _ => None,
         };
-        self.put(
-            setting,
-            value.unwrap_or_else(|| Value::String(text.to_owned())),
-        );
+        self.put(setting, value.unwrap_or_else(|| Value::String(text.to_owned())));
     }
 
     fn put(&mut self, setting: &'static Setting, value: Value) {
@@ -204,11 +180,7 @@ impl Draft {
     }
 
     fn fault(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.faults.push(Fault {
-            key: key.into(),
-            problem: problem.into(),
-            remedy: remedy.into(),
-        });
+        self.faults.push(Fault { key: key.into(), problem: problem.into(), remedy: remedy.into() });
     }
 
     /// A faulty value never reached the draft, so what is there is well typed and can be validated as a whole too.
@@ -216,18 +188,10 @@ impl Draft {
         match Settings::from_table(self.nested()) {
             Ok(settings) => {
                 self.faults.extend(settings.faults());
-                if self.faults.is_empty() {
-                    Ok(settings)
-                } else {
-                    Err(Faults(self.faults))
-                }
+                if self.faults.is_empty() { Ok(settings) } else { Err(Faults(self.faults)) }
             }
             Err(error) => {
-                self.fault(
-                    "settings",
-                    error.message().to_owned(),
-                    "See deploy/rapport.toml.",
-                );
+                self.fault("settings", error.message().to_owned(), "See deploy/rapport.toml.");
                 Err(Faults(self.faults))
             }
         }
@@ -241,9 +205,7 @@ impl Draft {
             let mut at = &mut root;
             for part in parts {
                 let section = at.entry(part).or_insert_with(|| Value::Table(Table::new()));
-                let Value::Table(inner) = section else {
-                    unreachable!("sections are tables")
-                };
+                let Value::Table(inner) = section else { unreachable!("sections are tables") };
                 at = inner;
             }
             at.insert(leaf.to_owned(), value.clone());
@@ -253,9 +215,7 @@ impl Draft {
 }
 
 fn is_section(key: &str) -> bool {
-    TABLE
-        .iter()
-        .any(|setting| setting.key.starts_with(&format!("{key}.")))
+    TABLE.iter().any(|setting| setting.key.starts_with(&format!("{key}.")))
 }
 
 fn by_variable(name: &str) -> Option<&'static Setting> {
@@ -264,13 +224,10 @@ fn by_variable(name: &str) -> Option<&'static Setting> {
 
 /// `RAPPORT_PEERS_PROFILES` → (`peers`, `profiles`).
 fn map_entry(name: &str) -> Option<(&'static Setting, String)> {
-    TABLE
-        .iter()
-        .filter(|setting| setting.is_map())
-        .find_map(|setting| {
-            let entry = name.strip_prefix(&setting.variable())?.strip_prefix('_')?;
-            (!entry.is_empty()).then(|| (setting, entry.to_lowercase().replace('_', "-")))
-        })
+    TABLE.iter().filter(|setting| setting.is_map()).find_map(|setting| {
+        let entry = name.strip_prefix(&setting.variable())?.strip_prefix('_')?;
+        (!entry.is_empty()).then(|| (setting, entry.to_lowercase().replace('_', "-")))
+    })
 }
 
 /// `a, b` or `["a", "b"]`.
@@ -280,10 +237,7 @@ fn read_list(text: &str) -> Value {
     {
         return list;
     }
-    let items = text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
 }
 
@@ -294,29 +248,19 @@ fn read_inline(text: &str) -> Option<Value> {
 /// What is wrong with the value, and what would be right.
 fn misfit(kind: Kind, value: &Value) -> Option<(String, String)> {
     let is_text = |value: &Value| value.is_str();
-    let is_list = |value: &Value| {
-        value
-            .as_array()
-            .is_some_and(|items| items.iter().all(is_text))
-    };
+    let is_list = |value: &Value| value.as_array().is_some_and(|items| items.iter().all(is_text));
     let (fits, remedy) = match kind {
         Kind::Text | Kind::Url | Kind::Path => (is_text(value), "Write a text.".to_owned()),
         Kind::Address => (
-            value
-                .as_str()
-                .is_some_and(|text| text.parse::<std::net::SocketAddr>().is_ok()),
+            value.as_str().is_some_and(|text| text.parse::<std::net::SocketAddr>().is_ok()),
             "Write an IP address and a port, 127.0.0.1:8080 or [::]:8080.".to_owned(),
         ),
         Kind::Whole { min, max } => (
-            value
-                .as_integer()
-                .is_some_and(|number| (min..=max).contains(&number)),
+            value.as_integer().is_some_and(|number| (min..=max).contains(&number)),
             format!("Write a whole number from {min} to {max}."),
         ),
         Kind::Share => (
-            value
-                .as_float()
-                .is_some_and(|share| (0.0..=1.0).contains(&share)),
+            value.as_float().is_some_and(|share| (0.0..=1.0).contains(&share)),
             "Write a number from 0 to 1.".to_owned(),
         ),
         Kind::Flag => (value.is_bool(), "Write true or false.".to_owned()),
@@ -326,15 +270,11 @@ fn misfit(kind: Kind, value: &Value) -> Option<(String, String)> {
         ),
         Kind::List => (is_list(value), "Write a list of texts.".to_owned()),
         Kind::TextMap => (
-            value
-                .as_table()
-                .is_some_and(|map| map.values().all(is_text)),
+            value.as_table().is_some_and(|map| map.values().all(is_text)),
             "Write a table of names and texts.".to_owned(),
         ),
         Kind::ListMap => (
-            value
-                .as_table()
-                .is_some_and(|map| map.values().all(is_list)),
+            value.as_table().is_some_and(|map| map.values().all(is_list)),
             "Write a table of names and lists of texts.".to_owned(),
         ),
     };

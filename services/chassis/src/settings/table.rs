@@ -127,11 +127,7 @@ pub fn reference() -> String {
     );
     let mut section = "";
     for setting in TABLE {
-        let (of, name) = if setting.is_map() {
-            (setting.key, "")
-        } else {
-            split(setting.key)
-        };
+        let (of, name) = if setting.is_map() { (setting.key, "") } else { split(setting.key) };
         if of != section {
             section = of;
             let _ = write!(text, "\n[{of}]\n");

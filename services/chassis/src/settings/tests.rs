@@ -3,10 +3,7 @@ use std::io::Write as _;
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn load(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Settings, Faults> {
@@ -18,12 +15,7 @@ fn load(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Settin
 }
 
 fn keys(result: Result<Settings, Faults>) -> Vec<String> {
-    result
-        .expect_err("faults")
-        .0
-        .into_iter()
-        .map(|fault| fault.key)
-        .collect()
+    result.expect_err("faults").0.into_iter().map(|fault| fault.key).collect()
 }
 
 /// Settings of a deployment: PostgreSQL, NATS, OIDC.
@@ -62,16 +54,9 @@ fn lists_and_maps_can_be_given_in_the_environment_and_by_flag() {
         &[
             ("RAPPORT_TARGETS", "profiles, content"),
             ("RAPPORT_PEERS_JOURNEYS", "http://journeys:8080"),
-            (
-                "RAPPORT_AUTH_ROLES",
-                r#"{ reader = ["profiles.parties.read"] }"#,
-            ),
+            ("RAPPORT_AUTH_ROLES", r#"{ reader = ["profiles.parties.read"] }"#),
         ],
-        &[
-            "peers.kpis=http://kpis:8080",
-            r#"tenants=["acme", "umbrella"]"#,
-            "auth.roles.admin=*",
-        ],
+        &["peers.kpis=http://kpis:8080", r#"tenants=["acme", "umbrella"]"#, "auth.roles.admin=*"],
     )
     .expect("valid");
     assert_eq!(settings.targets, ["profiles", "content"]);
@@ -88,17 +73,11 @@ fn a_value_can_be_read_from_a_file() {
     writeln!(secret, "sqlite:///secret/{{service}}.db").expect("written");
     let path = secret.path().to_str().expect("utf-8");
     let settings = load("", &[("RAPPORT_DATABASE_URL_FILE", path)], &[]).expect("valid");
-    assert_eq!(
-        settings.database.url_for("profiles"),
-        "sqlite:///secret/profiles.db"
-    );
+    assert_eq!(settings.database.url_for("profiles"), "sqlite:///secret/profiles.db");
 
     let both = load(
         "",
-        &[
-            ("RAPPORT_DATABASE_URL_FILE", path),
-            ("RAPPORT_DATABASE_URL", "sqlite://{service}"),
-        ],
+        &[("RAPPORT_DATABASE_URL_FILE", path), ("RAPPORT_DATABASE_URL", "sqlite://{service}")],
         &[],
     );
     assert_eq!(keys(both), ["RAPPORT_DATABASE_URL_FILE"]);
@@ -137,15 +116,9 @@ fn every_problem_is_told_at_once_with_key_and_remedy() {
     );
     let text = faults.to_string();
     assert!(text.contains("Did you mean grpc.address?"), "{text}");
-    assert!(
-        text.contains("Did you mean RAPPORT_GRPC_ADDRESS?"),
-        "{text}"
-    );
+    assert!(text.contains("Did you mean RAPPORT_GRPC_ADDRESS?"), "{text}");
     assert!(text.contains("Did you mean log.replicas?"), "{text}");
-    assert!(
-        text.contains("Write a whole number from 1 to 1000000."),
-        "{text}"
-    );
+    assert!(text.contains("Write a whole number from 1 to 1000000."), "{text}");
 }
 
 #[test]
@@ -157,17 +130,10 @@ fn development_tokens_are_refused_outside_embedded_mode() {
         "database.url=postgres://db/{service}",
     ] {
         let told = keys(load("", &[], &[flag]));
-        assert_eq!(
-            told,
-            ["keys.kek_file", "auth.mode", "auth.service_key_file"],
-            "{flag}"
-        );
+        assert_eq!(told, ["keys.kek_file", "auth.mode", "auth.service_key_file"], "{flag}");
     }
     assert!(load(PRODUCTION, &[], &[]).is_ok());
-    assert_eq!(
-        keys(load(PRODUCTION, &[], &["auth.mode=development"])),
-        ["auth.mode"]
-    );
+    assert_eq!(keys(load(PRODUCTION, &[], &["auth.mode=development"])), ["auth.mode"]);
 }
 
 #[test]
@@ -184,21 +150,14 @@ fn symmetric_algorithms_and_none_are_refused() {
 fn a_simulated_clock_needs_loopback_listeners() {
     assert!(load("", &[], &["clock.mode=simulated"]).is_ok());
     assert_eq!(
-        keys(load(
-            "",
-            &[],
-            &["clock.mode=simulated", "admin.address=0.0.0.0:9090"]
-        )),
+        keys(load("", &[], &["clock.mode=simulated", "admin.address=0.0.0.0:9090"])),
         ["clock.mode"]
     );
 }
 
 #[test]
 fn every_service_needs_a_database_of_its_own() {
-    assert_eq!(
-        keys(load("", &[], &["database.url=sqlite://one.db"])),
-        ["database.url"]
-    );
+    assert_eq!(keys(load("", &[], &["database.url=sqlite://one.db"])), ["database.url"]);
 }
 
 #[test]
@@ -212,21 +171,14 @@ fn printing_hides_every_secret_and_nothing_else() {
             text.contains("postgres://rapport:***@db/{service}?sslmode=require&sslpassword=***"),
             "{text}"
         );
-        assert!(
-            text.contains("nats://***@n1:4222,nats://u:***@n2:4222"),
-            "{text}"
-        );
+        assert!(text.contains("nats://***@n1:4222,nats://u:***@n2:4222"), "{text}");
     }
 }
 
 #[test]
 fn a_misfit_url_is_not_repeated_in_the_fault() {
-    let faults = load(
-        "database.url = [\"postgres://u:s3cret@h/{service}\"]",
-        &[],
-        &[],
-    )
-    .expect_err("no text");
+    let faults = load("database.url = [\"postgres://u:s3cret@h/{service}\"]", &[], &[])
+        .expect_err("no text");
     assert!(!faults.to_string().contains("s3cret"));
 }
 

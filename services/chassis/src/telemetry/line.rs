@@ -55,10 +55,7 @@ fn head(event: &Event<'_>) -> Result<Map<String, Value>, fmt::Error> {
     SystemTime.format_time(&mut Writer::new(&mut ts))?;
     let mut object = Map::new();
     object.insert("ts".into(), ts.into());
-    object.insert(
-        "level".into(),
-        event.metadata().level().as_str().to_lowercase().into(),
-    );
+    object.insert("level".into(), event.metadata().level().as_str().to_lowercase().into());
     object.insert("target".into(), event.metadata().target().into());
     let context = Context::current();
     let span = context.span().span_context().clone();
@@ -73,8 +70,7 @@ struct Fields(Map<String, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0
-            .insert(field.name().into(), format!("{value:?}").into());
+        self.0.insert(field.name().into(), format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -123,9 +119,7 @@ mod tests {
         use opentelemetry::trace::TracerProvider as _;
         let captured = Captured::default();
         let writer = captured.clone();
-        let tracer = opentelemetry_sdk::trace::SdkTracerProvider::builder()
-            .build()
-            .tracer("t");
+        let tracer = opentelemetry_sdk::trace::SdkTracerProvider::builder().build().tracer("t");
         let subscriber = tracing_subscriber::registry()
             .with(tracing_opentelemetry::layer().with_tracer(tracer))
             .with(
@@ -141,11 +135,7 @@ mod tests {
         let line: Value = serde_json::from_slice(&bytes).expect("one JSON object");
         assert_eq!(line["message"], "a \"quoted\" message");
         assert_eq!(
-            (
-                line["level"].as_str(),
-                line["item.id"].as_str(),
-                line["n"].as_i64()
-            ),
+            (line["level"].as_str(), line["item.id"].as_str(), line["n"].as_i64()),
             (Some("warn"), Some("i1"), Some(3))
         );
         assert_eq!(line["trace_id"].as_str().expect("trace id").len(), 32);

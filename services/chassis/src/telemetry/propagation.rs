@@ -21,10 +21,7 @@ pub fn inject(context: &Context, headers: &mut HeaderMap) {
 pub fn traceparent(context: &Context) -> Option<String> {
     let mut headers = HeaderMap::new();
     inject(context, &mut headers);
-    headers
-        .get(TRACEPARENT)
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
+    headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// The `traceparent` of the span we are in.

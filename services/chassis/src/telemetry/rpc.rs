@@ -15,9 +15,8 @@ pub const STATUS_CODE: &str = "rpc.response.status_code";
 pub const OTHER: &str = "_OTHER";
 
 /// Seconds; the boundaries the conventions give `rpc.*.call.duration`.
-const BOUNDARIES: [f64; 13] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5,
-];
+const BOUNDARIES: [f64; 13] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5];
 
 /// The instruments of the layer and of peers.
 #[derive(Clone, Debug)]
@@ -47,10 +46,7 @@ impl Instruments {
             meter.u64_counter(name).with_description(about).build()
         };
         Self {
-            server: duration(
-                "rpc.server.call.duration",
-                "Duration of calls this process answered",
-            ),
+            server: duration("rpc.server.call.duration", "Duration of calls this process answered"),
             client: duration(
                 "rpc.client.call.duration",
                 "Duration of calls this process made to other targets",
@@ -63,10 +59,7 @@ impl Instruments {
                 .u64_gauge("rapport.inflight.limit")
                 .with_description("Calls that may be worked on at once")
                 .build(),
-            shed: counter(
-                "rapport.shed",
-                "Calls refused because the process was at its limit",
-            ),
+            shed: counter("rapport.shed", "Calls refused because the process was at its limit"),
             rejections: counter(
                 "rapport.auth.rejections",
                 "Calls refused for their token or permission",
@@ -76,10 +69,7 @@ impl Instruments {
     }
 
     pub(crate) fn answered(&self, method: &'static str, code: i32, took: Duration) {
-        self.server.record(
-            took.as_secs_f64(),
-            &attributes(method, code, is_server_fault(code)),
-        );
+        self.server.record(took.as_secs_f64(), &attributes(method, code, is_server_fault(code)));
     }
 
     pub(crate) fn called(&self, method: &'static str, target: &str, code: i32, took: Duration) {
@@ -101,23 +91,12 @@ impl Instruments {
     }
 
     pub(crate) fn shed(&self, method: &'static str) {
-        self.shed.add(
-            1,
-            &[
-                KeyValue::new("reason", "in_flight"),
-                KeyValue::new("method", method),
-            ],
-        );
+        self.shed.add(1, &[KeyValue::new("reason", "in_flight"), KeyValue::new("method", method)]);
     }
 
     pub(crate) fn rejected(&self, method: &'static str, reason: &Reason) {
-        self.rejections.add(
-            1,
-            &[
-                KeyValue::new("reason", reason.name),
-                KeyValue::new("method", method),
-            ],
-        );
+        self.rejections
+            .add(1, &[KeyValue::new("reason", reason.name), KeyValue::new("method", method)]);
     }
 
     pub(crate) fn panicked(&self, method: &'static str) {

@@ -9,27 +9,18 @@ use crate::assembly::Target;
 use crate::service::Service;
 use crate::testing::{Harness, OtlpReceiver};
 
-const PROFILES: Target = Target {
-    name: "profiles",
-    schema: eventstore::Schema::default,
-    service: |_| Service::new(),
-};
+const PROFILES: Target =
+    Target { name: "profiles", schema: eventstore::Schema::default, service: |_| Service::new() };
 
 #[tokio::test]
 async fn metrics_are_served_with_descriptions_and_the_level_can_change() {
     let settings = settings::Settings::default().telemetry;
     let telemetry = start(&settings, "rapport-test").expect("started");
-    meter_of_process()
-        .u64_counter("rapport.test")
-        .with_description("A test")
-        .build()
-        .add(1, &[]);
+    meter_of_process().u64_counter("rapport.test").with_description("A test").build().add(1, &[]);
     let text = telemetry.metrics_text().expect("encoded");
     assert!(text.contains("# HELP rapport_test_total A test"), "{text}");
     assert!(text.contains("rapport_build_info{version="), "{text}");
-    telemetry
-        .set_log_level("warn,chassis=debug")
-        .expect("changed");
+    telemetry.set_log_level("warn,chassis=debug").expect("changed");
     assert!(telemetry.log_level().contains("chassis=debug"));
     assert!(telemetry.set_log_level("loud").is_err());
     telemetry.set_log_level("info").expect("changed back");
@@ -47,47 +38,26 @@ async fn a_call_and_the_call_it_makes_are_one_trace_sent_by_otlp() {
     {
         let _here = tracing::subscriber::set_default(subscriber);
         let mut client = EventLogServiceClient::new(harness.admin());
-        let mut request = Request::new(ReadEventsRequest {
-            source: "profiles".into(),
-            ..Default::default()
-        });
+        let mut request =
+            Request::new(ReadEventsRequest { source: "profiles".into(), ..Default::default() });
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        request
-            .metadata_mut()
-            .insert("traceparent", parent.parse().expect("ASCII"));
+        request.metadata_mut().insert("traceparent", parent.parse().expect("ASCII"));
         client.read_events(request).await.expect("answered");
-        let unknown = GetHeadRequest {
-            source: "nowhere".into(),
-        };
+        let unknown = GetHeadRequest { source: "nowhere".into() };
         client.get_head(unknown).await.expect_err("no such source");
         let mut peer = EventLogServiceClient::new(harness.deps("profiles").peers.to("profiles"));
-        peer.get_head(GetHeadRequest {
-            source: "profiles".into(),
-        })
-        .await
-        .expect("answered");
+        peer.get_head(GetHeadRequest { source: "profiles".into() }).await.expect("answered");
     }
     telemetry.flush(Duration::from_secs(20)).await;
 
-    let server = receiver
-        .wait_for_span("rapport.eventlog.v1.EventLogService/ReadEvents")
-        .await;
+    let server = receiver.wait_for_span("rapport.eventlog.v1.EventLogService/ReadEvents").await;
     assert_eq!(server.service, "rapport-profiles");
     assert_eq!(server.span.kind(), SpanKind::Server);
-    assert_eq!(
-        eventstore::hex(&server.span.trace_id),
-        "0af7651916cd43dd8448eb211c80319c"
-    );
-    assert_eq!(
-        eventstore::hex(&server.span.parent_span_id),
-        "b7ad6b7169203331"
-    );
+    assert_eq!(eventstore::hex(&server.span.trace_id), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(eventstore::hex(&server.span.parent_span_id), "b7ad6b7169203331");
     for (key, value) in [
         ("rpc.system.name", "grpc"),
-        (
-            "rpc.method",
-            "rapport.eventlog.v1.EventLogService/ReadEvents",
-        ),
+        ("rpc.method", "rapport.eventlog.v1.EventLogService/ReadEvents"),
         ("rpc.response.status_code", "OK"),
     ] {
         assert_eq!(server.attribute(key), Some(value), "{key}");
@@ -103,16 +73,11 @@ async fn a_call_and_the_call_it_makes_are_one_trace_sent_by_otlp() {
     };
     let refused = receiver.wait_for(is(SpanKind::Server, "NOT_FOUND")).await;
     let status = refused.span.status.clone().unwrap_or_default();
-    assert_ne!(
-        status.code(),
-        StatusCode::Error,
-        "a caller's mistake is no fault of the server"
-    );
+    assert_ne!(status.code(), StatusCode::Error, "a caller's mistake is no fault of the server");
 
     let client = receiver.wait_for(is(SpanKind::Client, "OK")).await;
     assert_eq!(client.attribute("server.address"), Some("profiles"));
-    let server = receiver
-        .wait_for(|it| is(SpanKind::Server, "OK")(it) && it.follows(&client))
-        .await;
+    let server =
+        receiver.wait_for(|it| is(SpanKind::Server, "OK")(it) && it.follows(&client)).await;
     assert_eq!(server.span.trace_id, client.span.trace_id);
 }

@@ -67,10 +67,7 @@ impl TokenSpec {
     /// Sets a claim; null removes it.
     pub fn with(mut self, claim: &str, value: Value) -> Self {
         if value.is_null() {
-            self.claims
-                .as_object_mut()
-                .expect("claims are an object")
-                .remove(claim);
+            self.claims.as_object_mut().expect("claims are an object").remove(claim);
         } else {
             self.claims[claim] = value;
         }
@@ -84,14 +81,9 @@ impl TokenSpec {
 }
 
 impl OidcIssuer {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "aborted when the issuer is dropped"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "aborted when the issuer is dropped")]
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let state = Arc::new(Issuer {
             url: format!("http://{address}"),
@@ -106,11 +98,7 @@ impl OidcIssuer {
             .with_state(state.clone());
         let server =
             tokio::spawn(async move { axum::serve(listener, router).await.expect("serves") });
-        let issuer = Self {
-            address,
-            state,
-            server,
-        };
+        let issuer = Self { address, state, server };
         issuer.rotate();
         issuer
     }
@@ -135,10 +123,7 @@ impl OidcIssuer {
     pub fn rotate(&self) {
         let number = self.state.made.fetch_add(1, Ordering::Relaxed);
         let key = new_key();
-        self.signers().push(Signer {
-            id: format!("key-{number}"),
-            key,
-        });
+        self.signers().push(Signer { id: format!("key-{number}"), key });
     }
 
     /// Publishes the newest key only.
@@ -172,23 +157,13 @@ impl OidcIssuer {
 
     /// A token that looks right and is signed by somebody else, under our newest key's id.
     pub fn forge(&self, spec: TokenSpec) -> String {
-        let id = self
-            .signers()
-            .last()
-            .map(|signer| signer.id.clone())
-            .unwrap_or_default();
+        let id = self.signers().last().map(|signer| signer.id.clone()).unwrap_or_default();
         self.sign(spec, &Signer { id, key: new_key() })
     }
 
     /// A token that names a key nobody has.
     pub fn with_unknown_key(&self, spec: TokenSpec) -> String {
-        self.sign(
-            spec,
-            &Signer {
-                id: "nobodys".into(),
-                key: new_key(),
-            },
-        )
+        self.sign(spec, &Signer { id: "nobodys".into(), key: new_key() })
     }
 
     fn sign(&self, spec: TokenSpec, signer: &Signer) -> String {
@@ -196,18 +171,12 @@ impl OidcIssuer {
         if claims.get("iss").is_none() {
             claims["iss"] = self.url().into();
         }
-        let header = Header {
-            kid: Some(signer.id.clone()),
-            ..Header::new(Algorithm::EdDSA)
-        };
+        let header = Header { kid: Some(signer.id.clone()), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, &claims, &signer.key).expect("Ed25519 signs anything")
     }
 
     fn signers(&self) -> std::sync::MutexGuard<'_, Vec<Signer>> {
-        self.state
-            .keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.state.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,9 +188,7 @@ impl Drop for OidcIssuer {
 
 /// A random Ed25519 key as PKCS #8: RFC 8410, section 7, is a fixed head and the 32 bytes.
 fn new_key() -> EncodingKey {
-    const HEAD: [u8; 16] = [
-        0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20,
-    ];
+    const HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     let mut der = HEAD.to_vec();
     der.extend_from_slice(&eventstore::Ids::system().bytes::<32>());
     EncodingKey::from_ed_der(&der)
@@ -231,34 +198,22 @@ type Answer = Result<Json<Value>, StatusCode>;
 
 async fn discovery(State(issuer): State<Arc<Issuer>>) -> Answer {
     up(&issuer)?;
-    Ok(Json(
-        json!({"issuer": issuer.url, "jwks_uri": format!("{}/keys", issuer.url)}),
-    ))
+    Ok(Json(json!({"issuer": issuer.url, "jwks_uri": format!("{}/keys", issuer.url)})))
 }
 
 async fn keys(State(issuer): State<Arc<Issuer>>) -> Answer {
     issuer.asked.fetch_add(1, Ordering::Relaxed);
     up(&issuer)?;
-    let signers = issuer
-        .keys
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let signers = issuer.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let keys = signers.iter().map(|signer| {
         let mut jwk =
             Jwk::from_encoding_key(&signer.key, Algorithm::EdDSA).expect("an Ed25519 key");
         jwk.common.key_id = Some(signer.id.clone());
         jwk
     });
-    Ok(Json(json!(JwkSet {
-        keys: keys.collect()
-    })))
+    Ok(Json(json!(JwkSet { keys: keys.collect() })))
 }
 
 fn up(issuer: &Issuer) -> Result<(), StatusCode> {
-    if issuer.down.load(Ordering::Relaxed) {
-        Err(StatusCode::SERVICE_UNAVAILABLE)
-    } else {
-        Ok(())
-    }
+    if issuer.down.load(Ordering::Relaxed) { Err(StatusCode::SERVICE_UNAVAILABLE) } else { Ok(()) }
 }

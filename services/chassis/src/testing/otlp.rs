@@ -32,11 +32,7 @@ impl ReceivedSpan {
     /// A text attribute.
     pub fn attribute(&self, key: &str) -> Option<&str> {
         use opentelemetry_proto::tonic::common::v1::any_value::Value;
-        let found = self
-            .span
-            .attributes
-            .iter()
-            .find(|attribute| attribute.key == key)?;
+        let found = self.span.attributes.iter().find(|attribute| attribute.key == key)?;
         match found.value.as_ref()?.value.as_ref()? {
             Value::StringValue(text) => Some(text),
             _ => None,
@@ -69,14 +65,9 @@ struct Got {
 }
 
 impl OtlpReceiver {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "aborted when the receiver is dropped"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "aborted when the receiver is dropped")]
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (sender, got) = watch::channel(Got::default());
         let keep = Keep(Arc::new(sender));
@@ -88,11 +79,7 @@ impl OtlpReceiver {
                 .await
                 .expect("serves");
         });
-        Self {
-            address,
-            got,
-            server,
-        }
+        Self { address, got, server }
     }
 
     /// For `telemetry.otlp_endpoint`.
@@ -120,10 +107,7 @@ impl OtlpReceiver {
             Ok(Ok(Some(span))) => span,
             _ => panic!(
                 "no such span among {:?}",
-                self.spans()
-                    .iter()
-                    .map(|s| s.span.name.clone())
-                    .collect::<Vec<_>>()
+                self.spans().iter().map(|s| s.span.name.clone()).collect::<Vec<_>>()
             ),
         }
     }
@@ -151,14 +135,9 @@ impl TraceService for Keep {
         for batch in request.into_inner().resource_spans {
             let service = service_of(batch.resource.as_ref());
             let spans = batch.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            let spans: Vec<_> = spans
-                .map(|span| ReceivedSpan {
-                    service: service.clone(),
-                    span,
-                })
-                .collect();
-            self.0
-                .send_modify(|got| Arc::make_mut(&mut got.spans).extend(spans));
+            let spans: Vec<_> =
+                spans.map(|span| ReceivedSpan { service: service.clone(), span }).collect();
+            self.0.send_modify(|got| Arc::make_mut(&mut got.spans).extend(spans));
         }
         Ok(Response::new(Default::default()))
     }
@@ -171,28 +150,18 @@ impl MetricsService for Keep {
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let batches = request.into_inner().resource_metrics.into_iter();
-        let metrics = batches
-            .flat_map(|batch| batch.scope_metrics)
-            .flat_map(|scope| scope.metrics);
+        let metrics = batches.flat_map(|batch| batch.scope_metrics).flat_map(|scope| scope.metrics);
         let names: Vec<_> = metrics.map(|metric| metric.name).collect();
-        self.0
-            .send_modify(|got| Arc::make_mut(&mut got.metrics).extend(names));
+        self.0.send_modify(|got| Arc::make_mut(&mut got.metrics).extend(names));
         Ok(Response::new(Default::default()))
     }
 }
 
 fn service_of(resource: Option<&opentelemetry_proto::tonic::resource::v1::Resource>) -> String {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
-    let attributes = resource
-        .map(|resource| resource.attributes.as_slice())
-        .unwrap_or_default();
-    let name = attributes
-        .iter()
-        .find(|attribute| attribute.key == "service.name");
-    match name
-        .and_then(|name| name.value.as_ref())
-        .and_then(|value| value.value.as_ref())
-    {
+    let attributes = resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default();
+    let name = attributes.iter().find(|attribute| attribute.key == "service.name");
+    match name.and_then(|name| name.value.as_ref()).and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(name)) => name.clone(),
         _ => String::new(),
     }

@@ -145,8 +145,7 @@ impl NatsLog {
             Ok(stream) => Ok(Some(stream)),
             Err(error) => match error.kind() {
                 async_nats::jetstream::context::GetStreamErrorKind::JetStream(it)
-                    if it.error_code()
-                        == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND =>
+                    if it.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND =>
                 {
                     Ok(None)
                 }
@@ -255,8 +254,7 @@ impl NatsLog {
 
     async fn send(&self, source: &str, event: &Stored) -> Result<PublishAckFuture, Error> {
         let envelope = event.envelope()?;
-        let subject =
-            subject_of(&self.options.prefix, source, &envelope.stream, &envelope.r#type);
+        let subject = subject_of(&self.options.prefix, source, &envelope.stream, &envelope.r#type);
         let span = trace::send_span(&subject, &envelope, event.position);
         let mut headers = cloud_event(source, event, &envelope);
         headers.insert("traceparent", span.traceparent(&envelope.traceparent));

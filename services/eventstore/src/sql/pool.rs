@@ -64,9 +64,9 @@ impl<C: Connection> Pool<C> {
             };
             Ok(Lent { connection, pool: self.clone(), _slot: slot })
         };
-        tokio::time::timeout(self.0.patience, lend)
-            .await
-            .unwrap_or_else(|_| Err(Error::unavailable("no connection to the database became free")))
+        tokio::time::timeout(self.0.patience, lend).await.unwrap_or_else(|_| {
+            Err(Error::unavailable("no connection to the database became free"))
+        })
     }
 
     async fn open(&self) -> Result<C, Error> {

@@ -290,7 +290,10 @@ impl NatsServer {
 
     /// Starts a 2.9 server.
     pub fn start_2_9() -> Self {
-        Self::with(program("TEST_NATS_2_9", &["/usr/sbin/nats-server", "/usr/bin/nats-server"]), &[])
+        Self::with(
+            program("TEST_NATS_2_9", &["/usr/sbin/nats-server", "/usr/bin/nats-server"]),
+            &[],
+        )
     }
 
     /// Starts a current server with a configuration file.

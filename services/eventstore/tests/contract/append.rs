@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use eventstore::testing::{given, same_history};
 use eventstore::{
-    AsOf, Clock, Error, ExecuteError, Ids, Log, Migration, Outcome, Schema, Store, Timestamp, values,
+    AsOf, Clock, Error, ExecuteError, Ids, Log, Migration, Outcome, Schema, Store, Timestamp,
+    values,
 };
 use futures::future::join_all;
 
 use crate::on_every_pair;
 use crate::rig::{
-    Command, POSTGRES, Place, Places, Refusal, Rig, START, fill, meta, meta_of, open, places, schema,
-    store_options,
+    Command, POSTGRES, Place, Places, Refusal, Rig, START, fill, meta, meta_of, open, places,
+    schema, store_options,
 };
 
 on_every_pair! {
@@ -142,7 +143,8 @@ impl Place {
 
 async fn a_unit_holds_256_events_and_no_more(rig: Rig) {
     fill(&rig.store, "a", 0).await;
-    let done = rig.store.execute::<Place>("a", &meta("max"), Command::MoveOften(256)).await.unwrap();
+    let done =
+        rig.store.execute::<Place>("a", &meta("max"), Command::MoveOften(256)).await.unwrap();
     assert_eq!(done.position, 257);
     let refused = rig.store.execute::<Place>("a", &meta("more"), Command::MoveOften(257)).await;
     assert!(matches!(refused, Err(ExecuteError::Unit(_))));
@@ -165,7 +167,11 @@ async fn winners_losers_and_poison_share_a_batch(rig: Rig) {
         let (store, poison) = (rig.store.clone(), poison.clone());
         async move {
             match it % 3 {
-                0 => store.execute::<Place>(&format!("p{it}"), &meta(&format!("p{it}")), poison).await,
+                0 => {
+                    store
+                        .execute::<Place>(&format!("p{it}"), &meta(&format!("p{it}")), poison)
+                        .await
+                }
                 1 => {
                     let open = Command::Open { language: String::new() };
                     store.execute::<Place>(&format!("w{it}"), &meta(&format!("w{it}")), open).await
@@ -180,7 +186,9 @@ async fn winners_losers_and_poison_share_a_batch(rig: Rig) {
     let results = join_all(work).await;
     for (index, result) in results.iter().enumerate() {
         match index % 3 {
-            0 => assert!(matches!(result, Err(ExecuteError::Store(Error::Corrupt(_)))), "{result:?}"),
+            0 => {
+                assert!(matches!(result, Err(ExecuteError::Store(Error::Corrupt(_)))), "{result:?}")
+            }
             1 => assert!(result.is_ok(), "{result:?}"),
             _ => assert!(matches!(result, Err(ExecuteError::Refused(_))), "{result:?}"),
         }
@@ -199,9 +207,7 @@ async fn what_a_view_finds_taken_is_refused(rig: Rig) {
     });
     let results = join_all(race).await;
     assert_eq!(results.iter().filter(|it| it.is_ok()).count(), 1);
-    let taken = |it: &&Result<_, _>| {
-        matches!(it, Err(ExecuteError::Taken(reason)) if reason == "LANGUAGE_TAKEN")
-    };
+    let taken = |it: &&Result<_, _>| matches!(it, Err(ExecuteError::Taken(reason)) if reason == "LANGUAGE_TAKEN");
     assert_eq!(results.iter().filter(taken).count(), 19);
 }
 
@@ -333,14 +339,10 @@ async fn reading_as_of_a_position_or_time(rig: Rig) {
     for (number, hours) in (1..=3).enumerate() {
         let mut meta = meta(&format!("m{number}"));
         meta.at = Timestamp(START.0 + hours * 3_600_000_000);
-        rig.store
-            .execute::<Place>("a", &meta, Command::Move(format!("m{hours}")))
-            .await
-            .unwrap();
+        rig.store.execute::<Place>("a", &meta, Command::Move(format!("m{hours}"))).await.unwrap();
     }
-    let market = async |as_of| {
-        rig.store.load::<Place>("default", "a", as_of).await.unwrap().state.market
-    };
+    let market =
+        async |as_of| rig.store.load::<Place>("default", "a", as_of).await.unwrap().state.market;
     assert_eq!(market(AsOf::Position(2)).await, "m1");
     assert_eq!(market(AsOf::Time(Timestamp(START.0 + 2 * 3_600_000_000))).await, "m2");
     assert_eq!(market(AsOf::Version(1)).await, "");

@@ -62,8 +62,7 @@ impl View for Effects {
                     return Err(Error::corrupt("cannot handle it"));
                 }
             }
-            let rows =
-                events.iter().map(|it| values![it.position, &it.envelope.stream]).collect();
+            let rows = events.iter().map(|it| values![it.position, &it.envelope.stream]).collect();
             tx.insert_many("INSERT INTO effect (position, stream)", rows, "").await.map(drop)
         })
     }
@@ -204,7 +203,11 @@ impl Reactor for Mirror {
             if !event.envelope.r#type.ends_with("PartyRegistered") {
                 return Ok(None);
             }
-            if self.fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1)).is_ok() {
+            if self
+                .fails
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1))
+                .is_ok()
+            {
                 return Err(Error::unavailable("not yet"));
             }
             let loaded = store.load::<Place>("default", event.id(), AsOf::Now).await?;
@@ -212,7 +215,8 @@ impl Reactor for Mirror {
             let events = <Place as eventstore::Decider>::decide(&loaded.state, open, meta.at)
                 .unwrap_or_default();
             let mut unit = store.unit(meta);
-            let pushed = unit.push::<Place>(event.id(), loaded.version, &loaded.state, events).await;
+            let pushed =
+                unit.push::<Place>(event.id(), loaded.version, &loaded.state, events).await;
             pushed.map_err(|it| Error::corrupt(it.to_string()))?;
             unit.finish().map(Some).map_err(|it| Error::corrupt(it.to_string()))
         })
@@ -262,8 +266,7 @@ async fn a_consumer_that_is_reset_replays(rig: Rig) {
 
 async fn a_reader_starts_anywhere(rig: Rig) {
     fill(&rig.store, "a", 9).await;
-    let _running =
-        Running::start(&rig, &rig.store, &consumer_of(Effects::new()), 0);
+    let _running = Running::start(&rig, &rig.store, &consumer_of(Effects::new()), 0);
     let all = rig.store.read(0, 100).await.unwrap();
     for after in [0, 1, 5, 9] {
         let mut reader = rig.store.log().reader("profiles", after).await.unwrap();
@@ -285,7 +288,17 @@ async fn a_consumer_that_parks_too_much_stops(rig: Rig) {
         .map(|it| {
             let stream = format!("party/{it}");
             let chain = eventstore::ORIGIN;
-            values!["effects", "profiles", -it - 1, "default", stream, "test", 0_i64, chain, &b""[..]]
+            values![
+                "effects",
+                "profiles",
+                -it - 1,
+                "default",
+                stream,
+                "test",
+                0_i64,
+                chain,
+                &b""[..]
+            ]
         })
         .collect();
     let mut tx = store.database().begin().await.unwrap();

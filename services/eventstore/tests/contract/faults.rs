@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use eventstore::testing::Postgres;
-use eventstore::{
-    Clock, Error, ExecuteError, Ids, Log, Recorded, Store, Tx, View,
-};
+use eventstore::{Clock, Error, ExecuteError, Ids, Log, Recorded, Store, Tx, View};
 use futures::future::{BoxFuture, join_all};
 use rapport_proto::profiles::v1::party_event::Event;
 
@@ -94,7 +92,11 @@ impl View for Freezes {
         &[]
     }
 
-    fn apply<'a>(&'a self, _: &'a mut Tx, events: &'a [Recorded]) -> BoxFuture<'a, Result<(), Error>> {
+    fn apply<'a>(
+        &'a self,
+        _: &'a mut Tx,
+        events: &'a [Recorded],
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             for event in events {
                 let moved = event.decode::<Event>()?;

@@ -1,4 +1,6 @@
 //! One suite, every adapter: {SQLite, PostgreSQL} × {embedded log, JetStream 2.9, current JetStream}.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "tests stop what they spawn by a token")]
 
 mod append;
 mod consumers;

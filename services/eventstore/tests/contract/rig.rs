@@ -62,7 +62,6 @@ macro_rules! on_every_pair {
 
 /// What a test of the suite runs on.
 pub(crate) struct Rig {
-    pub(crate) pair: Pair,
     pub(crate) database: String,
     pub(crate) nats: Option<NatsOptions>,
     pub(crate) clock: Clock,
@@ -87,7 +86,7 @@ impl Rig {
         let nats = nats.map(|it| options(&it.url()));
         let clock = Clock::manual(START);
         let store = open(&database, log(nats.as_ref()).await, &clock, Ids::system()).await.unwrap();
-        Self { pair, database, nats, clock, store, folder }
+        Self { database, nats, clock, store, folder }
     }
 
     /// Another replica of the same service.
@@ -139,7 +138,12 @@ pub(crate) fn store_options(source: &str, database: &str, log: Log, clock: &Cloc
     }
 }
 
-pub(crate) async fn open(database: &str, log: Log, clock: &Clock, ids: Ids) -> Result<Store, Error> {
+pub(crate) async fn open(
+    database: &str,
+    log: Log,
+    clock: &Clock,
+    ids: Ids,
+) -> Result<Store, Error> {
     let options = StoreOptions { ids, ..store_options("profiles", database, log, clock) };
     Store::open(options, schema()).await
 }
@@ -214,9 +218,7 @@ impl Decider for Place {
             _ if !state.open => return Err(Refusal::NotOpen),
             Command::Move(market) if market == state.market => Vec::new(),
             Command::Move(market) => vec![moved(&market)],
-            Command::MoveOften(times) => {
-                (0..times).map(|it| moved(&format!("{it}"))).collect()
-            }
+            Command::MoveOften(times) => (0..times).map(|it| moved(&format!("{it}"))).collect(),
             Command::Hide(secret) => {
                 vec![Event::ContactPointAdded(PartyContactPointAdded {
                     contact_point_id: "cpt".into(),
@@ -297,9 +299,9 @@ impl View for Places {
                         }
                     }
                     Some(Event::Moved(it)) => {
-                        let row = rows.entry((tenant, event.id().to_owned())).or_insert_with(
-                            || (String::new(), 0_u64, 0_u64),
-                        );
+                        let row = rows
+                            .entry((tenant, event.id().to_owned()))
+                            .or_insert_with(|| (String::new(), 0_u64, 0_u64));
                         *row = (it.market, row.1 + 1, event.position);
                     }
                     _ => {}
@@ -372,7 +374,10 @@ pub(crate) async fn places(store: &Store) -> Vec<eventstore::Row> {
 }
 
 /// Waits for a condition, at most 30 seconds.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) {
     let give_up = tokio::time::Instant::now() + Duration::from_secs(30);
     while !condition().await {
         assert!(tokio::time::Instant::now() < give_up, "not within 30 s: {what}");

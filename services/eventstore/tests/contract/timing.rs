@@ -41,12 +41,13 @@ async fn one_holder_at_a_time_and_the_epoch_grows(rig: Rig) {
     // A stale holder gives up nothing.
     lease::release(rig.store.database(), &first).await.unwrap();
     assert!(lease::acquire(other.database(), "job", "b", long).await.unwrap().is_none());
-    let race = (0..16).map(|it| {
-        let store = if it % 2 == 0 { rig.store.clone() } else { other.clone() };
-        async move {
-            lease::acquire(store.database(), "race", &format!("h{it}"), long).await.unwrap()
-        }
-    });
+    let race =
+        (0..16).map(|it| {
+            let store = if it % 2 == 0 { rig.store.clone() } else { other.clone() };
+            async move {
+                lease::acquire(store.database(), "race", &format!("h{it}"), long).await.unwrap()
+            }
+        });
     assert_eq!(join_all(race).await.iter().flatten().count(), 1);
 }
 

@@ -30,9 +30,7 @@ fn key(fields: &mut Fields, stated: &proto::ConsentKey) -> Option<Key> {
 }
 
 fn evidence(fields: &mut Fields, text: &str) -> Option<Option<String>> {
-    let parsed = optional(text, |text| {
-        crate::domain::line(text, 1..=500).map(str::to_owned)
-    });
+    let parsed = optional(text, |text| crate::domain::line(text, 1..=500).map(str::to_owned));
     fields.keep("evidence", parsed)
 }
 
@@ -47,11 +45,7 @@ pub(crate) fn record(request: &proto::RecordConsentRequest) -> Result<(Key, Comm
     let text_version = fields.keep("text_version", Code::parse_optional(&request.text_version));
     let language = fields.keep("language", optional(&request.language, Language::parse));
     let captured_at = time(&mut fields, "captured_time", request.captured_time.as_ref());
-    let effective_at = time(
-        &mut fields,
-        "effective_time",
-        request.effective_time.as_ref(),
-    );
+    let effective_at = time(&mut fields, "effective_time", request.effective_time.as_ref());
     let expires_at = time(&mut fields, "expire_time", request.expire_time.as_ref());
     let state = match consent::State::try_from(request.state) {
         Ok(state @ (consent::State::Granted | consent::State::Denied)) => Ok(state),
@@ -70,15 +64,8 @@ pub(crate) fn record(request: &proto::RecordConsentRequest) -> Result<(Key, Comm
         };
         let (key, expires_at) = (key?, expires_at?);
         let command = match state? {
-            consent::State::Granted => Command::Grant {
-                key: key.clone(),
-                proof,
-                expires_at,
-            },
-            _ => Command::Deny {
-                key: key.clone(),
-                proof,
-            },
+            consent::State::Granted => Command::Grant { key: key.clone(), proof, expires_at },
+            _ => Command::Deny { key: key.clone(), proof },
         };
         Some((key, command))
     };
@@ -106,14 +93,7 @@ pub(crate) fn withdraw(request: &proto::WithdrawConsentRequest) -> Result<(Key, 
             effective_at: None,
         };
         let key = key?;
-        Some((
-            key.clone(),
-            Command::Withdraw {
-                key,
-                proof,
-                reason: reason?,
-            },
-        ))
+        Some((key.clone(), Command::Withdraw { key, proof, reason: reason? }))
     };
     fields.finish(whole())
 }
@@ -156,14 +136,9 @@ pub(crate) fn consent(
     shown_consent.state = named.into();
     shown_consent.regime_shown = statement.regime_shown.into();
     shown_consent.source.clone_from(&statement.source);
-    shown_consent.evidence = statement
-        .evidence
-        .as_ref()
-        .map(|it| shown(it, unsealed))
-        .unwrap_or_default();
-    shown_consent
-        .text_version
-        .clone_from(&statement.text_version);
+    shown_consent.evidence =
+        statement.evidence.as_ref().map(|it| shown(it, unsealed)).unwrap_or_default();
+    shown_consent.text_version.clone_from(&statement.text_version);
     shown_consent.language.clone_from(&statement.language);
     shown_consent.captured_time = Some(statement.captured_at.to_proto());
     shown_consent.effective_time = Some(statement.effective_at.to_proto());

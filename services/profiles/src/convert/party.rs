@@ -43,28 +43,16 @@ pub(crate) fn registration(
 ) -> Result<Registration, Problem> {
     let mut fields = Fields::default();
     let kind = choice(&mut fields, "kind", request.kind);
-    let place = place(
-        &mut fields,
-        &request.market,
-        &request.language,
-        &request.time_zone,
-    );
+    let place = place(&mut fields, &request.market, &request.language, &request.time_zone);
     let source_id = match request.source_id.as_str() {
         "" => Some(String::new()),
         source_id => authored_id(&mut fields, "source_id", source_id),
     };
-    let attributes = changes(
-        &mut fields,
-        &request.attributes,
-        &request.personal_attributes,
-        &[],
-    );
-    let identifiers = listed(
-        &mut fields,
-        "identifiers",
-        &request.identifiers,
-        |fields, field, it, _| identifier(fields, field, it),
-    );
+    let attributes = changes(&mut fields, &request.attributes, &request.personal_attributes, &[]);
+    let identifiers =
+        listed(&mut fields, "identifiers", &request.identifiers, |fields, field, it, _| {
+            identifier(fields, field, it)
+        });
     let contact_points = listed(
         &mut fields,
         "contact_points",
@@ -94,10 +82,7 @@ fn listed<T, R>(
     parse: impl Fn(&mut Fields, &str, &T, usize) -> Option<R>,
 ) -> Option<Vec<R>> {
     if list.len() > MOST_AT_REGISTRATION {
-        fields.refuse(
-            field,
-            format!("Give at most {MOST_AT_REGISTRATION}; add more afterwards."),
-        );
+        fields.refuse(field, format!("Give at most {MOST_AT_REGISTRATION}; add more afterwards."));
         return None;
     }
     let parsed: Vec<_> = list
@@ -116,10 +101,7 @@ fn changes(
 ) -> Changes {
     let mut changes = Changes::default();
     if clear.len() + personal.len() + removed.len() > MOST_AT_ONCE {
-        fields.refuse(
-            "attributes",
-            format!("Change at most {MOST_AT_ONCE} attributes at once."),
-        );
+        fields.refuse("attributes", format!("Change at most {MOST_AT_ONCE} attributes at once."));
         return changes;
     }
     for (name, value) in clear {
@@ -139,28 +121,16 @@ fn changes(
 
 /// The path of a map's element; a name that is none itself is not repeated.
 fn keyed(field: &str, name: &str) -> String {
-    if Name::parse(name).is_ok() {
-        format!("{field}[{name}]")
-    } else {
-        field.to_owned()
-    }
+    if Name::parse(name).is_ok() { format!("{field}[{name}]") } else { field.to_owned() }
 }
 
 fn identifier(fields: &mut Fields, field: &str, it: &proto::Identifier) -> Option<NewIdentifier> {
-    let identifier = fields.keep(
-        format!("{field}.value"),
-        Identifier::parse(&it.system, &it.value),
-    );
+    let identifier =
+        fields.keep(format!("{field}.value"), Identifier::parse(&it.system, &it.value));
     let valid = validity(fields, &format!("{field}.valid"), it.valid.as_ref());
-    let verified_by = fields.keep(
-        format!("{field}.verified_by"),
-        Code::parse_optional(&it.verified_by),
-    );
-    Some(NewIdentifier {
-        identifier: identifier?,
-        valid: valid?,
-        verified_by: verified_by?,
-    })
+    let verified_by =
+        fields.keep(format!("{field}.verified_by"), Code::parse_optional(&it.verified_by));
+    Some(NewIdentifier { identifier: identifier?, valid: valid?, verified_by: verified_by? })
 }
 
 fn contact_point(
@@ -174,11 +144,7 @@ fn contact_point(
     let channel = choice(fields, &format!("{field}.channel"), it.channel)?;
     let address = fields.keep(format!("{field}.value"), Address::parse(channel, &it.value));
     let verified = verification? == Verification::Verified;
-    Some(NewContactPoint {
-        contact_point_id,
-        address: address?,
-        verified,
-    })
+    Some(NewContactPoint { contact_point_id, address: address?, verified })
 }
 
 pub(crate) fn set_attributes(
@@ -186,26 +152,17 @@ pub(crate) fn set_attributes(
     _meta: &Metadata,
 ) -> Result<Command, Problem> {
     let mut fields = Fields::default();
-    let changes = changes(
-        &mut fields,
-        &request.attributes,
-        &request.personal_attributes,
-        &request.remove,
-    );
+    let changes =
+        changes(&mut fields, &request.attributes, &request.personal_attributes, &request.remove);
     let seen = match request.etag.as_str() {
         "" => Some(None),
         text => {
-            let version = text
-                .parse()
-                .map_err(|_| Invalid::value("Use the etag of a party as it was read."));
+            let version =
+                text.parse().map_err(|_| Invalid::value("Use the etag of a party as it was read."));
             fields.keep("etag", version).map(Some)
         }
     };
-    fields.require(
-        !changes.is_empty(),
-        "attributes",
-        "Set or remove at least one attribute.",
-    );
+    fields.require(!changes.is_empty(), "attributes", "Set or remove at least one attribute.");
     fields.finish(seen.map(|seen| Command::SetAttributes { changes, seen }))
 }
 
@@ -232,11 +189,7 @@ pub(crate) fn remove_identifier(
 ) -> Result<Command, Problem> {
     let mut fields = Fields::default();
     let reason = code(&mut fields, "reason", &request.reason);
-    fields.require(
-        request.number > 0,
-        "number",
-        "Use the number of an identifier of the party.",
-    );
+    fields.require(request.number > 0, "number", "Use the number of an identifier of the party.");
     let number = request.number;
     fields.finish(reason.map(|reason| Command::RemoveIdentifier { number, reason }))
 }
@@ -247,12 +200,7 @@ pub(crate) fn add_contact_point(
 ) -> Result<Command, Problem> {
     let stated = required("contact_point", request.contact_point.as_ref())?;
     let mut fields = Fields::default();
-    let parsed = contact_point(
-        &mut fields,
-        "contact_point",
-        stated,
-        derived_id("cpt", meta, 0),
-    );
+    let parsed = contact_point(&mut fields, "contact_point", stated, derived_id("cpt", meta, 0));
     fields.finish(parsed.map(Command::AddContactPoint))
 }
 
@@ -280,10 +228,7 @@ pub(crate) fn remove_contact_point(
     let contact_point_id = id(&mut fields, "contact_point_id", &request.contact_point_id);
     let reason = code(&mut fields, "reason", &request.reason);
     let whole = || {
-        Some(Command::RemoveContactPoint {
-            contact_point_id: contact_point_id?,
-            reason: reason?,
-        })
+        Some(Command::RemoveContactPoint { contact_point_id: contact_point_id?, reason: reason? })
     };
     fields.finish(whole())
 }
@@ -293,12 +238,7 @@ pub(crate) fn move_party(
     _meta: &Metadata,
 ) -> Result<Command, Problem> {
     let mut fields = Fields::default();
-    let place = place(
-        &mut fields,
-        &request.market,
-        &request.language,
-        &request.time_zone,
-    );
+    let place = place(&mut fields, &request.market, &request.language, &request.time_zone);
     fields.finish(place.map(Command::Move))
 }
 
@@ -331,13 +271,7 @@ pub(crate) fn state_preference(
     let topic = fields.keep("preference.topic", Code::parse_optional(&stated.topic));
     let frequency: Option<Frequency> =
         choice(&mut fields, "preference.frequency", stated.frequency);
-    let whole = || {
-        Some(Preference {
-            channel: channel?,
-            topic: topic?,
-            frequency: frequency?,
-        })
-    };
+    let whole = || Some(Preference { channel: channel?, topic: topic?, frequency: frequency? });
     fields.finish(whole().map(Command::StatePreference))
 }
 
@@ -371,9 +305,7 @@ pub(crate) struct Found<'a> {
 
 impl Found<'_> {
     pub(crate) fn into_proto(self) -> proto::Party {
-        let Self {
-            state, unsealed, ..
-        } = self;
+        let Self { state, unsealed, .. } = self;
         let personal = |value: &Personal| shown(value, unsealed);
         proto::Party {
             name: chassis::name::print(self.tenant, &[("parties", self.party_id)]),
@@ -421,11 +353,7 @@ impl Found<'_> {
 
 /// A personal value, if it may be shown and is not erased.
 pub(super) fn shown(value: &Personal, unsealed: bool) -> String {
-    value
-        .as_text()
-        .filter(|_| unsealed)
-        .unwrap_or_default()
-        .to_owned()
+    value.as_text().filter(|_| unsealed).unwrap_or_default().to_owned()
 }
 
 fn status(status: Status) -> proto::party::State {
@@ -438,11 +366,7 @@ fn status(status: Status) -> proto::party::State {
 }
 
 fn verification(verified: bool) -> Verification {
-    if verified {
-        Verification::Verified
-    } else {
-        Verification::Unverified
-    }
+    if verified { Verification::Verified } else { Verification::Unverified }
 }
 
 const FIELDS: &[&str] = &[
@@ -466,12 +390,8 @@ const FIELDS: &[&str] = &[
 /// Which fields a reader wants.
 pub(crate) fn read_mask(mask: Option<&FieldMask>) -> Result<Mask, Problem> {
     let paths = mask.map(|it| it.paths.as_slice()).unwrap_or_default();
-    Mask::parse(paths, FIELDS).map_err(|_| {
-        Problem::field(
-            "read_mask",
-            format!("Choose from: *, {}.", FIELDS.join(", ")),
-        )
-    })
+    Mask::parse(paths, FIELDS)
+        .map_err(|_| Problem::field("read_mask", format!("Choose from: *, {}.", FIELDS.join(", "))))
 }
 
 /// The party with the wanted fields only.

@@ -23,10 +23,7 @@ pub(crate) fn register(
 ) -> Result<(String, Command), Problem> {
     let mut fields = Fields::default();
     let source_id = authored_id(&mut fields, "source_id", &request.source_id);
-    let owner = fields.keep(
-        "owner",
-        domain::line(&request.owner, 1..=128).map(str::to_owned),
-    );
+    let owner = fields.keep("owner", domain::line(&request.owner, 1..=128).map(str::to_owned));
     let clear_fields = clear_fields(&mut fields, &request.clear_fields);
     let write_key_hash = fields.keep("write_key", write_key_hash(&request.write_key));
     let whole = || {
@@ -46,18 +43,13 @@ fn write_key_hash(key: &str) -> Result<Vec<u8>, Invalid> {
     match key {
         "" => Ok(Vec::new()),
         key if fits => Ok(eventstore::digest(key.as_bytes()).to_vec()),
-        _ => Err(Invalid::value(
-            "Use 16 to 256 printable ASCII characters, or leave it empty.",
-        )),
+        _ => Err(Invalid::value("Use 16 to 256 printable ASCII characters, or leave it empty.")),
     }
 }
 
 fn clear_fields(fields: &mut Fields, stated: &[proto::ClearField]) -> Option<Vec<Field>> {
     if stated.len() > MOST_FIELDS {
-        fields.refuse(
-            "clear_fields",
-            format!("Declare at most {MOST_FIELDS} properties."),
-        );
+        fields.refuse("clear_fields", format!("Declare at most {MOST_FIELDS} properties."));
         return None;
     }
     let parsed: Vec<_> = (stated.iter().enumerate())
@@ -102,10 +94,7 @@ pub(crate) fn source(tenant: &str, source_id: &str, state: State) -> proto::Sour
         owner: state.owner,
         state: named.into(),
         clear_fields: (state.clear_fields.into_iter())
-            .map(|(name, kind)| proto::ClearField {
-                name,
-                kind: kind.into(),
-            })
+            .map(|(name, kind)| proto::ClearField { name, kind: kind.into() })
             .collect(),
     }
 }
@@ -183,21 +172,11 @@ type Parsed = (String, eventstore::Timestamp, schema::Sorted, Who);
 
 fn parse(source: &State, stated: &NewInteraction) -> Result<Parsed, (Code, String)> {
     let name = domain::line(&stated.name, 1..=128).map_err(|_| {
-        (
-            Code::UnknownType,
-            "Name what happened in 1 to 128 characters.".to_owned(),
-        )
+        (Code::UnknownType, "Name what happened in 1 to 128 characters.".to_owned())
     })?;
-    let occurred_at = stated
-        .occurred_time
-        .as_ref()
-        .and_then(domain::instant)
-        .ok_or_else(|| {
-            (
-                Code::BadTime,
-                "Give occurred_time, between the years 1 and 9999.".to_owned(),
-            )
-        })?;
+    let occurred_at = stated.occurred_time.as_ref().and_then(domain::instant).ok_or_else(|| {
+        (Code::BadTime, "Give occurred_time, between the years 1 and 9999.".to_owned())
+    })?;
     let properties = stated.properties.clone().unwrap_or_default();
     let sorted = schema::sort(&source.clear_fields, properties)
         .map_err(|misfit| (Code::Schema, misfit.to_string()))?;
@@ -207,10 +186,7 @@ fn parse(source: &State, stated: &NewInteraction) -> Result<Parsed, (Code, Strin
             Who::Party(id.clone())
         }
         Some(new_interaction::Party::PartyId(_)) => {
-            return Err((
-                Code::UnknownParty,
-                "Use the id of a registered party.".to_owned(),
-            ));
+            return Err((Code::UnknownParty, "Use the id of a registered party.".to_owned()));
         }
         Some(new_interaction::Party::Identifier(it)) => Identifier::parse(&it.system, &it.value)
             .map(Who::Identifier)

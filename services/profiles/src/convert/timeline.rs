@@ -46,9 +46,6 @@ fn words(name: &str) -> String {
 mod tests {
     #[test]
     fn event_names_read_as_words() {
-        assert_eq!(
-            super::words("PartyContactPointAdded"),
-            "Party contact point added"
-        );
+        assert_eq!(super::words("PartyContactPointAdded"), "Party contact point added");
     }
 }

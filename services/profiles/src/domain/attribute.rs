@@ -18,9 +18,7 @@ impl Name {
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let fits = (1..=63).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         fits.then(|| Self(text.to_owned())).ok_or(Invalid::value(
             "Name the attribute with a lower-case letter, then at most 62 of a-z, 0-9 and _.",
         ))
@@ -65,9 +63,7 @@ impl Changes {
             || self.personal.contains_key(name)
             || self.removed.contains(name)
         {
-            return Err(Invalid::value(
-                "Name an attribute once: clear, personal or to remove.",
-            ));
+            return Err(Invalid::value("Name an attribute once: clear, personal or to remove."));
         }
         Ok(())
     }
@@ -120,11 +116,7 @@ mod tests {
     }
 
     fn money(code: &str, units: i64, nanos: i32) -> Clear {
-        clear(Value::Money(Money {
-            currency_code: code.into(),
-            units,
-            nanos,
-        }))
+        clear(Value::Money(Money { currency_code: code.into(), units, nanos }))
     }
 
     #[test]
@@ -135,10 +127,7 @@ mod tests {
             money("EUR", 0, -1),
             clear(Value::Code("oncology".into())),
             clear(Value::Flag(false)),
-            clear(Value::Time(prost_types::Timestamp {
-                seconds: 1,
-                nanos: 0,
-            })),
+            clear(Value::Time(prost_types::Timestamp { seconds: 1, nanos: 0 })),
         ] {
             assert!(check(good.clone()).is_ok(), "{good:?}");
         }
@@ -152,10 +141,7 @@ mod tests {
             clear(Value::Code(String::new())),
             clear(Value::Code("x".repeat(129))),
             clear(Value::Code("a\u{202e}".into())),
-            clear(Value::Time(prost_types::Timestamp {
-                seconds: i64::MAX,
-                nanos: 0,
-            })),
+            clear(Value::Time(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 })),
         ] {
             assert!(check(bad.clone()).is_err(), "{bad:?}");
         }
@@ -175,9 +161,7 @@ mod tests {
     #[test]
     fn personal_values_are_not_printed() {
         let mut changes = Changes::default();
-        changes
-            .set_personal(Name::parse("first_name").expect("a name"), "Ada")
-            .expect("a value");
+        changes.set_personal(Name::parse("first_name").expect("a name"), "Ada").expect("a value");
         assert!(!format!("{changes:?}").contains("Ada"));
     }
 }

@@ -11,20 +11,14 @@ impl Code {
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let fits = (1..=64).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
         fits.then(|| Self(text.to_owned()))
             .ok_or(Invalid::value("Use a code: 1 to 64 of A-Z, a-z, 0-9, '.', '_', ':' and '-', starting with a letter or digit."))
     }
 
     /// A code that may be absent.
     pub(crate) fn parse_optional(text: &str) -> Result<Option<Self>, Invalid> {
-        if text.is_empty() {
-            Ok(None)
-        } else {
-            Self::parse(text).map(Some)
-        }
+        if text.is_empty() { Ok(None) } else { Self::parse(text).map(Some) }
     }
 
     pub(crate) fn as_str(&self) -> &str {

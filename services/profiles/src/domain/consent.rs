@@ -58,19 +58,11 @@ impl Key {
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Record a grant.
-    Grant {
-        key: Key,
-        proof: Proof,
-        expires_at: Option<Timestamp>,
-    },
+    Grant { key: Key, proof: Proof, expires_at: Option<Timestamp> },
     /// Record a refusal.
     Deny { key: Key, proof: Proof },
     /// Record a withdrawal, or an objection where nothing was granted.
-    Withdraw {
-        key: Key,
-        proof: Proof,
-        reason: Code,
-    },
+    Withdraw { key: Key, proof: Proof, reason: Code },
     /// Note that the grant effective since then ran out.
     Expire { granted_at: Timestamp },
 }
@@ -155,16 +147,9 @@ impl State {
 /// that runs out first.
 pub(crate) fn counting(statements: &[Statement], at: Timestamp) -> Option<&Statement> {
     let restriction = |it: &Statement| {
-        (
-            it.effective_at,
-            it.kind,
-            std::cmp::Reverse(it.expires_at.unwrap_or(Timestamp(i64::MAX))),
-        )
+        (it.effective_at, it.kind, std::cmp::Reverse(it.expires_at.unwrap_or(Timestamp(i64::MAX))))
     };
-    statements
-        .iter()
-        .filter(|it| it.effective_at <= at)
-        .max_by_key(|it| restriction(it))
+    statements.iter().filter(|it| it.effective_at <= at).max_by_key(|it| restriction(it))
 }
 
 /// Whether a contact is allowed, and why not.
@@ -242,11 +227,7 @@ impl Decider for Consent {
 
     fn decide(state: &State, command: Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
         match command {
-            Command::Grant {
-                key,
-                proof,
-                expires_at,
-            } => {
+            Command::Grant { key, proof, expires_at } => {
                 let stated = state_it(&proof, at)?;
                 if proof.text_version.is_none() {
                     return Err(Refusal::NoText);
@@ -285,22 +266,15 @@ impl Decider for Consent {
 
     fn evolve(mut state: State, event: &Event) -> State {
         let (key, statement) = match event {
-            Event::Granted(it) => (
-                &it.key,
-                statement(Kind::Granted, it.proof.as_ref(), it.expires_at.as_ref(), ""),
-            ),
-            Event::Denied(it) => (
-                &it.key,
-                statement(Kind::Denied, it.proof.as_ref(), None, ""),
-            ),
-            Event::Withdrawn(it) => (
-                &it.key,
-                statement(Kind::Withdrawn, it.proof.as_ref(), None, &it.reason),
-            ),
+            Event::Granted(it) => {
+                (&it.key, statement(Kind::Granted, it.proof.as_ref(), it.expires_at.as_ref(), ""))
+            }
+            Event::Denied(it) => (&it.key, statement(Kind::Denied, it.proof.as_ref(), None, "")),
+            Event::Withdrawn(it) => {
+                (&it.key, statement(Kind::Withdrawn, it.proof.as_ref(), None, &it.reason))
+            }
             Event::Expired(it) => {
-                state
-                    .expired
-                    .extend(it.granted_at.as_ref().and_then(super::instant));
+                state.expired.extend(it.granted_at.as_ref().and_then(super::instant));
                 return state;
             }
         };
@@ -318,14 +292,8 @@ impl Decider for Consent {
             Event::Expired(_) => None,
         };
         About {
-            purpose: key
-                .purpose()
-                .as_str_name()
-                .trim_start_matches("PURPOSE_")
-                .to_owned(),
-            occurred_at: stated
-                .and_then(|it| it.captured_at.as_ref())
-                .and_then(super::instant),
+            purpose: key.purpose().as_str_name().trim_start_matches("PURPOSE_").to_owned(),
+            occurred_at: stated.and_then(|it| it.captured_at.as_ref()).and_then(super::instant),
             party_id: key.party_id,
             market: key.market,
             ..About::default()
@@ -348,11 +316,7 @@ fn state_it(proof: &Proof, at: Timestamp) -> Result<proto::ConsentProof, Refusal
         source: proof.source.as_str().to_owned(),
         evidence: proof.evidence.as_ref().map(Personal::text),
         text_version: super::code::text(proof.text_version.as_ref()),
-        language: proof
-            .language
-            .as_ref()
-            .map(|it| it.as_str().to_owned())
-            .unwrap_or_default(),
+        language: proof.language.as_ref().map(|it| it.as_str().to_owned()).unwrap_or_default(),
         captured_at: Some(captured_at.to_proto()),
         effective_at: Some(effective_at.to_proto()),
     })
@@ -365,14 +329,8 @@ fn unless_said(state: &State, proof: &Proof, at: Timestamp, event: Event) -> Vec
         return vec![event];
     };
     let timeless = proof.captured_at.is_none() && proof.effective_at.is_none();
-    let counts = state
-        .counting(at)
-        .is_some_and(|it| !it.has_expired(at) && it.says_the_same(new));
-    if state.statements.contains(new) || (timeless && counts) {
-        Vec::new()
-    } else {
-        vec![event]
-    }
+    let counts = state.counting(at).is_some_and(|it| !it.has_expired(at) && it.says_the_same(new));
+    if state.statements.contains(new) || (timeless && counts) { Vec::new() } else { vec![event] }
 }
 
 /// The end of a grant is noted once, and only if that grant is what counted: nothing ran out that was withdrawn.
@@ -381,10 +339,7 @@ fn expire(state: &State, granted_at: Timestamp, at: Timestamp) -> Result<Vec<Eve
     if !state.statements.iter().any(|it| is_it(&it)) {
         return Err(Refusal::NoGrant);
     }
-    let counting = state
-        .counting(at)
-        .filter(is_it)
-        .filter(|it| it.has_expired(at));
+    let counting = state.counting(at).filter(is_it).filter(|it| it.has_expired(at));
     let Some(expires_at) = counting.and_then(|it| it.expires_at) else {
         return Ok(Vec::new());
     };

@@ -48,9 +48,7 @@ fn email(text: &str) -> Result<String, Invalid> {
     let (local, domain) = text.rsplit_once('@').ok_or(REMEDY)?;
     let is_atom = |atom: &str| {
         !atom.is_empty()
-            && atom
-                .chars()
-                .all(|c| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c))
+            && atom.chars().all(|c| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c))
     };
     let domain = domain.to_lowercase();
     let fits = local.len() <= 64
@@ -79,15 +77,12 @@ fn webhook(text: &str) -> Result<String, Invalid> {
     let shaped = text.is_ascii()
         && text.bytes().all(|b| b.is_ascii_graphic())
         && !text.contains(['#', '\\', '"', '<', '>']);
-    let scheme = text
-        .get(..8)
-        .filter(|it| shaped && it.eq_ignore_ascii_case("https://"))
-        .ok_or(REMEDY)?;
+    let scheme =
+        text.get(..8).filter(|it| shaped && it.eq_ignore_ascii_case("https://")).ok_or(REMEDY)?;
     let rest = &text[scheme.len()..];
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let (host, port) = authority
-        .split_once(':')
-        .map_or((authority, None), |(host, port)| (host, Some(port)));
+    let (host, port) =
+        authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
     let host = host.to_ascii_lowercase();
     let port_fits = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number > 0));
     if !is_host(&host) || !port_fits {
@@ -116,16 +111,8 @@ mod tests {
     #[test]
     fn addresses_are_normalised_per_channel() {
         let cases = [
-            (
-                Channel::Email,
-                " Ada.Lovelace@Example.ORG ",
-                "Ada.Lovelace@example.org",
-            ),
-            (
-                Channel::Email,
-                "ada+rx@bücher.example",
-                "ada+rx@bücher.example",
-            ),
+            (Channel::Email, " Ada.Lovelace@Example.ORG ", "Ada.Lovelace@example.org"),
+            (Channel::Email, "ada+rx@bücher.example", "ada+rx@bücher.example"),
             (Channel::Sms, "+49 (30) 123-45.67", "+49301234567"),
             (Channel::Phone, "+1 212 555 0100", "+12125550100"),
             (
@@ -133,11 +120,7 @@ mod tests {
                 "HTTPS://Hooks.Example.org:8443/In?x=1",
                 "https://hooks.example.org:8443/In?x=1",
             ),
-            (
-                Channel::Webhook,
-                "https://example.org?x=1",
-                "https://example.org?x=1",
-            ),
+            (Channel::Webhook, "https://example.org?x=1", "https://example.org?x=1"),
             (Channel::Portal, " User 7 ", "User 7"),
             (Channel::FieldTask, "team-north", "team-north"),
         ];
@@ -178,10 +161,7 @@ mod tests {
             (Channel::Portal, "a\0"),
         ];
         for (channel, text) in cases {
-            assert!(
-                Address::parse(channel, text).is_err(),
-                "{channel:?} {text:.40?}"
-            );
+            assert!(Address::parse(channel, text).is_err(), "{channel:?} {text:.40?}");
         }
     }
 

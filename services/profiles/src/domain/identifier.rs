@@ -28,15 +28,8 @@ impl Identifier {
         super::line(value, 1..=256)?;
         let normal: String = value.trim().nfkc().collect();
         let normal = super::line(normal.trim(), 1..=256)?;
-        let value = if system == NPI {
-            npi(normal)?
-        } else {
-            normal.to_owned()
-        };
-        Ok(Self {
-            system: system.to_owned(),
-            value,
-        })
+        let value = if system == NPI { npi(normal)? } else { normal.to_owned() };
+        Ok(Self { system: system.to_owned(), value })
     }
 
     pub(crate) fn system(&self) -> &str {
@@ -57,11 +50,7 @@ impl std::fmt::Debug for Identifier {
 
 /// Whether a kind of party can have an identifier of the system: providers alone have an NPI.
 pub(crate) fn fits(system: &str, kind: PartyKind) -> bool {
-    system != NPI
-        || matches!(
-            kind,
-            PartyKind::Hcp | PartyKind::Hco | PartyKind::Pharmacist
-        )
+    system != NPI || matches!(kind, PartyKind::Hcp | PartyKind::Hco | PartyKind::Pharmacist)
 }
 
 /// Ten digits, the first 1 or 2, the last a Luhn check digit over the number with the prefix 80840 (CMS, "Requirements
@@ -70,21 +59,13 @@ fn npi(text: &str) -> Result<String, Invalid> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
     let shaped = text.len() == 10 && digits.len() == 10 && matches!(digits[0], 1 | 2);
     if !shaped {
-        return Err(Invalid::Identifier(
-            "Use the ten digits of the NPI; the first is 1 or 2.",
-        ));
+        return Err(Invalid::Identifier("Use the ten digits of the NPI; the first is 1 or 2."));
     }
     let sum: u32 = digits
         .iter()
         .rev()
         .enumerate()
-        .map(|(place, digit)| {
-            if place % 2 == 0 {
-                *digit
-            } else {
-                digit * 2 / 10 + digit * 2 % 10
-            }
-        })
+        .map(|(place, digit)| if place % 2 == 0 { *digit } else { digit * 2 / 10 + digit * 2 % 10 })
         .sum();
     if !(sum + 24).is_multiple_of(10) {
         return Err(Invalid::Identifier(
@@ -103,19 +84,10 @@ mod tests {
     fn an_npi_has_its_check_digit() {
         // 1234567893 is the example of the CMS document.
         for good in ["1234567893", " 1234567893 ", "１２３４５６７８９３"] {
-            assert_eq!(
-                Identifier::parse(NPI, good).expect("valid").value(),
-                "1234567893"
-            );
+            assert_eq!(Identifier::parse(NPI, good).expect("valid").value(), "1234567893");
         }
-        let bad = [
-            "1234567890",
-            "123456789",
-            "12345678933",
-            "3234567893",
-            "12345678x3",
-            "123-456-7893",
-        ];
+        let bad =
+            ["1234567890", "123456789", "12345678933", "3234567893", "12345678x3", "123-456-7893"];
         for value in bad {
             let refused = Identifier::parse(NPI, value).expect_err(value);
             assert!(matches!(refused, Invalid::Identifier(_)), "{value}");

@@ -24,12 +24,7 @@ pub(crate) enum Command {
     /// Record what a source reports.
     Record(Box<Message>),
     /// Keep what cannot be recorded.
-    Reject {
-        source_id: String,
-        message_id: String,
-        code: Code,
-        raw: Raw,
-    },
+    Reject { source_id: String, message_id: String, code: Code, raw: Raw },
 }
 
 /// A message that fits its source's schema.
@@ -112,12 +107,7 @@ impl Decider for Interaction {
                 Some(_) => conflict(state, *message),
             },
             Command::Reject { .. } if state.rejected => Vec::new(),
-            Command::Reject {
-                source_id,
-                message_id,
-                code,
-                raw,
-            } => {
+            Command::Reject { source_id, message_id, code, raw } => {
                 vec![Event::Rejected(proto::InteractionRejected {
                     source_id,
                     message_id,
@@ -139,19 +129,15 @@ impl Decider for Interaction {
 
     fn about(_id: &str, state: &State, event: &Event) -> About {
         let (source_id, occurred_at) = match event {
-            Event::Recorded(it) => (
-                &it.source_id,
-                it.occurred_at.as_ref().and_then(super::instant),
-            ),
+            Event::Recorded(it) => {
+                (&it.source_id, it.occurred_at.as_ref().and_then(super::instant))
+            }
             Event::Rejected(it) => (&it.source_id, None),
             Event::Conflicted(it) => (&it.source_id, None),
         };
         // What no party's key can seal is sealed by the source's own.
-        let subject = if state.party_id.is_empty() {
-            format!("source/{source_id}")
-        } else {
-            String::new()
-        };
+        let subject =
+            if state.party_id.is_empty() { format!("source/{source_id}") } else { String::new() };
         About {
             party_id: state.party_id.clone(),
             market: state.market.clone(),

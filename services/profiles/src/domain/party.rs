@@ -39,15 +39,9 @@ pub(crate) enum Command {
     /// Say that the party can be reached at an address.
     AddContactPoint(NewContactPoint),
     /// Say that an address is the party's.
-    VerifyContactPoint {
-        contact_point_id: String,
-        verified_by: Code,
-    },
+    VerifyContactPoint { contact_point_id: String, verified_by: Code },
     /// Say that the party is no longer reached at an address.
-    RemoveContactPoint {
-        contact_point_id: String,
-        reason: Code,
-    },
+    RemoveContactPoint { contact_point_id: String, reason: Code },
     /// Move to another market, language or time zone.
     Move(Place),
     /// Stop every contact.
@@ -186,10 +180,7 @@ impl Decider for Party {
         let mut draft = Draft::of(state);
         match command {
             Command::Register(_) => {}
-            Command::SetAttributes {
-                seen: Some(version),
-                ..
-            } if version != state.version => {
+            Command::SetAttributes { seen: Some(version), .. } if version != state.version => {
                 return Err(Refusal::Changed);
             }
             Command::SetAttributes { changes, .. } => draft.set_attributes(&changes)?,
@@ -198,16 +189,10 @@ impl Decider for Party {
                 draft.remove_identifier(number, &reason)?
             }
             Command::AddContactPoint(new) => draft.add_contact_point(&new)?,
-            Command::VerifyContactPoint {
-                contact_point_id,
-                verified_by,
-            } => {
+            Command::VerifyContactPoint { contact_point_id, verified_by } => {
                 draft.verify_contact_point(contact_point_id, &verified_by)?;
             }
-            Command::RemoveContactPoint {
-                contact_point_id,
-                reason,
-            } => {
+            Command::RemoveContactPoint { contact_point_id, reason } => {
                 draft.remove_contact_point(contact_point_id, &reason)?;
             }
             Command::Move(place) => draft.move_to(&place),
@@ -223,11 +208,7 @@ impl Decider for Party {
     }
 
     fn about(id: &str, state: &State, _event: &Event) -> About {
-        About {
-            party_id: id.to_owned(),
-            market: state.market.clone(),
-            ..About::default()
-        }
+        About { party_id: id.to_owned(), market: state.market.clone(), ..About::default() }
     }
 }
 
@@ -258,10 +239,7 @@ struct Draft {
 
 impl Draft {
     fn of(state: &State) -> Self {
-        Self {
-            state: state.clone(),
-            events: Vec::new(),
-        }
+        Self { state: state.clone(), events: Vec::new() }
     }
 
     fn add(&mut self, event: Event) {
@@ -292,11 +270,7 @@ impl Draft {
         }
         let personal =
             (!values.is_empty()).then(|| Personal::message(&proto::PersonalAttributes { values }));
-        self.add(Event::AttributesSet(proto::PartyAttributesSet {
-            clear,
-            personal,
-            removed,
-        }));
+        self.add(Event::AttributesSet(proto::PartyAttributesSet { clear, personal, removed }));
         let count = self.state.attributes.len() + self.state.personal.len();
         room(count <= MOST_ATTRIBUTES, "attributes")
     }
@@ -306,19 +280,13 @@ impl Draft {
             return Err(Refusal::NotForKind);
         }
         let verified_by = super::code::text(new.verified_by.as_ref());
-        let known = self
-            .state
-            .identifiers
-            .iter()
-            .find(|(_, held)| held.is(&new.identifier));
+        let known = self.state.identifiers.iter().find(|(_, held)| held.is(&new.identifier));
         if let Some((number, held)) = known {
             if held.valid == new.valid && held.verified_by == verified_by {
                 return Ok(());
             }
-            let removed = proto::PartyIdentifierRemoved {
-                number: *number,
-                reason: REPLACED.into(),
-            };
+            let removed =
+                proto::PartyIdentifierRemoved { number: *number, reason: REPLACED.into() };
             self.add(Event::IdentifierRemoved(removed));
         }
         room(self.state.identifiers.len() < MOST_OF_EACH, "identifiers")?;
@@ -335,47 +303,28 @@ impl Draft {
     fn remove_identifier(&mut self, number: u32, reason: &Code) -> Result<(), Refusal> {
         if self.state.identifiers.contains_key(&number) {
             let reason = reason.as_str().to_owned();
-            self.add(Event::IdentifierRemoved(proto::PartyIdentifierRemoved {
-                number,
-                reason,
-            }));
+            self.add(Event::IdentifierRemoved(proto::PartyIdentifierRemoved { number, reason }));
             return Ok(());
         }
         let was_removed = (1..=self.state.last_number).contains(&number);
-        if was_removed {
-            Ok(())
-        } else {
-            Err(Refusal::NoIdentifier)
-        }
+        if was_removed { Ok(()) } else { Err(Refusal::NoIdentifier) }
     }
 
     fn add_contact_point(&mut self, new: &NewContactPoint) -> Result<(), Refusal> {
-        let known = self
-            .state
-            .contact_points
-            .iter()
-            .find(|(_, held)| held.is(&new.address));
+        let known = self.state.contact_points.iter().find(|(_, held)| held.is(&new.address));
         if let Some((id, held)) = known {
             if new.verified && !held.verified {
                 let id = id.clone();
-                self.add(Event::ContactPointVerified(
-                    proto::PartyContactPointVerified {
-                        contact_point_id: id,
-                        verified_by: "stated".into(),
-                    },
-                ));
+                self.add(Event::ContactPointVerified(proto::PartyContactPointVerified {
+                    contact_point_id: id,
+                    verified_by: "stated".into(),
+                }));
             }
             return Ok(());
         }
-        room(
-            self.state.contact_points.len() < MOST_OF_EACH,
-            "contact points",
-        )?;
-        let verification = if new.verified {
-            Verification::Verified
-        } else {
-            Verification::Unverified
-        };
+        room(self.state.contact_points.len() < MOST_OF_EACH, "contact points")?;
+        let verification =
+            if new.verified { Verification::Verified } else { Verification::Unverified };
         self.add(Event::ContactPointAdded(proto::PartyContactPointAdded {
             contact_point_id: new.contact_point_id.clone(),
             channel: new.address.channel().into(),
@@ -387,18 +336,12 @@ impl Draft {
     }
 
     fn verify_contact_point(&mut self, id: String, verified_by: &Code) -> Result<(), Refusal> {
-        let held = self
-            .state
-            .contact_points
-            .get(&id)
-            .ok_or(Refusal::NoContactPoint)?;
+        let held = self.state.contact_points.get(&id).ok_or(Refusal::NoContactPoint)?;
         if !held.verified {
-            self.add(Event::ContactPointVerified(
-                proto::PartyContactPointVerified {
-                    contact_point_id: id,
-                    verified_by: verified_by.as_str().to_owned(),
-                },
-            ));
+            self.add(Event::ContactPointVerified(proto::PartyContactPointVerified {
+                contact_point_id: id,
+                verified_by: verified_by.as_str().to_owned(),
+            }));
         }
         Ok(())
     }
@@ -407,12 +350,10 @@ impl Draft {
         if !self.state.contact_points.contains_key(&id) {
             return Err(Refusal::NoContactPoint);
         }
-        self.add(Event::ContactPointRemoved(
-            proto::PartyContactPointRemoved {
-                contact_point_id: id,
-                reason: reason.as_str().to_owned(),
-            },
-        ));
+        self.add(Event::ContactPointRemoved(proto::PartyContactPointRemoved {
+            contact_point_id: id,
+            reason: reason.as_str().to_owned(),
+        }));
         Ok(())
     }
 
@@ -460,11 +401,7 @@ impl Draft {
 }
 
 fn room(left: bool, what: &'static str) -> Result<(), Refusal> {
-    if left {
-        Ok(())
-    } else {
-        Err(Refusal::Full(what))
-    }
+    if left { Ok(()) } else { Err(Refusal::Full(what)) }
 }
 
 impl HeldIdentifier {
@@ -506,9 +443,7 @@ fn evolve(mut state: State, event: &Event) -> State {
         Event::Suppressed(_) => turn(&mut state, Status::Suppressed),
         Event::Released(_) => turn(&mut state, Status::Active),
         Event::PreferenceStated(it) => {
-            state
-                .preferences
-                .insert((it.channel, it.topic.clone()), it.frequency());
+            state.preferences.insert((it.channel, it.topic.clone()), it.frequency());
         }
     }
     state
@@ -532,22 +467,14 @@ fn attributes_set(state: &mut State, set: &proto::PartyAttributesSet) {
     let personal: Option<proto::PersonalAttributes> =
         set.personal.as_ref().and_then(Personal::as_message);
     let values = personal.unwrap_or_default().values;
-    let touched: BTreeSet<&String> = set
-        .clear
-        .keys()
-        .chain(values.keys())
-        .chain(&set.removed)
-        .collect();
+    let touched: BTreeSet<&String> =
+        set.clear.keys().chain(values.keys()).chain(&set.removed).collect();
     for name in touched {
         state.attributes.remove(name);
         state.personal.remove(name);
     }
     state.attributes.extend(set.clear.clone());
-    state.personal.extend(
-        values
-            .into_iter()
-            .map(|(name, value)| (name, Personal::text(value))),
-    );
+    state.personal.extend(values.into_iter().map(|(name, value)| (name, Personal::text(value))));
 }
 
 fn identifier_added(state: &mut State, added: &proto::PartyIdentifierAdded) {

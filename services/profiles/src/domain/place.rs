@@ -8,10 +8,7 @@ pub(crate) struct Market(&'static str);
 
 impl Market {
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
-        MARKETS
-            .binary_search(&text)
-            .map(|index| Self(MARKETS[index]))
-            .map_err(|_| Invalid::Market)
+        MARKETS.binary_search(&text).map(|index| Self(MARKETS[index])).map_err(|_| Invalid::Market)
     }
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -47,16 +44,10 @@ fn canonical(text: &str) -> Option<String> {
     let alnum = |it: &str| it.bytes().all(|b| b.is_ascii_alphanumeric());
     let digit_first = |it: &str| it.starts_with(|c: char| c.is_ascii_digit());
 
-    let language = subtags
-        .next()
-        .filter(|it| alpha(it) && (2..=8).contains(&it.len()))?;
+    let language = subtags.next().filter(|it| alpha(it) && (2..=8).contains(&it.len()))?;
     let mut tag = vec![language.to_ascii_lowercase()];
     if language.len() <= 3 {
-        tag.extend(
-            subtags
-                .next_if(|it| alpha(it) && it.len() == 3)
-                .map(str::to_ascii_lowercase),
-        );
+        tag.extend(subtags.next_if(|it| alpha(it) && it.len() == 3).map(str::to_ascii_lowercase));
     }
     if let Some(script) = subtags.next_if(|it| alpha(it) && it.len() == 4) {
         let (first, rest) = script.split_at(1);
@@ -74,11 +65,7 @@ fn canonical(text: &str) -> Option<String> {
     }
     while let Some(singleton) = subtags.next_if(|it| it.len() == 1 && alnum(it)) {
         tag.push(singleton.to_ascii_lowercase());
-        let shortest = if singleton.eq_ignore_ascii_case("x") {
-            1
-        } else {
-            2
-        };
+        let shortest = if singleton.eq_ignore_ascii_case("x") { 1 } else { 2 };
         let before = tag.len();
         while let Some(part) = subtags.next_if(|it| alnum(it) && (shortest..=8).contains(&it.len()))
         {
@@ -103,9 +90,7 @@ impl TimeZone {
             return Err(REMEDY);
         }
         let zone = jiff::tz::TimeZone::get(text).map_err(|_| REMEDY)?;
-        zone.iana_name()
-            .map(|name| Self(name.to_owned()))
-            .ok_or(REMEDY)
+        zone.iana_name().map(|name| Self(name.to_owned())).ok_or(REMEDY)
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -124,18 +109,12 @@ pub(crate) struct Place {
 impl Place {
     /// Language as events have it: empty when unknown.
     pub(crate) fn language_text(&self) -> String {
-        self.language
-            .as_ref()
-            .map(|it| it.as_str().to_owned())
-            .unwrap_or_default()
+        self.language.as_ref().map(|it| it.as_str().to_owned()).unwrap_or_default()
     }
 
     /// Time zone as events have it: empty when unknown.
     pub(crate) fn time_zone_text(&self) -> String {
-        self.time_zone
-            .as_ref()
-            .map(|it| it.as_str().to_owned())
-            .unwrap_or_default()
+        self.time_zone.as_ref().map(|it| it.as_str().to_owned()).unwrap_or_default()
     }
 }
 
@@ -211,23 +190,12 @@ mod tests {
 
     #[test]
     fn time_zones_come_from_the_database() {
-        assert_eq!(
-            TimeZone::parse("Europe/Berlin").expect("known").as_str(),
-            "Europe/Berlin"
-        );
-        assert_eq!(
-            TimeZone::parse("europe/berlin").expect("known").as_str(),
-            "Europe/Berlin"
-        );
+        assert_eq!(TimeZone::parse("Europe/Berlin").expect("known").as_str(), "Europe/Berlin");
+        assert_eq!(TimeZone::parse("europe/berlin").expect("known").as_str(), "Europe/Berlin");
         assert_eq!(TimeZone::parse("UTC").expect("known").as_str(), "UTC");
-        for text in [
-            "",
-            "Mars/Olympus",
-            "Europe/Berlin\0",
-            "../../etc/passwd",
-            "CEST+2",
-            "/etc/localtime",
-        ] {
+        for text in
+            ["", "Mars/Olympus", "Europe/Berlin\0", "../../etc/passwd", "CEST+2", "/etc/localtime"]
+        {
             assert!(TimeZone::parse(text).is_err(), "{text:?}");
         }
     }

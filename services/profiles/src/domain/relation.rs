@@ -102,10 +102,7 @@ impl Decider for Relation {
 
     fn about(_id: &str, state: &State, _event: &Event) -> About {
         let party_id = state.recorded.as_ref().map(|it| it.from_party_id.clone());
-        About {
-            party_id: party_id.unwrap_or_default(),
-            ..About::default()
-        }
+        About { party_id: party_id.unwrap_or_default(), ..About::default() }
     }
 }
 
@@ -136,10 +133,7 @@ fn end(state: &State, at: Timestamp, reason: &Code) -> Result<Vec<Event>, Refusa
     if state.ended_at.is_some() {
         return Ok(Vec::new());
     }
-    if Validity::of(known.valid.as_ref())
-        .from
-        .is_some_and(|from| at < from)
-    {
+    if Validity::of(known.valid.as_ref()).from.is_some_and(|from| at < from) {
         return Err(Refusal::EndsFirst);
     }
     Ok(vec![Event::Ended(proto::RelationEnded {

@@ -22,11 +22,7 @@ pub(crate) enum Source {}
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Let a system record.
-    Register {
-        owner: String,
-        clear_fields: Vec<Field>,
-        write_key_hash: Vec<u8>,
-    },
+    Register { owner: String, clear_fields: Vec<Field>, write_key_hash: Vec<u8> },
     /// Declare further clear fields.
     Extend { clear_fields: Vec<Field> },
     /// Stop it from recording.
@@ -43,14 +39,9 @@ pub(crate) struct Field {
 impl Field {
     pub(crate) fn parse(name: &str, kind: ClearKind) -> Result<Self, Invalid> {
         if kind == ClearKind::Unspecified {
-            return Err(Invalid::value(
-                "Choose a kind: number, money, code, time or flag.",
-            ));
+            return Err(Invalid::value("Choose a kind: number, money, code, time or flag."));
         }
-        Ok(Self {
-            name: super::line(name, 1..=128)?.to_owned(),
-            kind,
-        })
+        Ok(Self { name: super::line(name, 1..=128)?.to_owned(), kind })
     }
 }
 
@@ -98,11 +89,9 @@ impl Decider for Source {
 
     fn decide(state: &State, command: Command, _at: Timestamp) -> Result<Vec<Event>, Refusal> {
         match command {
-            Command::Register {
-                owner,
-                clear_fields,
-                write_key_hash,
-            } => register(state, owner, &clear_fields, write_key_hash),
+            Command::Register { owner, clear_fields, write_key_hash } => {
+                register(state, owner, &clear_fields, write_key_hash)
+            }
             Command::Extend { clear_fields } => extend(state, &clear_fields),
             Command::Disable { reason } => disable(state, &reason),
         }
@@ -130,24 +119,14 @@ fn register(
     write_key_hash: Vec<u8>,
 ) -> Result<Vec<Event>, Refusal> {
     let clear_fields = undeclared(&BTreeMap::new(), fields)?;
-    let registered = Event::Registered(proto::SourceRegistered {
-        owner,
-        clear_fields,
-        write_key_hash,
-    });
+    let registered =
+        Event::Registered(proto::SourceRegistered { owner, clear_fields, write_key_hash });
     if state.status == Status::Unknown {
         return Ok(vec![registered]);
     }
     let same = Source::evolve(State::default(), &registered);
-    let known = State {
-        status: Status::Active,
-        ..state.clone()
-    };
-    if same == known {
-        Ok(Vec::new())
-    } else {
-        Err(Refusal::Exists)
-    }
+    let known = State { status: Status::Active, ..state.clone() };
+    if same == known { Ok(Vec::new()) } else { Err(Refusal::Exists) }
 }
 
 fn extend(state: &State, fields: &[Field]) -> Result<Vec<Event>, Refusal> {
@@ -160,9 +139,7 @@ fn extend(state: &State, fields: &[Field]) -> Result<Vec<Event>, Refusal> {
     if clear_fields.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(vec![Event::SchemaExtended(proto::SourceSchemaExtended {
-        clear_fields,
-    })])
+    Ok(vec![Event::SchemaExtended(proto::SourceSchemaExtended { clear_fields })])
 }
 
 fn disable(state: &State, reason: &Code) -> Result<Vec<Event>, Refusal> {
@@ -189,18 +166,11 @@ fn undeclared(
             Some(_) => return Err(Refusal::KindFixed),
             None => {
                 declared.insert(field.name.clone(), field.kind);
-                added.push(ClearField {
-                    name: field.name.clone(),
-                    kind: field.kind.into(),
-                });
+                added.push(ClearField { name: field.name.clone(), kind: field.kind.into() });
             }
         }
     }
-    if declared.len() > MOST_FIELDS {
-        Err(Refusal::Full)
-    } else {
-        Ok(added)
-    }
+    if declared.len() > MOST_FIELDS { Err(Refusal::Full) } else { Ok(added) }
 }
 
 fn declare(state: &mut State, fields: &[ClearField]) {

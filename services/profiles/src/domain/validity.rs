@@ -26,18 +26,12 @@ impl Validity {
     pub(crate) fn of_ends(from: Timestamp, until: Timestamp) -> Self {
         let open = |end: Timestamp| end == Timestamp(i64::MIN) || end == Timestamp::MAX;
         let closed = |end: Timestamp| (!open(end)).then_some(end);
-        Self {
-            from: closed(from),
-            until: closed(until),
-        }
+        Self { from: closed(from), until: closed(until) }
     }
 
     /// As a table has it.
     pub(crate) fn ends(self) -> (Timestamp, Timestamp) {
-        (
-            self.from.unwrap_or(Timestamp(i64::MIN)),
-            self.until.unwrap_or(Timestamp::MAX),
-        )
+        (self.from.unwrap_or(Timestamp(i64::MIN)), self.until.unwrap_or(Timestamp::MAX))
     }
 
     pub(crate) fn holds_at(&self, at: Timestamp) -> bool {
@@ -47,10 +41,7 @@ impl Validity {
     /// As an event states it; unreadable ends are open, because the fact was accepted once.
     pub(crate) fn of(stated: Option<&types::Validity>) -> Self {
         let end = |time: Option<prost_types::Timestamp>| time.as_ref().and_then(super::instant);
-        stated.map_or_else(Self::default, |it| Self {
-            from: end(it.from),
-            until: end(it.until),
-        })
+        stated.map_or_else(Self::default, |it| Self { from: end(it.from), until: end(it.until) })
     }
 
     /// As events and replies have it; absent when both ends are open.
@@ -81,10 +72,7 @@ mod tests {
 
     #[test]
     fn an_interval_survives_its_event_and_its_row() {
-        let interval = Validity {
-            from: Some(Timestamp(-1_500_000)),
-            until: None,
-        };
+        let interval = Validity { from: Some(Timestamp(-1_500_000)), until: None };
         assert_eq!(Validity::of(interval.to_proto().as_ref()), interval);
         let (from, until) = interval.ends();
         assert_eq!(Validity::of_ends(from, until), interval);

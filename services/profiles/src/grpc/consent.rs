@@ -22,15 +22,10 @@ impl ConsentService for Api {
     ) -> Result<Response<proto::RecordConsentResponse>, Status> {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
-        let meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let (key, command) = parse::record(request.get_ref())?;
         let (consent, position) = self.state_consent(caller, &meta, &key, command).await?;
-        Ok(Response::new(proto::RecordConsentResponse {
-            consent: Some(consent),
-            position,
-        }))
+        Ok(Response::new(proto::RecordConsentResponse { consent: Some(consent), position }))
     }
 
     async fn withdraw_consent(
@@ -39,16 +34,11 @@ impl ConsentService for Api {
     ) -> Result<Response<proto::WithdrawConsentResponse>, Status> {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
-        let mut meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let mut meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let (key, command) = parse::withdraw(request.get_ref())?;
         request.get_ref().reason.clone_into(&mut meta.reason);
         let (consent, position) = self.state_consent(caller, &meta, &key, command).await?;
-        Ok(Response::new(proto::WithdrawConsentResponse {
-            consent: Some(consent),
-            position,
-        }))
+        Ok(Response::new(proto::WithdrawConsentResponse { consent: Some(consent), position }))
     }
 
     async fn check_consent(
@@ -64,23 +54,14 @@ impl ConsentService for Api {
         // Read before the statements: no objection that stood before this position is missed.
         let position = self.position();
         // Nobody may be contacted who is not known or is erased, whatever the regime.
-        self.living(&caller.tenant, &key.party_id, "key.party_id")
-            .await?;
+        self.living(&caller.tenant, &key.party_id, "key.party_id").await?;
         let consent_id = key.consent_id(&caller.tenant);
-        let loaded = self
-            .deps
-            .store
-            .load::<Consent>(&caller.tenant, &consent_id, AsOf::Now)
-            .await;
+        let loaded = self.deps.store.load::<Consent>(&caller.tenant, &consent_id, AsOf::Now).await;
         let state = loaded.map_err(Problem::from)?.state;
         let verdict = consent::verdict(&state.statements, at, regime);
         Ok(Response::new(proto::CheckConsentResponse {
             allowed: verdict.allows(),
-            consent_id: if by_statement(verdict) {
-                consent_id
-            } else {
-                String::new()
-            },
+            consent_id: if by_statement(verdict) { consent_id } else { String::new() },
             regime: applied(regime).into(),
             detail: verdict.detail().to_owned(),
             position,
@@ -98,29 +79,19 @@ impl ConsentService for Api {
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
         let after = page.cursor().unwrap_or_default();
         let store = &self.deps.store;
-        let listed = view::consent::list(
-            store.database(),
-            &caller.tenant,
-            party_id,
-            after,
-            page.size + 1,
-        );
+        let listed =
+            view::consent::list(store.database(), &caller.tenant, party_id, after, page.size + 1);
         let mut ids = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store
-            .load_many::<Consent>(&caller.tenant, &ids)
-            .await
-            .map_err(Problem::from)?;
+        let found =
+            store.load_many::<Consent>(&caller.tenant, &ids).await.map_err(Problem::from)?;
         let (now, unsealed) = (self.now(), unsealed(caller));
         let consents = ids
             .iter()
             .zip(found)
             .map(|(id, it)| parse::consent(id, &it.state, now, unsealed))
             .collect();
-        Ok(Response::new(proto::ListConsentsResponse {
-            consents,
-            next_page_token,
-        }))
+        Ok(Response::new(proto::ListConsentsResponse { consents, next_page_token }))
     }
 }
 
@@ -132,30 +103,19 @@ impl Api {
         key: &Key,
         command: Command,
     ) -> Result<(proto::Consent, u64), Problem> {
-        self.living(&caller.tenant, &key.party_id, "key.party_id")
-            .await?;
+        self.living(&caller.tenant, &key.party_id, "key.party_id").await?;
         let consent_id = key.consent_id(&caller.tenant);
         let done = self.execute::<Consent>(&consent_id, meta, command).await?;
-        Ok((
-            parse::consent(&consent_id, &done.state, meta.at, unsealed(caller)),
-            done.position,
-        ))
+        Ok((parse::consent(&consent_id, &done.state, meta.at, unsealed(caller)), done.position))
     }
 }
 
 /// Whether a statement decided, and not a rule or its absence.
 fn by_statement(verdict: Verdict) -> bool {
-    matches!(
-        verdict,
-        Verdict::Granted | Verdict::Denied | Verdict::Withdrawn | Verdict::Expired
-    )
+    matches!(verdict, Verdict::Granted | Verdict::Denied | Verdict::Withdrawn | Verdict::Expired)
 }
 
 /// An unspecified regime is applied as opt-in, and the answer says so.
 fn applied(regime: Regime) -> Regime {
-    if regime == Regime::Unspecified {
-        Regime::OptIn
-    } else {
-        regime
-    }
+    if regime == Regime::Unspecified { Regime::OptIn } else { regime }
 }

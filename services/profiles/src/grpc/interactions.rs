@@ -54,30 +54,13 @@ impl Item {
     }
 
     fn rejected(tenant: &str, source_id: &str, rejected: Rejected, digest: Vec<u8>) -> Self {
-        let Rejected {
-            message_id,
-            code,
-            detail,
-            raw,
-        } = rejected;
-        let parts = [
-            tenant,
-            "itx",
-            "rejected",
-            source_id,
-            code.as_str(),
-            &hex(&digest),
-        ];
+        let Rejected { message_id, code, detail, raw } = rejected;
+        let parts = [tenant, "itx", "rejected", source_id, code.as_str(), &hex(&digest)];
         Self {
             interaction_id: eventstore::derive_id("itx", &parts),
             message_id: message_id.clone(),
             party_id: String::new(),
-            command: Command::Reject {
-                source_id: source_id.to_owned(),
-                message_id,
-                code,
-                raw,
-            },
+            command: Command::Reject { source_id: source_id.to_owned(), message_id, code, raw },
             detail,
             digest,
         }
@@ -117,12 +100,7 @@ impl Stream {
         let (mut before, version) = loaded.map(|it| (it.state, it.version)).unwrap_or_default();
         before.party_id.clone_from(&item.party_id);
         before.market = market;
-        Self {
-            version,
-            state: before.clone(),
-            before,
-            added: Vec::new(),
-        }
+        Self { version, state: before.clone(), before, added: Vec::new() }
     }
 }
 
@@ -134,18 +112,11 @@ impl Api {
         stated: &[NewInteraction],
     ) -> Result<RecordInteractionsResponse, Problem> {
         if stated.is_empty() || stated.len() > MOST {
-            return Err(Problem::field(
-                "interactions",
-                "Send 1 to 256 interactions.",
-            ));
+            return Err(Problem::field("interactions", "Send 1 to 256 interactions."));
         }
-        let source = self
-            .find::<Source>(&meta.tenant, source_id, "parent")
-            .await?
-            .state;
+        let source = self.find::<Source>(&meta.tenant, source_id, "parent").await?.state;
         if source.status != Status::Active {
-            self.unless_repeated(meta, Problem::of(SOURCE_DISABLED))
-                .await?;
+            self.unless_repeated(meta, Problem::of(SOURCE_DISABLED)).await?;
         }
         let reports: Vec<_> = (stated.iter())
             .map(|it| {
@@ -166,12 +137,7 @@ impl Api {
         tenant: &str,
         reports: &[Result<Report, Rejected>],
     ) -> Result<Resolved, Problem> {
-        let named = || {
-            reports
-                .iter()
-                .filter_map(|it| it.as_ref().ok())
-                .map(|it| &it.who)
-        };
+        let named = || reports.iter().filter_map(|it| it.as_ref().ok()).map(|it| &it.who);
         let identifiers: Vec<_> = named()
             .filter_map(|who| match who {
                 Who::Identifier(it) => Some(it.clone()),
@@ -186,10 +152,7 @@ impl Api {
         });
         let ids = direct.chain(by_identifier.iter().filter_map(|(_, id)| id.as_deref()));
         let markets = view::party::markets(self.deps.store.database(), tenant, ids).await?;
-        Ok(Resolved {
-            by_identifier,
-            markets,
-        })
+        Ok(Resolved { by_identifier, markets })
     }
 
     fn item(
@@ -207,11 +170,7 @@ impl Api {
             },
             Err(rejected) => rejected,
         };
-        let digest = self
-            .deps
-            .store
-            .keys()
-            .request_digest(&stated.encode_to_vec());
+        let digest = self.deps.store.keys().request_digest(&stated.encode_to_vec());
         Item::rejected(tenant, source_id, rejected, digest.to_vec())
     }
 
@@ -229,11 +188,7 @@ impl Api {
                 Appended::Erased(party_id) => {
                     // Its messages are refused one by one; those of others are recorded.
                     let of_nobody = |item: Item| {
-                        if item.party_id == party_id {
-                            item.of_nobody(&meta.tenant)
-                        } else {
-                            item
-                        }
+                        if item.party_id == party_id { item.of_nobody(&meta.tenant) } else { item }
                     };
                     items = items.into_iter().map(of_nobody).collect();
                     continue;
@@ -264,11 +219,7 @@ impl Api {
     async fn load_all(&self, meta: &Metadata, items: &[Item]) -> Result<Streams, Problem> {
         let ids: BTreeSet<_> = items.iter().map(|it| it.interaction_id.clone()).collect();
         let ids: Vec<_> = ids.into_iter().collect();
-        let loaded = self
-            .deps
-            .store
-            .load_many::<Interaction>(&meta.tenant, &ids)
-            .await?;
+        let loaded = self.deps.store.load_many::<Interaction>(&meta.tenant, &ids).await?;
         Ok(ids.into_iter().zip(loaded).collect())
     }
 
@@ -279,12 +230,7 @@ impl Api {
     ) -> Result<Appended, Problem> {
         let mut unit = self.deps.store.unit(meta.clone());
         for (id, stream) in streams {
-            let Stream {
-                version,
-                before,
-                added,
-                ..
-            } = stream;
+            let Stream { version, before, added, .. } = stream;
             match unit.push::<Interaction>(&id, version, &before, added).await {
                 Ok(()) => {}
                 // The keyring alone refuses here: the party's key is destroyed.
@@ -308,28 +254,19 @@ impl Api {
     ) -> Result<Vec<Verdict>, Problem> {
         let store = &self.deps.store;
         let last = store.read(position.saturating_sub(1), 1).await?;
-        let envelope = last
-            .first()
-            .map(eventstore::Stored::envelope)
-            .transpose()?
-            .unwrap_or_default();
+        let envelope =
+            last.first().map(eventstore::Stored::envelope).transpose()?.unwrap_or_default();
         let is_ours = envelope.tenant == meta.tenant
             && envelope.method == meta.method
             && envelope.request_id == meta.request_id
             && envelope.actor.as_ref() == Some(&meta.actor);
         // A request that recorded nothing left no event of its own.
-        let before = if is_ours {
-            position.saturating_sub(envelope.unit_size.into())
-        } else {
-            position
-        };
+        let before =
+            if is_ours { position.saturating_sub(envelope.unit_size.into()) } else { position };
         let mut loaded = Streams::new();
         for item in items {
             let (id, as_of) = (&item.interaction_id, AsOf::Position(before));
-            loaded.insert(
-                id.clone(),
-                store.load::<Interaction>(&meta.tenant, id, as_of).await?,
-            );
+            loaded.insert(id.clone(), store.load::<Interaction>(&meta.tenant, id, as_of).await?);
         }
         Ok(decide(meta, items, loaded, markets).0)
     }
@@ -413,11 +350,7 @@ fn verdict(item: &Item, known: Option<Vec<u8>>) -> Verdict {
     Verdict {
         message_id: item.message_id.clone(),
         outcome: outcome.into(),
-        interaction_id: if refused {
-            String::new()
-        } else {
-            item.interaction_id.clone()
-        },
+        interaction_id: if refused { String::new() } else { item.interaction_id.clone() },
         code: code.to_owned(),
         detail: item.detail.clone(),
     }

@@ -28,9 +28,7 @@ impl PartyService for Api {
     ) -> Result<Response<proto::RegisterPartyResponse>, Status> {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
-        let meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let new = parse::registration(request.get_ref(), &meta)?;
         let party_id = parse::derived_id("pty", &meta, 0);
         self.check_registration(&meta, &party_id, &new).await?;
@@ -41,14 +39,10 @@ impl PartyService for Api {
                 position: self.position(),
             }));
         }
-        let done = self
-            .execute::<Party>(&party_id, &meta, Command::Register(Box::new(new)))
-            .await?;
+        let done =
+            self.execute::<Party>(&party_id, &meta, Command::Register(Box::new(new))).await?;
         let (party, position) = reply(caller, &party_id, done);
-        Ok(Response::new(proto::RegisterPartyResponse {
-            party: Some(party),
-            position,
-        }))
+        Ok(Response::new(proto::RegisterPartyResponse { party: Some(party), position }))
     }
 
     async fn get_party(
@@ -71,10 +65,7 @@ impl PartyService for Api {
             return Err(unknown("name").into());
         }
         let party = parse::masked(resource(caller, party_id, found), &mask);
-        Ok(Response::new(proto::GetPartyResponse {
-            party: Some(party),
-            position,
-        }))
+        Ok(Response::new(proto::GetPartyResponse { party: Some(party), position }))
     }
 
     async fn lookup_party(
@@ -87,20 +78,11 @@ impl PartyService for Api {
         let identifier = parse::lookup(request)?;
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
-        let holder = self
-            .holders(&caller.tenant, &[identifier])
-            .await?
-            .pop()
-            .flatten();
+        let holder = self.holders(&caller.tenant, &[identifier]).await?.pop().flatten();
         let party_id = holder.ok_or_else(|| unknown("value"))?;
-        let found = self
-            .find::<Party>(&caller.tenant, &party_id, "value")
-            .await?;
+        let found = self.find::<Party>(&caller.tenant, &party_id, "value").await?;
         let party = resource(caller, &party_id, found);
-        Ok(Response::new(proto::LookupPartyResponse {
-            party: Some(party),
-            position,
-        }))
+        Ok(Response::new(proto::LookupPartyResponse { party: Some(party), position }))
     }
 
     async fn list_parties(
@@ -112,41 +94,21 @@ impl PartyService for Api {
         own_tenant(caller, &request.parent)?;
         let filter = filter(request)?;
         let (kind, state) = (request.kind.to_string(), request.state.to_string());
-        let arguments = [
-            caller.tenant.as_str(),
-            "parties",
-            &kind,
-            &request.market,
-            &state,
-        ];
+        let arguments = [caller.tenant.as_str(), "parties", &kind, &request.market, &state];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
         self.caught_up(&request.min_positions).await?;
         let after = page.cursor().unwrap_or(0_i64);
         let store = &self.deps.store;
-        let mut rows = view::party::list(
-            store.database(),
-            &caller.tenant,
-            &filter,
-            after,
-            page.size + 1,
-        )
-        .await
-        .map_err(Problem::from)?;
+        let mut rows =
+            view::party::list(store.database(), &caller.tenant, &filter, after, page.size + 1)
+                .await
+                .map_err(Problem::from)?;
         let next_page_token = page.cut(&mut rows, |(_, position)| *position);
         let ids: Vec<_> = rows.into_iter().map(|(id, _)| id).collect();
-        let found = store
-            .load_many::<Party>(&caller.tenant, &ids)
-            .await
-            .map_err(Problem::from)?;
-        let parties = ids
-            .iter()
-            .zip(found)
-            .map(|(id, found)| resource(caller, id, found))
-            .collect();
-        Ok(Response::new(proto::ListPartiesResponse {
-            parties,
-            next_page_token,
-        }))
+        let found = store.load_many::<Party>(&caller.tenant, &ids).await.map_err(Problem::from)?;
+        let parties =
+            ids.iter().zip(found).map(|(id, found)| resource(caller, id, found)).collect();
+        Ok(Response::new(proto::ListPartiesResponse { parties, next_page_token }))
     }
 
     async fn set_attributes(
@@ -154,13 +116,9 @@ impl PartyService for Api {
         request: Request<proto::SetAttributesRequest>,
     ) -> Result<Response<proto::SetAttributesResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(&request, &it.name, &it.request_id, parse::set_attributes)
-            .await?;
-        Ok(Response::new(proto::SetAttributesResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::set_attributes).await?;
+        Ok(Response::new(proto::SetAttributesResponse { party: Some(party), position }))
     }
 
     async fn add_identifier(
@@ -169,23 +127,13 @@ impl PartyService for Api {
     ) -> Result<Response<proto::AddIdentifierResponse>, Status> {
         let caller = Caller::of(&request)?;
         let party_id = own(caller, "name", &request.get_ref().name, "parties")?;
-        let meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let new = parse::add_identifier(request.get_ref(), &meta)?;
         let identifiers = [new.identifier.clone()];
-        self.check_free(&meta, party_id, &identifiers, |_| {
-            "identifier.value".to_owned()
-        })
-        .await?;
-        let done = self
-            .execute::<Party>(party_id, &meta, Command::AddIdentifier(new))
-            .await?;
+        self.check_free(&meta, party_id, &identifiers, |_| "identifier.value".to_owned()).await?;
+        let done = self.execute::<Party>(party_id, &meta, Command::AddIdentifier(new)).await?;
         let (party, position) = reply(caller, party_id, done);
-        Ok(Response::new(proto::AddIdentifierResponse {
-            party: Some(party),
-            position,
-        }))
+        Ok(Response::new(proto::AddIdentifierResponse { party: Some(party), position }))
     }
 
     async fn remove_identifier(
@@ -193,13 +141,9 @@ impl PartyService for Api {
         request: Request<proto::RemoveIdentifierRequest>,
     ) -> Result<Response<proto::RemoveIdentifierResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(&request, &it.name, &it.request_id, parse::remove_identifier)
-            .await?;
-        Ok(Response::new(proto::RemoveIdentifierResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::remove_identifier).await?;
+        Ok(Response::new(proto::RemoveIdentifierResponse { party: Some(party), position }))
     }
 
     async fn add_contact_point(
@@ -207,13 +151,9 @@ impl PartyService for Api {
         request: Request<proto::AddContactPointRequest>,
     ) -> Result<Response<proto::AddContactPointResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(&request, &it.name, &it.request_id, parse::add_contact_point)
-            .await?;
-        Ok(Response::new(proto::AddContactPointResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::add_contact_point).await?;
+        Ok(Response::new(proto::AddContactPointResponse { party: Some(party), position }))
     }
 
     async fn verify_contact_point(
@@ -221,18 +161,9 @@ impl PartyService for Api {
         request: Request<proto::VerifyContactPointRequest>,
     ) -> Result<Response<proto::VerifyContactPointResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(
-                &request,
-                &it.name,
-                &it.request_id,
-                parse::verify_contact_point,
-            )
-            .await?;
-        Ok(Response::new(proto::VerifyContactPointResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::verify_contact_point).await?;
+        Ok(Response::new(proto::VerifyContactPointResponse { party: Some(party), position }))
     }
 
     async fn remove_contact_point(
@@ -240,18 +171,9 @@ impl PartyService for Api {
         request: Request<proto::RemoveContactPointRequest>,
     ) -> Result<Response<proto::RemoveContactPointResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(
-                &request,
-                &it.name,
-                &it.request_id,
-                parse::remove_contact_point,
-            )
-            .await?;
-        Ok(Response::new(proto::RemoveContactPointResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::remove_contact_point).await?;
+        Ok(Response::new(proto::RemoveContactPointResponse { party: Some(party), position }))
     }
 
     async fn move_party(
@@ -259,13 +181,9 @@ impl PartyService for Api {
         request: Request<proto::MovePartyRequest>,
     ) -> Result<Response<proto::MovePartyResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(&request, &it.name, &it.request_id, parse::move_party)
-            .await?;
-        Ok(Response::new(proto::MovePartyResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::move_party).await?;
+        Ok(Response::new(proto::MovePartyResponse { party: Some(party), position }))
     }
 
     async fn suppress_party(
@@ -273,13 +191,9 @@ impl PartyService for Api {
         request: Request<proto::SuppressPartyRequest>,
     ) -> Result<Response<proto::SuppressPartyResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(&request, &it.name, &it.request_id, parse::suppress)
-            .await?;
-        Ok(Response::new(proto::SuppressPartyResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::suppress).await?;
+        Ok(Response::new(proto::SuppressPartyResponse { party: Some(party), position }))
     }
 
     async fn release_party(
@@ -287,13 +201,9 @@ impl PartyService for Api {
         request: Request<proto::ReleasePartyRequest>,
     ) -> Result<Response<proto::ReleasePartyResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(&request, &it.name, &it.request_id, parse::release)
-            .await?;
-        Ok(Response::new(proto::ReleasePartyResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::release).await?;
+        Ok(Response::new(proto::ReleasePartyResponse { party: Some(party), position }))
     }
 
     async fn state_preference(
@@ -301,13 +211,9 @@ impl PartyService for Api {
         request: Request<proto::StatePreferenceRequest>,
     ) -> Result<Response<proto::StatePreferenceResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) = self
-            .command(&request, &it.name, &it.request_id, parse::state_preference)
-            .await?;
-        Ok(Response::new(proto::StatePreferenceResponse {
-            party: Some(party),
-            position,
-        }))
+        let (party, position) =
+            self.command(&request, &it.name, &it.request_id, parse::state_preference).await?;
+        Ok(Response::new(proto::StatePreferenceResponse { party: Some(party), position }))
     }
 
     async fn record_relation(
@@ -316,32 +222,21 @@ impl PartyService for Api {
     ) -> Result<Response<proto::RecordRelationResponse>, Status> {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
-        let meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let stated = relations::stated(request.get_ref())?;
         let relation_id = parse::derived_id("rel", &meta, 0);
         let tenant = &caller.tenant;
         let command = relation::Command::Record(relation::New {
             kind: stated.kind,
-            from: self
-                .end(tenant, stated.from_party_id, "relation.from_party_id")
-                .await?,
-            to: self
-                .end(tenant, stated.to_party_id, "relation.to_party_id")
-                .await?,
+            from: self.end(tenant, stated.from_party_id, "relation.from_party_id").await?,
+            to: self.end(tenant, stated.to_party_id, "relation.to_party_id").await?,
             role: stated.role,
             product_id: stated.product_id,
             valid: stated.valid,
         });
-        let done = self
-            .execute::<Relation>(&relation_id, &meta, command)
-            .await?;
+        let done = self.execute::<Relation>(&relation_id, &meta, command).await?;
         let relation = Some(relations::relation(&relation_id, &done.state));
-        Ok(Response::new(proto::RecordRelationResponse {
-            relation,
-            position: done.position,
-        }))
+        Ok(Response::new(proto::RecordRelationResponse { relation, position: done.position }))
     }
 
     async fn end_relation(
@@ -350,19 +245,12 @@ impl PartyService for Api {
     ) -> Result<Response<proto::EndRelationResponse>, Status> {
         let caller = Caller::of(&request)?;
         let relation_id = own(caller, "name", &request.get_ref().name, "relations")?;
-        let mut meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let mut meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let (command, reason) = relations::end(request.get_ref())?;
         meta.reason = reason;
-        let done = self
-            .execute::<Relation>(relation_id, &meta, command)
-            .await?;
+        let done = self.execute::<Relation>(relation_id, &meta, command).await?;
         let relation = Some(relations::relation(relation_id, &done.state));
-        Ok(Response::new(proto::EndRelationResponse {
-            relation,
-            position: done.position,
-        }))
+        Ok(Response::new(proto::EndRelationResponse { relation, position: done.position }))
     }
 
     async fn list_relations(
@@ -390,19 +278,11 @@ impl PartyService for Api {
         );
         let mut ids = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store
-            .load_many::<Relation>(&caller.tenant, &ids)
-            .await
-            .map_err(Problem::from)?;
-        let relations = ids
-            .iter()
-            .zip(found)
-            .map(|(id, it)| relations::relation(id, &it.state))
-            .collect();
-        Ok(Response::new(proto::ListRelationsResponse {
-            relations,
-            next_page_token,
-        }))
+        let found =
+            store.load_many::<Relation>(&caller.tenant, &ids).await.map_err(Problem::from)?;
+        let relations =
+            ids.iter().zip(found).map(|(id, it)| relations::relation(id, &it.state)).collect();
+        Ok(Response::new(proto::ListRelationsResponse { relations, next_page_token }))
     }
 
     async fn list_timeline_entries(
@@ -414,14 +294,9 @@ impl PartyService for Api {
         let party_id = own(caller, "parent", &request.parent, "parties")?;
         let arguments = [caller.tenant.as_str(), "timeline", party_id];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
-        let after = page
-            .cursor()
-            .and_then(|it: i64| u64::try_from(it).ok())
-            .unwrap_or(0);
+        let after = page.cursor().and_then(|it: i64| u64::try_from(it).ok()).unwrap_or(0);
         let read =
-            self.deps
-                .store
-                .read_party(&caller.tenant, party_id, after, page.size as usize + 1);
+            self.deps.store.read_party(&caller.tenant, party_id, after, page.size as usize + 1);
         let mut events = read.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut events, |event: &Recorded| event.position);
         let timeline_entries = events
@@ -429,10 +304,7 @@ impl PartyService for Api {
             .map(convert::timeline::entry)
             .collect::<Result<_, _>>()
             .map_err(Problem::from)?;
-        Ok(Response::new(proto::ListTimelineEntriesResponse {
-            timeline_entries,
-            next_page_token,
-        }))
+        Ok(Response::new(proto::ListTimelineEntriesResponse { timeline_entries, next_page_token }))
     }
 }
 
@@ -462,18 +334,10 @@ impl Api {
         new: &Registration,
     ) -> Result<(), Problem> {
         if !new.source_id.is_empty() {
-            self.find::<Source>(&meta.tenant, &new.source_id, "source_id")
-                .await?;
+            self.find::<Source>(&meta.tenant, &new.source_id, "source_id").await?;
         }
-        let identifiers: Vec<_> = new
-            .identifiers
-            .iter()
-            .map(|it| it.identifier.clone())
-            .collect();
-        self.check_free(meta, party_id, &identifiers, |n| {
-            format!("identifiers[{n}].value")
-        })
-        .await
+        let identifiers: Vec<_> = new.identifiers.iter().map(|it| it.identifier.clone()).collect();
+        self.check_free(meta, party_id, &identifiers, |n| format!("identifiers[{n}].value")).await
     }
 
     /// Tells early, and with the field, what the view would refuse under the head lock.
@@ -488,9 +352,8 @@ impl Api {
             return Ok(());
         }
         let holders = self.holders(&meta.tenant, identifiers).await?;
-        let taken = holders
-            .iter()
-            .position(|it| it.as_deref().is_some_and(|holder| holder != party_id));
+        let taken =
+            holders.iter().position(|it| it.as_deref().is_some_and(|holder| holder != party_id));
         let Some(index) = taken else { return Ok(()) };
         let problem =
             Problem::of(IDENTIFIER_TAKEN).violation(field(index), IDENTIFIER_TAKEN.remedy);
@@ -522,10 +385,7 @@ impl Api {
         field: &str,
     ) -> Result<relation::End, Problem> {
         let party = self.living(tenant, &party_id, field).await?;
-        Ok(relation::End {
-            party_id,
-            kind: party.kind,
-        })
+        Ok(relation::End { party_id, kind: party.kind })
     }
 }
 
@@ -544,56 +404,20 @@ fn preview(
     Ok(resource(
         caller,
         party_id,
-        Loaded {
-            state,
-            version,
-            created_at: meta.at,
-            updated_at: meta.at,
-        },
+        Loaded { state, version, created_at: meta.at, updated_at: meta.at },
     ))
 }
 
 fn reply(caller: &Caller, party_id: &str, done: Executed<party::State>) -> (proto::Party, u64) {
-    let Executed {
-        state,
-        version,
-        position,
-        created_at,
-        updated_at,
-        ..
-    } = done;
-    (
-        resource(
-            caller,
-            party_id,
-            Loaded {
-                state,
-                version,
-                created_at,
-                updated_at,
-            },
-        ),
-        position,
-    )
+    let Executed { state, version, position, created_at, updated_at, .. } = done;
+    (resource(caller, party_id, Loaded { state, version, created_at, updated_at }), position)
 }
 
 fn resource(caller: &Caller, party_id: &str, found: Loaded<party::State>) -> proto::Party {
-    let Loaded {
-        state,
-        created_at,
-        updated_at,
-        ..
-    } = found;
+    let Loaded { state, created_at, updated_at, .. } = found;
     let unsealed = unsealed(caller);
-    parse::Found {
-        tenant: &caller.tenant,
-        party_id,
-        state,
-        created_at,
-        updated_at,
-        unsealed,
-    }
-    .into_proto()
+    parse::Found { tenant: &caller.tenant, party_id, state, created_at, updated_at, unsealed }
+        .into_proto()
 }
 
 fn filter(request: &proto::ListPartiesRequest) -> Result<view::party::Filter<'_>, Problem> {
@@ -605,12 +429,6 @@ fn filter(request: &proto::ListPartiesRequest) -> Result<view::party::Filter<'_>
         fields.keep("market", Market::parse(&request.market));
     }
     let market = request.market.as_str();
-    let whole = || {
-        Some(view::party::Filter {
-            kind: kind?,
-            market,
-            state: state?,
-        })
-    };
+    let whole = || Some(view::party::Filter { kind: kind?, market, state: state? });
     fields.finish(whole())
 }

@@ -24,16 +24,11 @@ impl SourceService for Api {
     ) -> Result<Response<proto::RegisterSourceResponse>, Status> {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
-        let meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let (source_id, command) = parse::register(request.get_ref())?;
         let done = self.execute::<Source>(&source_id, &meta, command).await?;
         let source = Some(parse::source(&caller.tenant, &source_id, done.state));
-        Ok(Response::new(proto::RegisterSourceResponse {
-            source,
-            position: done.position,
-        }))
+        Ok(Response::new(proto::RegisterSourceResponse { source, position: done.position }))
     }
 
     async fn extend_source_schema(
@@ -42,16 +37,11 @@ impl SourceService for Api {
     ) -> Result<Response<proto::ExtendSourceSchemaResponse>, Status> {
         let caller = Caller::of(&request)?;
         let source_id = own(caller, "name", &request.get_ref().name, "sources")?;
-        let meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let command = parse::extend(request.get_ref())?;
         let done = self.execute::<Source>(source_id, &meta, command).await?;
         let source = Some(parse::source(&caller.tenant, source_id, done.state));
-        Ok(Response::new(proto::ExtendSourceSchemaResponse {
-            source,
-            position: done.position,
-        }))
+        Ok(Response::new(proto::ExtendSourceSchemaResponse { source, position: done.position }))
     }
 
     async fn disable_source(
@@ -60,17 +50,12 @@ impl SourceService for Api {
     ) -> Result<Response<proto::DisableSourceResponse>, Status> {
         let caller = Caller::of(&request)?;
         let source_id = own(caller, "name", &request.get_ref().name, "sources")?;
-        let mut meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
+        let mut meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let (command, reason) = parse::disable(request.get_ref())?;
         meta.reason = reason;
         let done = self.execute::<Source>(source_id, &meta, command).await?;
         let source = Some(parse::source(&caller.tenant, source_id, done.state));
-        Ok(Response::new(proto::DisableSourceResponse {
-            source,
-            position: done.position,
-        }))
+        Ok(Response::new(proto::DisableSourceResponse { source, position: done.position }))
     }
 
     async fn get_source(
@@ -79,9 +64,7 @@ impl SourceService for Api {
     ) -> Result<Response<proto::GetSourceResponse>, Status> {
         let caller = Caller::of(&request)?;
         let source_id = own(caller, "name", &request.get_ref().name, "sources")?;
-        let found = self
-            .find::<Source>(&caller.tenant, source_id, "name")
-            .await?;
+        let found = self.find::<Source>(&caller.tenant, source_id, "name").await?;
         let source = Some(parse::source(&caller.tenant, source_id, found.state));
         Ok(Response::new(proto::GetSourceResponse { source }))
     }
@@ -103,19 +86,13 @@ impl SourceService for Api {
         let listed = view::source::list(store.database(), &caller.tenant, after, page.size + 1);
         let mut ids = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store
-            .load_many::<Source>(&caller.tenant, &ids)
-            .await
-            .map_err(Problem::from)?;
+        let found = store.load_many::<Source>(&caller.tenant, &ids).await.map_err(Problem::from)?;
         let sources = ids
             .iter()
             .zip(found)
             .map(|(id, it)| parse::source(&caller.tenant, id, it.state))
             .collect();
-        Ok(Response::new(proto::ListSourcesResponse {
-            sources,
-            next_page_token,
-        }))
+        Ok(Response::new(proto::ListSourcesResponse { sources, next_page_token }))
     }
 
     async fn record_interactions(
@@ -124,12 +101,8 @@ impl SourceService for Api {
     ) -> Result<Response<proto::RecordInteractionsResponse>, Status> {
         let caller = Caller::of(&request)?;
         let source_id = own(caller, "parent", &request.get_ref().parent, "sources")?;
-        let meta = self
-            .deps
-            .metadata(&request, &request.get_ref().request_id)?;
-        let reply = self
-            .record(&meta, source_id, &request.get_ref().interactions)
-            .await?;
+        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
+        let reply = self.record(&meta, source_id, &request.get_ref().interactions).await?;
         Ok(Response::new(reply))
     }
 
@@ -141,10 +114,8 @@ impl SourceService for Api {
         let request = request.get_ref();
         let party_id = own(caller, "parent", &request.parent, "parties")?;
         let mut fields = Fields::default();
-        let name = fields.keep(
-            "interaction_name",
-            domain::line(&request.interaction_name, 0..=128),
-        );
+        let name =
+            fields.keep("interaction_name", domain::line(&request.interaction_name, 0..=128));
         let name = fields.finish(name)?;
         let arguments = [caller.tenant.as_str(), "interactions", party_id, name];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
@@ -161,18 +132,13 @@ impl SourceService for Api {
         let mut rows = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut rows, |(_, place)| *place);
         let ids: Vec<_> = rows.into_iter().map(|(id, _)| id).collect();
-        let found = store
-            .load_many::<Interaction>(&caller.tenant, &ids)
-            .await
-            .map_err(Problem::from)?;
+        let found =
+            store.load_many::<Interaction>(&caller.tenant, &ids).await.map_err(Problem::from)?;
         let unsealed = unsealed(caller);
         let interactions = (ids.iter().zip(found))
             .filter_map(|(id, it)| Some((id, it.state.recorded?)))
             .map(|(id, recorded)| parse::interaction(id, party_id, recorded, unsealed))
             .collect();
-        Ok(Response::new(proto::ListInteractionsResponse {
-            interactions,
-            next_page_token,
-        }))
+        Ok(Response::new(proto::ListInteractionsResponse { interactions, next_page_token }))
     }
 }

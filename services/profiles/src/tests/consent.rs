@@ -38,67 +38,33 @@ fn withdrawal(party_id: &str) -> proto::WithdrawConsentRequest {
 async fn a_grant_allows_until_it_is_withdrawn() {
     let world = World::start().await;
     let party_id = world.party_of(PartyKind::Hcp).await;
-    assert_eq!(
-        verdict(&world, &party_id, Regime::OptIn).await,
-        (false, "no_record".into())
-    );
-    assert_eq!(
-        verdict(&world, &party_id, Regime::Unspecified).await,
-        (false, "no_record".into())
-    );
-    assert_eq!(
-        verdict(&world, &party_id, Regime::OptOut).await,
-        (true, String::new())
-    );
+    assert_eq!(verdict(&world, &party_id, Regime::OptIn).await, (false, "no_record".into()));
+    assert_eq!(verdict(&world, &party_id, Regime::Unspecified).await, (false, "no_record".into()));
+    assert_eq!(verdict(&world, &party_id, Regime::OptOut).await, (true, String::new()));
 
-    let granted = world
-        .consents()
-        .record_consent(grant(&party_id))
-        .await
-        .expect("recorded")
-        .into_inner();
+    let granted =
+        world.consents().record_consent(grant(&party_id)).await.expect("recorded").into_inner();
     let consent = granted.consent.expect("a consent");
     assert_eq!(
         (consent.state(), consent.evidence.as_str()),
         (proto::consent::State::Granted, "scan 7")
     );
-    let reply = world
-        .consents()
-        .check_consent(check(&party_id, Regime::OptIn))
-        .await
-        .expect("a verdict");
+    let reply =
+        world.consents().check_consent(check(&party_id, Regime::OptIn)).await.expect("a verdict");
     let reply = reply.into_inner();
-    assert_eq!(
-        (reply.allowed, reply.consent_id),
-        (true, consent.consent_id.clone())
-    );
+    assert_eq!((reply.allowed, reply.consent_id), (true, consent.consent_id.clone()));
     assert!(reply.position >= granted.position);
 
     world.harness.clock.advance(DAY);
-    world
-        .consents()
-        .withdraw_consent(withdrawal(&party_id))
-        .await
-        .expect("withdrawn");
+    world.consents().withdraw_consent(withdrawal(&party_id)).await.expect("withdrawn");
     for regime in [Regime::OptIn, Regime::OptOut] {
-        assert_eq!(
-            verdict(&world, &party_id, regime).await,
-            (false, "withdrawn".into())
-        );
+        assert_eq!(verdict(&world, &party_id, regime).await, (false, "withdrawn".into()));
     }
     let then = proto::CheckConsentRequest {
         time: time(chassis::testing::START),
         ..check(&party_id, Regime::OptIn)
     };
-    assert!(
-        world
-            .consents()
-            .check_consent(then)
-            .await
-            .expect("a verdict")
-            .into_inner()
-            .allowed
-    );
+    assert!(world.consents().check_consent(then).await.expect("a verdict").into_inner().allowed);
     world.harness.stop().await;
 }
 
@@ -106,11 +72,7 @@ async fn a_grant_allows_until_it_is_withdrawn() {
 async fn every_part_of_the_key_matters() {
     let world = World::start().await;
     let party_id = world.party_of(PartyKind::Hcp).await;
-    world
-        .consents()
-        .record_consent(grant(&party_id))
-        .await
-        .expect("recorded");
+    world.consents().record_consent(grant(&party_id)).await.expect("recorded");
     let changes: [fn(&mut proto::ConsentKey); 4] = [
         |key| key.purpose = Purpose::Service.into(),
         |key| key.channel = Channel::Sms.into(),
@@ -120,12 +82,7 @@ async fn every_part_of_the_key_matters() {
     for change in changes {
         let mut request = check(&party_id, Regime::OptIn);
         change(request.key.as_mut().expect("a key"));
-        let reply = world
-            .consents()
-            .check_consent(request)
-            .await
-            .expect("a verdict")
-            .into_inner();
+        let reply = world.consents().check_consent(request).await.expect("a verdict").into_inner();
         assert_eq!((reply.allowed, reply.detail.as_str()), (false, "no_record"));
     }
     world.harness.stop().await;
@@ -136,54 +93,23 @@ async fn a_grant_runs_out_and_its_end_is_noted_once() {
     let world = World::start().await;
     let party_id = world.party_of(PartyKind::Hcp).await;
     let end = chassis::testing::START.plus(DAY);
-    let request = proto::RecordConsentRequest {
-        expire_time: time(end),
-        ..grant(&party_id)
-    };
-    world
-        .consents()
-        .record_consent(request)
-        .await
-        .expect("recorded");
+    let request = proto::RecordConsentRequest { expire_time: time(end), ..grant(&party_id) };
+    world.consents().record_consent(request).await.expect("recorded");
     let store = world.harness.deps("profiles").store.clone();
     assert_eq!(store.next_due().await.expect("read"), Some(end));
     let head = world.head();
     world.harness.clock.set(end);
-    assert_eq!(
-        verdict(&world, &party_id, Regime::OptIn).await,
-        (false, "expired".into())
-    );
+    assert_eq!(verdict(&world, &party_id, Regime::OptIn).await, (false, "expired".into()));
     assert!(
-        store
-            .wait_for(head + 1, Duration::from_secs(10))
-            .await
-            .expect("read"),
+        store.wait_for(head + 1, Duration::from_secs(10)).await.expect("read"),
         "the timer fires"
     );
     assert_eq!(store.next_due().await.expect("read"), None);
-    let list = proto::ListConsentsRequest {
-        parent: party_name(&party_id),
-        ..Default::default()
-    };
-    let listed = world
-        .consents()
-        .list_consents(list)
-        .await
-        .expect("listed")
-        .into_inner()
-        .consents;
-    assert_eq!(
-        (listed.len(), listed[0].state()),
-        (1, proto::consent::State::Expired)
-    );
-    let events = store
-        .read_party(ACME, &party_id, head, 10)
-        .await
-        .expect("read");
-    let types: Vec<_> = events
-        .iter()
-        .map(|it| it.envelope.r#type.as_str())
-        .collect();
+    let list = proto::ListConsentsRequest { parent: party_name(&party_id), ..Default::default() };
+    let listed = world.consents().list_consents(list).await.expect("listed").into_inner().consents;
+    assert_eq!((listed.len(), listed[0].state()), (1, proto::consent::State::Expired));
+    let events = store.read_party(ACME, &party_id, head, 10).await.expect("read");
+    let types: Vec<_> = events.iter().map(|it| it.envelope.r#type.as_str()).collect();
     assert_eq!(types, ["rapport.profiles.v1.ConsentExpired"]);
     world.harness.stop().await;
 }
@@ -193,21 +119,10 @@ async fn the_end_of_a_withdrawn_grant_is_not_noted() {
     let world = World::start().await;
     let party_id = world.party_of(PartyKind::Hcp).await;
     let end = chassis::testing::START.plus(DAY);
-    let request = proto::RecordConsentRequest {
-        expire_time: time(end),
-        ..grant(&party_id)
-    };
-    world
-        .consents()
-        .record_consent(request)
-        .await
-        .expect("recorded");
+    let request = proto::RecordConsentRequest { expire_time: time(end), ..grant(&party_id) };
+    world.consents().record_consent(request).await.expect("recorded");
     world.harness.clock.advance(DAY / 2);
-    world
-        .consents()
-        .withdraw_consent(withdrawal(&party_id))
-        .await
-        .expect("withdrawn");
+    world.consents().withdraw_consent(withdrawal(&party_id)).await.expect("withdrawn");
     let store = world.harness.deps("profiles").store.clone();
     let head = world.head();
     world.harness.clock.set(end);
@@ -216,9 +131,7 @@ async fn the_end_of_a_withdrawn_grant_is_not_noted() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone)
-        .await
-        .expect("the timer is handled");
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the timer is handled");
     assert_eq!(world.head(), head);
     world.harness.stop().await;
 }
@@ -231,34 +144,22 @@ async fn statements_are_refused_with_their_reason() {
     let early = Timestamp(chassis::testing::START.0 - 1);
     let cases = [
         (
-            proto::RecordConsentRequest {
-                captured_time: time(ahead),
-                ..grant(&party_id)
-            },
+            proto::RecordConsentRequest { captured_time: time(ahead), ..grant(&party_id) },
             "CONSENT_IN_FUTURE",
             "captured_time",
         ),
         (
-            proto::RecordConsentRequest {
-                effective_time: time(early),
-                ..grant(&party_id)
-            },
+            proto::RecordConsentRequest { effective_time: time(early), ..grant(&party_id) },
             "CONSENT_INVALID",
             "effective_time",
         ),
         (
-            proto::RecordConsentRequest {
-                expire_time: time(early),
-                ..grant(&party_id)
-            },
+            proto::RecordConsentRequest { expire_time: time(early), ..grant(&party_id) },
             "CONSENT_INVALID",
             "expire_time",
         ),
         (
-            proto::RecordConsentRequest {
-                text_version: String::new(),
-                ..grant(&party_id)
-            },
+            proto::RecordConsentRequest { text_version: String::new(), ..grant(&party_id) },
             "CONSENT_INVALID",
             "text_version",
         ),
@@ -270,26 +171,12 @@ async fn statements_are_refused_with_their_reason() {
             "FIELD_INVALID",
             "state",
         ),
-        (
-            proto::RecordConsentRequest {
-                key: None,
-                ..grant(&party_id)
-            },
-            "FIELD_INVALID",
-            "key",
-        ),
+        (proto::RecordConsentRequest { key: None, ..grant(&party_id) }, "FIELD_INVALID", "key"),
         (grant("pty_nobody"), "NOT_FOUND", "key.party_id"),
     ];
     for (request, reason, field) in cases {
-        let refused = world
-            .consents()
-            .record_consent(request)
-            .await
-            .expect_err(reason);
-        assert_eq!(
-            (told(&refused).1.as_str(), fields(&refused)),
-            (reason, vec![field.to_owned()])
-        );
+        let refused = world.consents().record_consent(request).await.expect_err(reason);
+        assert_eq!((told(&refused).1.as_str(), fields(&refused)), (reason, vec![field.to_owned()]));
     }
     world.harness.stop().await;
 }
@@ -298,11 +185,8 @@ async fn statements_are_refused_with_their_reason() {
 async fn nobody_is_contacted_who_is_not_known() {
     let world = World::start().await;
     for regime in [Regime::OptOut, Regime::NotRequired] {
-        let refused = world
-            .consents()
-            .check_consent(check("pty_nobody", regime))
-            .await
-            .expect_err("unknown");
+        let refused =
+            world.consents().check_consent(check("pty_nobody", regime)).await.expect_err("unknown");
         assert_eq!(refused.code(), Code::NotFound);
     }
     world.harness.stop().await;
@@ -312,28 +196,13 @@ async fn nobody_is_contacted_who_is_not_known() {
 async fn evidence_is_shown_only_with_the_permission_to_unseal() {
     let world = World::start().await;
     let party_id = world.party_of(PartyKind::Hcp).await;
-    world
-        .consents()
-        .record_consent(grant(&party_id))
-        .await
-        .expect("recorded");
-    let reader = world
-        .harness
-        .person(ACME, "reader", &["profiles.consents.read"]);
-    let list = proto::ListConsentsRequest {
-        parent: party_name(&party_id),
-        ..Default::default()
-    };
-    let listed = ConsentServiceClient::new(reader)
-        .list_consents(list)
-        .await
-        .expect("listed")
-        .into_inner();
+    world.consents().record_consent(grant(&party_id)).await.expect("recorded");
+    let reader = world.harness.person(ACME, "reader", &["profiles.consents.read"]);
+    let list = proto::ListConsentsRequest { parent: party_name(&party_id), ..Default::default() };
+    let listed =
+        ConsentServiceClient::new(reader).list_consents(list).await.expect("listed").into_inner();
     assert_eq!(
-        (
-            listed.consents[0].evidence.as_str(),
-            listed.consents[0].source.as_str()
-        ),
+        (listed.consents[0].evidence.as_str(), listed.consents[0].source.as_str()),
         ("", "paper-form")
     );
     world.harness.stop().await;

@@ -22,22 +22,17 @@ struct Sample {
 fn samples() -> Vec<Sample> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     let files = std::fs::read_dir(folder).expect("the corpus is there");
-    let mut samples: Vec<_> = files
-        .map(|file| read(file.expect("a file").path()))
-        .collect();
+    let mut samples: Vec<_> = files.map(|file| read(file.expect("a file").path())).collect();
     samples.sort_by(|a, b| a.path.cmp(&b.path));
     samples
 }
 
 fn read(path: PathBuf) -> Sample {
     let text = std::fs::read_to_string(&path).expect("a sample");
-    let (head, decoded) = text
-        .split_once("\n\n")
-        .expect("a head, an empty line, what it decodes to");
+    let (head, decoded) =
+        text.split_once("\n\n").expect("a head, an empty line, what it decodes to");
     let lines: Vec<_> = head.lines().collect();
-    let [type_name, schema, payload] = lines[..] else {
-        panic!("{}: three lines", path.display())
-    };
+    let [type_name, schema, payload] = lines[..] else { panic!("{}: three lines", path.display()) };
     let byte = |at: usize| u8::from_str_radix(&payload[at..at + 2], 16).expect("hexadecimal");
     Sample {
         type_name: type_name.to_owned(),
@@ -105,9 +100,7 @@ fn a_contact_point_is_kept_in_both_released_shapes() {
         .filter(|it| it.type_name.ends_with(".PartyContactPointAdded"))
         .map(|it| it.schema)
         .collect();
-    let released = [
-        crate::upcast::FIRST_CONTACT_POINT_ADDED,
-        crate::upcast::SECOND_CONTACT_POINT_ADDED,
-    ];
+    let released =
+        [crate::upcast::FIRST_CONTACT_POINT_ADDED, crate::upcast::SECOND_CONTACT_POINT_ADDED];
     assert_eq!(schemas, released.map(str::to_owned).into());
 }

@@ -8,32 +8,23 @@ use tokio::task::JoinSet;
 use super::*;
 
 fn text(text: &str) -> Value {
-    Value {
-        kind: Some(Kind::StringValue(text.into())),
-    }
+    Value { kind: Some(Kind::StringValue(text.into())) }
 }
 
 fn order(message_id: &str, party: Option<Party>) -> proto::NewInteraction {
-    let properties = [
-        ("sku".to_owned(), text("NW-7")),
-        ("note".to_owned(), text("allergic to penicillin")),
-    ];
+    let properties =
+        [("sku".to_owned(), text("NW-7")), ("note".to_owned(), text("allergic to penicillin"))];
     proto::NewInteraction {
         message_id: message_id.into(),
         name: "Order Completed".into(),
         occurred_time: time(chassis::testing::START),
         party,
-        properties: Some(Struct {
-            fields: properties.into(),
-        }),
+        properties: Some(Struct { fields: properties.into() }),
     }
 }
 
 fn by_npi() -> Option<Party> {
-    Some(Party::Identifier(proto::IdentifierRef {
-        system: "npi".into(),
-        value: NPI.into(),
-    }))
+    Some(Party::Identifier(proto::IdentifierRef { system: "npi".into(), value: NPI.into() }))
 }
 
 fn request(interactions: Vec<proto::NewInteraction>) -> proto::RecordInteractionsRequest {
@@ -48,17 +39,8 @@ async fn outcomes(
     world: &World,
     request: proto::RecordInteractionsRequest,
 ) -> Vec<(Outcome, String)> {
-    let reply = world
-        .sources()
-        .record_interactions(request)
-        .await
-        .expect("verdicts")
-        .into_inner();
-    reply
-        .verdicts
-        .into_iter()
-        .map(|it| (it.outcome(), it.code))
-        .collect()
+    let reply = world.sources().record_interactions(request).await.expect("verdicts").into_inner();
+    reply.verdicts.into_iter().map(|it| (it.outcome(), it.code)).collect()
 }
 
 async fn world_with_source() -> (World, String) {
@@ -70,10 +52,8 @@ async fn world_with_source() -> (World, String) {
 
 async fn listed(world: &World, connection: Connection, party_id: &str) -> Vec<proto::Interaction> {
     let _ = world;
-    let list = proto::ListInteractionsRequest {
-        parent: party_name(party_id),
-        ..Default::default()
-    };
+    let list =
+        proto::ListInteractionsRequest { parent: party_name(party_id), ..Default::default() };
     SourceServiceClient::new(connection)
         .list_interactions(list)
         .await
@@ -91,26 +71,16 @@ async fn a_message_counts_once_whoever_repeats_it() {
     let both = outcomes(&world, request(vec![message(), message()])).await;
     assert_eq!(both, [recorded.clone(), duplicate.clone()]);
     let head = world.head();
-    assert_eq!(
-        outcomes(&world, request(vec![message()])).await,
-        [duplicate]
-    );
+    assert_eq!(outcomes(&world, request(vec![message()])).await, [duplicate]);
     assert_eq!(world.head(), head);
-    assert_eq!(
-        listed(&world, world.harness.admin(), &party_id).await.len(),
-        1
-    );
+    assert_eq!(listed(&world, world.harness.admin(), &party_id).await.len(), 1);
     world.harness.stop().await;
 }
 
 #[tokio::test]
 async fn many_at_once_record_each_message_once() {
     let (world, party_id) = world_with_source().await;
-    let batch = || {
-        (0..16)
-            .map(|n| order(&format!("m-{n}"), by_npi()))
-            .collect::<Vec<_>>()
-    };
+    let batch = || (0..16).map(|n| order(&format!("m-{n}"), by_npi())).collect::<Vec<_>>();
     let mut sends = JoinSet::new();
     for _ in 0..6 {
         let (mut sources, request) = (world.sources(), request(batch()));
@@ -127,10 +97,7 @@ async fn many_at_once_record_each_message_once() {
             .count();
     }
     assert_eq!(recorded, 16);
-    assert_eq!(
-        listed(&world, world.harness.admin(), &party_id).await.len(),
-        16
-    );
+    assert_eq!(listed(&world, world.harness.admin(), &party_id).await.len(), 16);
     world.harness.stop().await;
 }
 
@@ -144,53 +111,25 @@ async fn the_same_request_gets_the_same_verdicts() {
             order("m-1", by_npi()),
             order("m-2", by_npi()),
             order("m-2", None),
-            proto::NewInteraction {
-                occurred_time: None,
-                ..order("m-3", None)
-            },
+            proto::NewInteraction { occurred_time: None, ..order("m-3", None) },
         ])
     };
-    let first = world
-        .sources()
-        .record_interactions(again.clone())
-        .await
-        .expect("verdicts")
-        .into_inner();
-    let found: Vec<_> = first
-        .verdicts
-        .iter()
-        .map(proto::record_interactions_response::Verdict::outcome)
-        .collect();
+    let first =
+        world.sources().record_interactions(again.clone()).await.expect("verdicts").into_inner();
+    let found: Vec<_> =
+        first.verdicts.iter().map(proto::record_interactions_response::Verdict::outcome).collect();
     assert_eq!(
         found,
-        [
-            Outcome::Duplicate,
-            Outcome::Recorded,
-            Outcome::Conflicted,
-            Outcome::Rejected
-        ]
+        [Outcome::Duplicate, Outcome::Recorded, Outcome::Conflicted, Outcome::Rejected]
     );
     let head = world.head();
-    let second = world
-        .sources()
-        .record_interactions(again.clone())
-        .await
-        .expect("verdicts")
-        .into_inner();
+    let second =
+        world.sources().record_interactions(again.clone()).await.expect("verdicts").into_inner();
     assert_eq!((second, world.head()), (first, head));
-    let other = proto::RecordInteractionsRequest {
-        interactions: vec![order("m-9", None)],
-        ..again
-    };
-    let refused = world
-        .sources()
-        .record_interactions(other)
-        .await
-        .expect_err("another body");
-    assert_eq!(
-        told(&refused),
-        (Code::AlreadyExists, "REQUEST_ID_REUSED".into())
-    );
+    let other =
+        proto::RecordInteractionsRequest { interactions: vec![order("m-9", None)], ..again };
+    let refused = world.sources().record_interactions(other).await.expect_err("another body");
+    assert_eq!(told(&refused), (Code::AlreadyExists, "REQUEST_ID_REUSED".into()));
     world.harness.stop().await;
 }
 
@@ -198,10 +137,8 @@ async fn the_same_request_gets_the_same_verdicts() {
 async fn another_body_under_the_same_id_is_kept_as_a_conflict() {
     let (world, party_id) = world_with_source().await;
     outcomes(&world, request(vec![order("m-1", by_npi())])).await;
-    let other = || proto::NewInteraction {
-        name: "Order Cancelled".into(),
-        ..order("m-1", by_npi())
-    };
+    let other =
+        || proto::NewInteraction { name: "Order Cancelled".into(), ..order("m-1", by_npi()) };
     let head = world.head();
     assert_eq!(
         outcomes(&world, request(vec![other()])).await,
@@ -221,52 +158,17 @@ async fn another_body_under_the_same_id_is_kept_as_a_conflict() {
 #[tokio::test]
 async fn what_cannot_be_recorded_is_rejected_with_a_code_and_kept_sealed() {
     let (world, _) = world_with_source().await;
-    let bad_property = Struct {
-        fields: [(
-            "sku".to_owned(),
-            Value {
-                kind: Some(Kind::BoolValue(true)),
-            },
-        )]
-        .into(),
-    };
-    let huge = Struct {
-        fields: [("note".to_owned(), text(&"x".repeat(70_000)))].into(),
-    };
+    let bad_property =
+        Struct { fields: [("sku".to_owned(), Value { kind: Some(Kind::BoolValue(true)) })].into() };
+    let huge = Struct { fields: [("note".to_owned(), text(&"x".repeat(70_000)))].into() };
     let nobody = Some(Party::PartyId("pty_nobody".into()));
-    let bad_npi = Some(Party::Identifier(proto::IdentifierRef {
-        system: "npi".into(),
-        value: "1".into(),
-    }));
+    let bad_npi =
+        Some(Party::Identifier(proto::IdentifierRef { system: "npi".into(), value: "1".into() }));
     let cases = [
-        (
-            proto::NewInteraction {
-                properties: Some(bad_property),
-                ..order("m-1", None)
-            },
-            "schema",
-        ),
-        (
-            proto::NewInteraction {
-                properties: Some(huge),
-                ..order("m-2", None)
-            },
-            "too_large",
-        ),
-        (
-            proto::NewInteraction {
-                occurred_time: None,
-                ..order("m-3", None)
-            },
-            "bad_time",
-        ),
-        (
-            proto::NewInteraction {
-                name: "a\u{202e}b".into(),
-                ..order("m-4", None)
-            },
-            "unknown_type",
-        ),
+        (proto::NewInteraction { properties: Some(bad_property), ..order("m-1", None) }, "schema"),
+        (proto::NewInteraction { properties: Some(huge), ..order("m-2", None) }, "too_large"),
+        (proto::NewInteraction { occurred_time: None, ..order("m-3", None) }, "bad_time"),
+        (proto::NewInteraction { name: "a\u{202e}b".into(), ..order("m-4", None) }, "unknown_type"),
         (order("m-5", nobody), "unknown_party"),
         (order("m-6", bad_npi), "unknown_party"),
         (order("m\n7", None), "schema"),
@@ -277,27 +179,17 @@ async fn what_cannot_be_recorded_is_rejected_with_a_code_and_kept_sealed() {
     let head = world.head();
     let sent = || request(cases.iter().map(|it| it.0.clone()).collect());
     let found = outcomes(&world, sent()).await;
-    let expected: Vec<_> = cases
-        .iter()
-        .map(|it| (Outcome::Rejected, it.1.to_owned()))
-        .collect();
+    let expected: Vec<_> = cases.iter().map(|it| (Outcome::Rejected, it.1.to_owned())).collect();
     assert_eq!(found, expected);
     assert_eq!(world.head(), head + count as u64);
     outcomes(&world, sent()).await;
-    assert_eq!(
-        world.head(),
-        head + count as u64,
-        "a repeated rejection is kept once"
-    );
+    assert_eq!(world.head(), head + count as u64, "a repeated rejection is kept once");
     let store = &world.harness.deps("profiles").store;
     for event in store.read(head, 100).await.expect("read") {
         assert!(!String::from_utf8_lossy(&event.envelope).contains("penicillin"));
     }
     // Mended, it is recorded under the same id.
-    assert_eq!(
-        outcomes(&world, request(vec![order("m-1", None)])).await[0].0,
-        Outcome::Recorded
-    );
+    assert_eq!(outcomes(&world, request(vec![order("m-1", None)])).await[0].0, Outcome::Recorded);
     world.harness.stop().await;
 }
 
@@ -309,17 +201,9 @@ async fn undeclared_properties_are_sealed_and_shown_only_to_those_who_may() {
     assert_eq!(all[0].properties.keys().collect::<Vec<_>>(), ["sku"]);
     let personal = all[0].personal_properties.as_ref().expect("unsealed");
     assert_eq!(personal.fields["note"], text("allergic to penicillin"));
-    let reader = world
-        .harness
-        .person(ACME, "reader", &["profiles.interactions.read"]);
+    let reader = world.harness.person(ACME, "reader", &["profiles.interactions.read"]);
     let clear = listed(&world, reader, &party_id).await;
-    assert_eq!(
-        (
-            clear[0].personal_properties.as_ref(),
-            clear[0].properties.len()
-        ),
-        (None, 1)
-    );
+    assert_eq!((clear[0].personal_properties.as_ref(), clear[0].properties.len()), (None, 1));
     world.harness.stop().await;
 }
 
@@ -330,11 +214,7 @@ async fn interactions_are_listed_in_the_order_in_which_they_happened() {
         occurred_time: time(chassis::testing::START.plus(Duration::from_secs(seconds))),
         ..order(message_id, by_npi())
     };
-    outcomes(
-        &world,
-        request(vec![at("m-3", 30), at("m-1", 10), at("m-2", 10)]),
-    )
-    .await;
+    outcomes(&world, request(vec![at("m-3", 30), at("m-1", 10), at("m-2", 10)])).await;
     // Ten years ahead: clamped to now, which is before the others.
     outcomes(&world, request(vec![at("m-0", 315_360_000)])).await;
     let mut list = proto::ListInteractionsRequest {
@@ -343,19 +223,10 @@ async fn interactions_are_listed_in_the_order_in_which_they_happened() {
         interaction_name: "Order Completed".into(),
         ..Default::default()
     };
-    let first = world
-        .sources()
-        .list_interactions(list.clone())
-        .await
-        .expect("a page")
-        .into_inner();
+    let first = world.sources().list_interactions(list.clone()).await.expect("a page").into_inner();
     list.page_token = first.next_page_token;
-    let second = world
-        .sources()
-        .list_interactions(list.clone())
-        .await
-        .expect("a page")
-        .into_inner();
+    let second =
+        world.sources().list_interactions(list.clone()).await.expect("a page").into_inner();
     let ids: Vec<_> = first
         .interactions
         .iter()
@@ -388,43 +259,24 @@ async fn only_an_active_source_records() {
         parent: format!("tenants/{ACME}/sources/unknown"),
         ..request(vec![order("m-1", None)])
     };
-    let refused = world
-        .sources()
-        .record_interactions(unknown)
-        .await
-        .expect_err("unknown");
-    assert_eq!(
-        (refused.code(), fields(&refused)),
-        (Code::NotFound, vec!["parent".to_owned()])
-    );
+    let refused = world.sources().record_interactions(unknown).await.expect_err("unknown");
+    assert_eq!((refused.code(), fields(&refused)), (Code::NotFound, vec!["parent".to_owned()]));
     let disable = proto::DisableSourceRequest {
         name: format!("tenants/{ACME}/sources/web"),
         reason: "retired".into(),
         ..Default::default()
     };
-    world
-        .sources()
-        .disable_source(disable)
-        .await
-        .expect("disabled");
+    world.sources().disable_source(disable).await.expect("disabled");
     let refused = world
         .sources()
         .record_interactions(request(vec![order("m-1", None)]))
         .await
         .expect_err("disabled");
-    assert_eq!(
-        told(&refused),
-        (Code::FailedPrecondition, "SOURCE_DISABLED".into())
-    );
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "SOURCE_DISABLED".into()));
     for count in [0, 257] {
-        let refused = world
-            .sources()
-            .record_interactions(request(vec![order("m", None); count]))
-            .await;
-        assert_eq!(
-            fields(&refused.expect_err("too few or too many")),
-            ["interactions"]
-        );
+        let refused =
+            world.sources().record_interactions(request(vec![order("m", None); count])).await;
+        assert_eq!(fields(&refused.expect_err("too few or too many")), ["interactions"]);
     }
     world.harness.stop().await;
 }
@@ -436,65 +288,26 @@ async fn a_source_is_registered_extended_and_listed() {
     world.source("app").await;
     let extend = proto::ExtendSourceSchemaRequest {
         name: format!("tenants/{ACME}/sources/web"),
-        clear_fields: vec![proto::ClearField {
-            name: "vip".into(),
-            kind: ClearKind::Flag.into(),
-        }],
+        clear_fields: vec![proto::ClearField { name: "vip".into(), kind: ClearKind::Flag.into() }],
         ..Default::default()
     };
-    let extended = world
-        .sources()
-        .extend_source_schema(extend)
-        .await
-        .expect("extended")
-        .into_inner();
-    let get = proto::GetSourceRequest {
-        name: format!("tenants/{ACME}/sources/web"),
-    };
-    let got = world
-        .sources()
-        .get_source(get)
-        .await
-        .expect("found")
-        .into_inner();
+    let extended =
+        world.sources().extend_source_schema(extend).await.expect("extended").into_inner();
+    let get = proto::GetSourceRequest { name: format!("tenants/{ACME}/sources/web") };
+    let got = world.sources().get_source(get).await.expect("found").into_inner();
     assert_eq!(
-        (
-            got.source.as_ref(),
-            got.source.as_ref().map(|it| it.clear_fields.len())
-        ),
+        (got.source.as_ref(), got.source.as_ref().map(|it| it.clear_fields.len())),
         (extended.source.as_ref(), Some(3))
     );
-    let list = proto::ListSourcesRequest {
-        parent: parent(),
-        ..Default::default()
-    };
-    let listed = world
-        .sources()
-        .list_sources(list)
-        .await
-        .expect("listed")
-        .into_inner()
-        .sources;
-    assert_eq!(
-        listed
-            .iter()
-            .map(|it| it.source_id.as_str())
-            .collect::<Vec<_>>(),
-        ["app", "web"]
-    );
+    let list = proto::ListSourcesRequest { parent: parent(), ..Default::default() };
+    let listed = world.sources().list_sources(list).await.expect("listed").into_inner().sources;
+    assert_eq!(listed.iter().map(|it| it.source_id.as_str()).collect::<Vec<_>>(), ["app", "web"]);
     let other = proto::RegisterSourceRequest {
         owner: "somebody else".into(),
         ..source_registration("web")
     };
-    let refused = world
-        .sources()
-        .register_source(other)
-        .await
-        .expect_err("exists");
-    assert_eq!(
-        told(&refused),
-        (Code::AlreadyExists, "SOURCE_EXISTS".into())
-    );
+    let refused = world.sources().register_source(other).await.expect_err("exists");
+    assert_eq!(told(&refused), (Code::AlreadyExists, "SOURCE_EXISTS".into()));
     world.harness.stop().await;
 }
 
@@ -503,17 +316,11 @@ async fn messages_of_an_erased_party_are_refused_and_those_of_others_recorded() 
     let (world, party_id) = world_with_source().await;
     let store = &world.harness.deps("profiles").store;
     let now = store.clock().now();
-    store
-        .keys()
-        .destroy(ACME, &party_id, "request", now)
-        .await
-        .expect("destroyed");
+    store.keys().destroy(ACME, &party_id, "request", now).await.expect("destroyed");
     let erased = order("m-1", Some(Party::PartyId(party_id)));
     let found = outcomes(&world, request(vec![erased, order("m-2", None)])).await;
-    let expected = [
-        (Outcome::Rejected, "unknown_party".to_owned()),
-        (Outcome::Recorded, String::new()),
-    ];
+    let expected =
+        [(Outcome::Rejected, "unknown_party".to_owned()), (Outcome::Recorded, String::new())];
     assert_eq!(found, expected);
     world.harness.stop().await;
 }

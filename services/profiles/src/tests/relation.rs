@@ -24,25 +24,14 @@ fn list(party_id: &str, valid_at: Option<Timestamp>) -> proto::ListRelationsRequ
 #[tokio::test]
 async fn a_relation_is_listed_from_either_end_until_it_ends() {
     let world = World::start().await;
-    let (doctor, clinic) = (
-        world.party_of(PartyKind::Hcp).await,
-        world.party_of(PartyKind::Hco).await,
-    );
+    let (doctor, clinic) =
+        (world.party_of(PartyKind::Hcp).await, world.party_of(PartyKind::Hco).await);
     let request = relation(proto::RelationKind::Affiliated, &doctor, &clinic);
-    let recorded = world
-        .parties()
-        .record_relation(request)
-        .await
-        .expect("recorded")
-        .into_inner();
+    let recorded = world.parties().record_relation(request).await.expect("recorded").into_inner();
     let recorded = recorded.relation.expect("a relation");
     for end in [&doctor, &clinic] {
-        let listed = world
-            .parties()
-            .list_relations(list(end, None))
-            .await
-            .expect("listed")
-            .into_inner();
+        let listed =
+            world.parties().list_relations(list(end, None)).await.expect("listed").into_inner();
         assert_eq!(listed.relations, std::slice::from_ref(&recorded));
     }
     let end = proto::EndRelationRequest {
@@ -50,46 +39,19 @@ async fn a_relation_is_listed_from_either_end_until_it_ends() {
         reason: "moved".into(),
         ..Default::default()
     };
-    let ended = world
-        .parties()
-        .end_relation(end.clone())
-        .await
-        .expect("ended")
-        .into_inner();
+    let ended = world.parties().end_relation(end.clone()).await.expect("ended").into_inner();
     let now = chassis::testing::START;
+    assert_eq!(ended.relation.expect("a relation").valid.expect("an end").until, time(now));
     assert_eq!(
-        ended
-            .relation
-            .expect("a relation")
-            .valid
-            .expect("an end")
-            .until,
-        time(now)
-    );
-    assert_eq!(
-        world
-            .parties()
-            .end_relation(end)
-            .await
-            .expect("harmless")
-            .into_inner()
-            .position,
+        world.parties().end_relation(end).await.expect("harmless").into_inner().position,
         ended.position
     );
     let count = async |at| {
-        let listed = world
-            .parties()
-            .list_relations(list(&clinic, at))
-            .await
-            .expect("listed");
+        let listed = world.parties().list_relations(list(&clinic, at)).await.expect("listed");
         listed.into_inner().relations.len()
     };
     assert_eq!(
-        (
-            count(None).await,
-            count(Some(now)).await,
-            count(Some(Timestamp(now.0 - 1))).await
-        ),
+        (count(None).await, count(Some(now)).await, count(Some(Timestamp(now.0 - 1))).await),
         (1, 0, 1)
     );
     world.harness.stop().await;
@@ -98,41 +60,22 @@ async fn a_relation_is_listed_from_either_end_until_it_ends() {
 #[tokio::test]
 async fn relations_join_known_parties_of_the_right_kinds() {
     let world = World::start().await;
-    let (doctor, patient) = (
-        world.party_of(PartyKind::Hcp).await,
-        world.party_of(PartyKind::Patient).await,
-    );
+    let (doctor, patient) =
+        (world.party_of(PartyKind::Hcp).await, world.party_of(PartyKind::Patient).await);
     let treats = |from: &str, to: &str| relation(proto::RelationKind::Treats, from, to);
-    world
-        .parties()
-        .record_relation(treats(&doctor, &patient))
-        .await
-        .expect("recorded");
-    let wrong = world
-        .parties()
-        .record_relation(treats(&patient, &doctor))
-        .await
-        .expect_err("wrong way");
-    assert_eq!(
-        told(&wrong),
-        (Code::FailedPrecondition, "KIND_CONFLICT".into())
-    );
-    let nobody = world
-        .parties()
-        .record_relation(treats(&doctor, "pty_nobody"))
-        .await
-        .expect_err("nobody");
+    world.parties().record_relation(treats(&doctor, &patient)).await.expect("recorded");
+    let wrong =
+        world.parties().record_relation(treats(&patient, &doctor)).await.expect_err("wrong way");
+    assert_eq!(told(&wrong), (Code::FailedPrecondition, "KIND_CONFLICT".into()));
+    let nobody =
+        world.parties().record_relation(treats(&doctor, "pty_nobody")).await.expect_err("nobody");
     assert_eq!(
         (nobody.code(), fields(&nobody)),
         (Code::NotFound, vec!["relation.to_party_id".to_owned()])
     );
     let mut product = treats(&doctor, &patient);
     product.relation.as_mut().expect("a relation").product_id = "oncology".into();
-    let refused = world
-        .parties()
-        .record_relation(product)
-        .await
-        .expect_err("no product");
+    let refused = world.parties().record_relation(product).await.expect_err("no product");
     assert_eq!(fields(&refused), ["relation.product_id"]);
     world.harness.stop().await;
 }

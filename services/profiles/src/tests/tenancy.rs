@@ -41,34 +41,20 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
             let path = concat!("/rapport.profiles.v1.", $service, "/", $rpc).to_owned();
             answers.push((
                 path,
-                reply
-                    .as_ref()
-                    .map(|it| it.get_ref().encode_to_vec())
-                    .map_err(Clone::clone),
+                reply.as_ref().map(|it| it.get_ref().encode_to_vec()).map_err(Clone::clone),
             ));
             reply.map(tonic::Response::into_inner).unwrap_or_default()
         }};
     }
-    let registration = proto::RegisterPartyRequest {
-        parent: parent.clone(),
-        ..registration(PartyKind::Patient)
-    };
-    call!(
-        parties,
-        "PartyService",
-        "RegisterParty",
-        register_party,
-        registration
-    );
+    let registration =
+        proto::RegisterPartyRequest { parent: parent.clone(), ..registration(PartyKind::Patient) };
+    call!(parties, "PartyService", "RegisterParty", register_party, registration);
     call!(
         parties,
         "PartyService",
         "GetParty",
         get_party,
-        proto::GetPartyRequest {
-            name: name.clone(),
-            ..Default::default()
-        }
+        proto::GetPartyRequest { name: name.clone(), ..Default::default() }
     );
     call!(
         parties,
@@ -87,10 +73,7 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "PartyService",
         "ListParties",
         list_parties,
-        proto::ListPartiesRequest {
-            parent: parent.clone(),
-            ..Default::default()
-        }
+        proto::ListPartiesRequest { parent: parent.clone(), ..Default::default() }
     );
     call!(
         parties,
@@ -99,13 +82,8 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         set_attributes,
         proto::SetAttributesRequest {
             name: name.clone(),
-            attributes: [(
-                "vip".to_owned(),
-                Clear {
-                    value: Some(clear::Value::Flag(true))
-                }
-            )]
-            .into(),
+            attributes: [("vip".to_owned(), Clear { value: Some(clear::Value::Flag(true)) })]
+                .into(),
             ..Default::default()
         }
     );
@@ -120,10 +98,7 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
             ..Default::default()
         }
     );
-    let number = added
-        .party
-        .and_then(|it| it.identifiers.last().map(|it| it.number))
-        .unwrap_or(2);
+    let number = added.party.and_then(|it| it.identifiers.last().map(|it| it.number)).unwrap_or(2);
     call!(
         parties,
         "PartyService",
@@ -147,11 +122,9 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
             ..Default::default()
         }
     );
-    let other = added.party.and_then(|it| {
-        it.contact_points
-            .into_iter()
-            .find(|it| it.value.starts_with("other"))
-    });
+    let other = added
+        .party
+        .and_then(|it| it.contact_points.into_iter().find(|it| it.value.starts_with("other")));
     let contact_point_id = other.map_or_else(|| "cpt_1".to_owned(), |it| it.contact_point_id);
     call!(
         parties,
@@ -182,33 +155,21 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "PartyService",
         "MoveParty",
         move_party,
-        proto::MovePartyRequest {
-            name: name.clone(),
-            market: "AT".into(),
-            ..Default::default()
-        }
+        proto::MovePartyRequest { name: name.clone(), market: "AT".into(), ..Default::default() }
     );
     call!(
         parties,
         "PartyService",
         "SuppressParty",
         suppress_party,
-        proto::SuppressPartyRequest {
-            name: name.clone(),
-            reason: reason(),
-            ..Default::default()
-        }
+        proto::SuppressPartyRequest { name: name.clone(), reason: reason(), ..Default::default() }
     );
     call!(
         parties,
         "PartyService",
         "ReleaseParty",
         release_party,
-        proto::ReleasePartyRequest {
-            name: name.clone(),
-            reason: reason(),
-            ..Default::default()
-        }
+        proto::ReleasePartyRequest { name: name.clone(), reason: reason(), ..Default::default() }
     );
     call!(
         parties,
@@ -256,20 +217,14 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "PartyService",
         "ListRelations",
         list_relations,
-        proto::ListRelationsRequest {
-            parent: name.clone(),
-            ..Default::default()
-        }
+        proto::ListRelationsRequest { parent: name.clone(), ..Default::default() }
     );
     call!(
         parties,
         "PartyService",
         "ListTimelineEntries",
         list_timeline_entries,
-        proto::ListTimelineEntriesRequest {
-            parent: name.clone(),
-            ..Default::default()
-        }
+        proto::ListTimelineEntriesRequest { parent: name.clone(), ..Default::default() }
     );
 
     call!(
@@ -277,10 +232,7 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "ConsentService",
         "RecordConsent",
         record_consent,
-        proto::RecordConsentRequest {
-            parent: parent.clone(),
-            ..grant(&names.doctor)
-        }
+        proto::RecordConsentRequest { parent: parent.clone(), ..grant(&names.doctor) }
     );
     call!(
         consents,
@@ -300,21 +252,14 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "ConsentService",
         "CheckConsent",
         check_consent,
-        proto::CheckConsentRequest {
-            parent: parent.clone(),
-            key: key(),
-            ..Default::default()
-        }
+        proto::CheckConsentRequest { parent: parent.clone(), key: key(), ..Default::default() }
     );
     call!(
         consents,
         "ConsentService",
         "ListConsents",
         list_consents,
-        proto::ListConsentsRequest {
-            parent: name.clone(),
-            ..Default::default()
-        }
+        proto::ListConsentsRequest { parent: name.clone(), ..Default::default() }
     );
 
     call!(
@@ -322,10 +267,7 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "SourceService",
         "RegisterSource",
         register_source,
-        proto::RegisterSourceRequest {
-            parent: parent.clone(),
-            ..source_registration("app")
-        }
+        proto::RegisterSourceRequest { parent: parent.clone(), ..source_registration("app") }
     );
     call!(
         sources,
@@ -346,19 +288,14 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "SourceService",
         "GetSource",
         get_source,
-        proto::GetSourceRequest {
-            name: source.clone()
-        }
+        proto::GetSourceRequest { name: source.clone() }
     );
     call!(
         sources,
         "SourceService",
         "ListSources",
         list_sources,
-        proto::ListSourcesRequest {
-            parent: parent.clone(),
-            ..Default::default()
-        }
+        proto::ListSourcesRequest { parent: parent.clone(), ..Default::default() }
     );
     call!(
         sources,
@@ -382,21 +319,14 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "SourceService",
         "ListInteractions",
         list_interactions,
-        proto::ListInteractionsRequest {
-            parent: name,
-            ..Default::default()
-        }
+        proto::ListInteractionsRequest { parent: name, ..Default::default() }
     );
     call!(
         sources,
         "SourceService",
         "DisableSource",
         disable_source,
-        proto::DisableSourceRequest {
-            name: source,
-            reason: reason(),
-            ..Default::default()
-        }
+        proto::DisableSourceRequest { name: source, reason: reason(), ..Default::default() }
     );
     answers
 }
@@ -420,29 +350,11 @@ async fn furnish(world: World) -> (World, Names) {
         relation: Some(relation),
         ..Default::default()
     };
-    let recorded = world
-        .parties()
-        .record_relation(record)
-        .await
-        .expect("recorded")
-        .into_inner();
+    let recorded = world.parties().record_relation(record).await.expect("recorded").into_inner();
     let relation = recorded.relation.expect("a relation").relation_id;
-    world
-        .consents()
-        .record_consent(grant(&doctor))
-        .await
-        .expect("recorded");
+    world.consents().record_consent(grant(&doctor)).await.expect("recorded");
     world.source("web").await;
-    (
-        world,
-        Names {
-            tenant: ACME.into(),
-            doctor,
-            clinic,
-            relation,
-            source: "web".into(),
-        },
-    )
+    (world, Names { tenant: ACME.into(), doctor, clinic, relation, source: "web".into() })
 }
 
 fn is_ours(path: &str) -> bool {
@@ -457,11 +369,7 @@ async fn the_table_of_calls_has_every_rpc_and_each_can_succeed() {
         assert!(answer.is_ok(), "{path}: {answer:?}");
     }
     let mut called: Vec<_> = answers.iter().map(|it| it.0.as_str()).collect();
-    let mut declared: Vec<_> = ACCESS
-        .iter()
-        .map(|it| it.0)
-        .filter(|it| is_ours(it))
-        .collect();
+    let mut declared: Vec<_> = ACCESS.iter().map(|it| it.0).filter(|it| is_ours(it)).collect();
     called.sort_unstable();
     declared.sort_unstable();
     assert_eq!(called, declared);
@@ -479,10 +387,7 @@ async fn every_rpc_answers_on_postgresql_and_a_rebuild_changes_nothing() {
     }
     let before = super::view::tables(&world).await;
     let store = &world.harness.deps("profiles").store;
-    store
-        .rebuild(store.views()[0].as_ref())
-        .await
-        .expect("rebuilt");
+    store.rebuild(store.views()[0].as_ref()).await.expect("rebuilt");
     assert_eq!(super::view::tables(&world).await, before);
     world.harness.stop().await;
 }
@@ -494,11 +399,7 @@ async fn the_token_of_another_tenant_gets_nothing_by_full_name() {
     let stranger = world.harness.person(UMBRELLA, "stranger", &["*"]);
     for (path, answer) in call_every_rpc(&stranger, &names).await {
         let refused = answer.expect_err(&path);
-        assert_eq!(
-            told(&refused),
-            (Code::NotFound, "NOT_FOUND".into()),
-            "{path}"
-        );
+        assert_eq!(told(&refused), (Code::NotFound, "NOT_FOUND".into()), "{path}");
     }
     assert_eq!(world.head(), head, "nothing of acme was touched");
     world.harness.stop().await;
@@ -507,16 +408,10 @@ async fn the_token_of_another_tenant_gets_nothing_by_full_name() {
 #[tokio::test]
 async fn without_its_permission_no_rpc_answers() {
     let (world, names) = furnished().await;
-    let nobody = world
-        .harness
-        .person(ACME, "nobody", &["profiles.parties.unseal"]);
+    let nobody = world.harness.person(ACME, "nobody", &["profiles.parties.unseal"]);
     for (path, answer) in call_every_rpc(&nobody, &names).await {
         let refused = answer.expect_err(&path);
-        assert_eq!(
-            told(&refused),
-            (Code::PermissionDenied, "PERMISSION_MISSING".into()),
-            "{path}"
-        );
+        assert_eq!(told(&refused), (Code::PermissionDenied, "PERMISSION_MISSING".into()), "{path}");
     }
     world.harness.stop().await;
 }
@@ -530,23 +425,17 @@ fn secrets(names: &Names) -> Vec<String> {
 }
 
 fn holds(bytes: &[u8], secret: &str) -> bool {
-    bytes
-        .windows(secret.len())
-        .any(|it| it == secret.as_bytes())
+    bytes.windows(secret.len()).any(|it| it == secret.as_bytes())
 }
 
 #[test]
 fn whatever_ids_a_stranger_guesses_nothing_of_another_tenant_comes_back() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let (world, names) = runtime.block_on(furnished());
     let acme = world.harness.deps("profiles").store.clone();
-    let before = runtime
-        .block_on(acme.read_party(ACME, &names.doctor, 0, 1000))
-        .expect("read")
-        .len();
+    let before =
+        runtime.block_on(acme.read_party(ACME, &names.doctor, 0, 1000)).expect("read").len();
     let secrets = secrets(&names);
     // A stranger asks in its own tenant, or in acme's, for ids that exist there, or for others.
     let guess =
@@ -561,49 +450,35 @@ fn whatever_ids_a_stranger_guesses_nothing_of_another_tenant_comes_back() {
         prop_oneof![Just(names.source.clone()), "[a-z]{2,8}"],
         "[a-z]{3,12}",
     );
-    let mut runner = TestRunner::new(Config {
-        cases: 24,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let outcome = runner.run(
-        &guesses,
-        |(tenant, doctor, clinic, relation, source, subject)| {
-            let stranger = world.harness.person(UMBRELLA, &subject, &["*"]);
-            let asked = Names {
-                tenant,
-                doctor,
-                clinic,
-                relation,
-                source,
-            };
-            for (path, answer) in runtime.block_on(call_every_rpc(&stranger, &asked)) {
-                if asked.tenant != UMBRELLA {
-                    prop_assert_eq!(
-                        answer.as_ref().expect_err(&path).code(),
-                        Code::NotFound,
-                        "{}",
-                        path
-                    );
-                }
-                let told = match answer {
-                    Ok(bytes) => bytes,
-                    Err(status) => [status.message().as_bytes(), status.details()].concat(),
-                };
-                for secret in &secrets {
-                    // A registration of the stranger's own repeats the words of this table, not of acme.
-                    let own = secret == "web team";
-                    prop_assert!(own || !holds(&told, secret), "{} tells {}", path, secret);
-                }
+    let mut runner =
+        TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&guesses, |(tenant, doctor, clinic, relation, source, subject)| {
+        let stranger = world.harness.person(UMBRELLA, &subject, &["*"]);
+        let asked = Names { tenant, doctor, clinic, relation, source };
+        for (path, answer) in runtime.block_on(call_every_rpc(&stranger, &asked)) {
+            if asked.tenant != UMBRELLA {
+                prop_assert_eq!(
+                    answer.as_ref().expect_err(&path).code(),
+                    Code::NotFound,
+                    "{}",
+                    path
+                );
             }
-            Ok(())
-        },
-    );
+            let told = match answer {
+                Ok(bytes) => bytes,
+                Err(status) => [status.message().as_bytes(), status.details()].concat(),
+            };
+            for secret in &secrets {
+                // A registration of the stranger's own repeats the words of this table, not of acme.
+                let own = secret == "web team";
+                prop_assert!(own || !holds(&told, secret), "{} tells {}", path, secret);
+            }
+        }
+        Ok(())
+    });
     outcome.expect("nothing comes back");
-    let after = runtime
-        .block_on(acme.read_party(ACME, &names.doctor, 0, 1000))
-        .expect("read")
-        .len();
+    let after =
+        runtime.block_on(acme.read_party(ACME, &names.doctor, 0, 1000)).expect("read").len();
     assert_eq!(after, before, "nothing of acme was touched");
     runtime.block_on(world.harness.stop());
 }

@@ -30,22 +30,15 @@ async fn live(world: &World) {
     let taken = world.parties().register_party(professional()).await;
     assert!(taken.is_err());
     let name = party_name(&doctor);
-    let moved = proto::MovePartyRequest {
-        name: name.clone(),
-        market: "AT".into(),
-        ..Default::default()
-    };
+    let moved =
+        proto::MovePartyRequest { name: name.clone(), market: "AT".into(), ..Default::default() };
     world.parties().move_party(moved).await.expect("moved");
     let suppress = proto::SuppressPartyRequest {
         name: name.clone(),
         reason: "complaint".into(),
         ..Default::default()
     };
-    world
-        .parties()
-        .suppress_party(suppress)
-        .await
-        .expect("suppressed");
+    world.parties().suppress_party(suppress).await.expect("suppressed");
     let add = proto::AddIdentifierRequest {
         name: name.clone(),
         identifier: Some(identifier("crm", "K-7")),
@@ -58,11 +51,7 @@ async fn live(world: &World) {
         reason: "error".into(),
         ..Default::default()
     };
-    world
-        .parties()
-        .remove_identifier(remove)
-        .await
-        .expect("removed");
+    world.parties().remove_identifier(remove).await.expect("removed");
     let relation = proto::Relation {
         kind: proto::RelationKind::Affiliated.into(),
         from_party_id: doctor.clone(),
@@ -74,12 +63,7 @@ async fn live(world: &World) {
         relation: Some(relation),
         ..Default::default()
     };
-    let relation_id = world
-        .parties()
-        .record_relation(record)
-        .await
-        .expect("recorded")
-        .into_inner();
+    let relation_id = world.parties().record_relation(record).await.expect("recorded").into_inner();
     let end = proto::EndRelationRequest {
         name: format!(
             "tenants/{ACME}/relations/{}",
@@ -89,11 +73,7 @@ async fn live(world: &World) {
         ..Default::default()
     };
     world.parties().end_relation(end).await.expect("ended");
-    world
-        .consents()
-        .record_consent(grant(&doctor))
-        .await
-        .expect("recorded");
+    world.consents().record_consent(grant(&doctor)).await.expect("recorded");
     world.source("web").await;
     let interaction = proto::NewInteraction {
         message_id: "m-1".into(),
@@ -107,11 +87,7 @@ async fn live(world: &World) {
         interactions: vec![interaction],
         ..Default::default()
     };
-    world
-        .sources()
-        .record_interactions(record)
-        .await
-        .expect("recorded");
+    world.sources().record_interactions(record).await.expect("recorded");
 }
 
 #[tokio::test]
@@ -120,10 +96,7 @@ async fn a_rebuild_gives_the_tables_that_were_kept_live() {
     live(&world).await;
     let before = tables(&world).await;
     let store = &world.harness.deps("profiles").store;
-    store
-        .rebuild(store.views()[0].as_ref())
-        .await
-        .expect("rebuilt");
+    store.rebuild(store.views()[0].as_ref()).await.expect("rebuilt");
     assert_eq!(tables(&world).await, before);
     world.harness.stop().await;
 }
@@ -135,11 +108,7 @@ async fn no_table_and_no_event_holds_a_personal_value() {
     let store = &world.harness.deps("profiles").store;
     let mut kept = tables(&world).await;
     let events = store.read(0, 1000).await.expect("read");
-    kept.extend(
-        events
-            .iter()
-            .map(|it| String::from_utf8_lossy(&it.envelope).into_owned()),
-    );
+    kept.extend(events.iter().map(|it| String::from_utf8_lossy(&it.envelope).into_owned()));
     for personal in [NPI, EMAIL, "Lovelace", "K-7", "scan 7"] {
         assert!(kept.iter().all(|it| !it.contains(personal)), "{personal}");
     }
@@ -151,19 +120,9 @@ async fn a_rebuild_after_erasure_forgets_the_identifier() {
     let world = World::start().await;
     let party_id = world.register(professional()).await;
     let store = &world.harness.deps("profiles").store;
-    store
-        .keys()
-        .destroy(ACME, &party_id, "request", store.clock().now())
-        .await
-        .expect("destroyed");
-    store
-        .rebuild(store.views()[0].as_ref())
-        .await
-        .expect("rebuilt");
-    let rows = store
-        .query("SELECT number FROM identifier", vec![])
-        .await
-        .expect("read");
+    store.keys().destroy(ACME, &party_id, "request", store.clock().now()).await.expect("destroyed");
+    store.rebuild(store.views()[0].as_ref()).await.expect("rebuilt");
+    let rows = store.query("SELECT number FROM identifier", vec![]).await.expect("read");
     assert!(rows.is_empty());
     world.harness.stop().await;
 }

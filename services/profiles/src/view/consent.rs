@@ -55,9 +55,7 @@ pub(crate) async fn list(
             values![tenant, party_id, after, limit],
         )
         .await?;
-    rows.iter()
-        .map(|row| row.text(0).map(str::to_owned))
-        .collect()
+    rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
 /// The end of one grant: what its timer is named by.
@@ -71,10 +69,7 @@ pub(crate) struct Expiry<'a> {
 impl<'a> Expiry<'a> {
     /// `<consent id>/<granted at>/<due at>`, in microseconds.
     pub(crate) fn timer_id(&self) -> String {
-        format!(
-            "{}/{}/{}",
-            self.consent_id, self.granted_at.0, self.due_at.0
-        )
+        format!("{}/{}/{}", self.consent_id, self.granted_at.0, self.due_at.0)
     }
 
     /// Reads what [`timer_id`](Self::timer_id) wrote.
@@ -82,11 +77,7 @@ impl<'a> Expiry<'a> {
         let mut parts = timer_id.splitn(3, '/');
         let consent_id = parts.next()?;
         let mut time = || parts.next()?.parse().ok().map(Timestamp);
-        Some(Self {
-            consent_id,
-            granted_at: time()?,
-            due_at: time()?,
-        })
+        Some(Self { consent_id, granted_at: time()?, due_at: time()? })
     }
 }
 
@@ -96,11 +87,8 @@ mod tests {
 
     #[test]
     fn a_timer_names_the_grant_it_ends() {
-        let expiry = Expiry {
-            consent_id: "con_1",
-            granted_at: Timestamp(-5),
-            due_at: Timestamp(7),
-        };
+        let expiry =
+            Expiry { consent_id: "con_1", granted_at: Timestamp(-5), due_at: Timestamp(7) };
         assert_eq!(Expiry::parse(&expiry.timer_id()), Some(expiry));
         for nonsense in ["", "con_1", "con_1/5", "con_1/x/7", "con_1/5/7/9"] {
             assert_eq!(Expiry::parse(nonsense), None, "{nonsense}");

@@ -27,24 +27,13 @@ struct Holder {
 
 /// What a batch says, in order.
 enum Change {
-    Added {
-        key: Key,
-        holder: Holder,
-        at: Timestamp,
-    },
-    Removed {
-        tenant: String,
-        party_id: String,
-        number: u32,
-    },
+    Added { key: Key, holder: Holder, at: Timestamp },
+    Removed { tenant: String, party_id: String, number: u32 },
 }
 
 pub(super) async fn apply(tx: &mut Tx, keys: &Keyring, events: &[&Recorded]) -> Result<(), Error> {
     let mut changes = Vec::new();
-    for event in events
-        .iter()
-        .filter(|event| event.envelope.r#type.contains(".PartyIdentifier"))
-    {
+    for event in events.iter().filter(|event| event.envelope.r#type.contains(".PartyIdentifier")) {
         changes.extend(change(keys, event)?);
     }
     if changes.is_empty() {
@@ -66,25 +55,18 @@ fn change(keys: &Keyring, event: &Recorded) -> Result<Option<Change>, Error> {
             let Some(value) = it.value.as_ref().and_then(Personal::as_text) else {
                 return Ok(None);
             };
-            let value_index = keys
-                .blind_index(&tenant, &["identifier", &it.system, value])
-                .to_vec();
+            let value_index =
+                keys.blind_index(&tenant, &["identifier", &it.system, value]).to_vec();
             let holder = Holder {
                 party_id: event.id().to_owned(),
                 number: it.number,
                 valid: Validity::of(it.valid.as_ref()),
             };
-            Some(Change::Added {
-                key: (tenant, value_index),
-                holder,
-                at: event.recorded_at(),
-            })
+            Some(Change::Added { key: (tenant, value_index), holder, at: event.recorded_at() })
         }
-        Some(Event::IdentifierRemoved(it)) => Some(Change::Removed {
-            tenant,
-            party_id: event.id().to_owned(),
-            number: it.number,
-        }),
+        Some(Event::IdentifierRemoved(it)) => {
+            Some(Change::Removed { tenant, party_id: event.id().to_owned(), number: it.number })
+        }
         _ => None,
     })
 }
@@ -94,11 +76,7 @@ async fn load(tx: &mut Tx, changes: &[Change]) -> Result<BTreeMap<Key, Holder>, 
     for change in changes {
         match change {
             Change::Added { key, .. } => added.push(values![&key.0, key.1.clone()]),
-            Change::Removed {
-                tenant,
-                party_id,
-                number,
-            } => {
+            Change::Removed { tenant, party_id, number } => {
                 removed.push(values![tenant, party_id, *number]);
             }
         }
@@ -127,11 +105,7 @@ async fn load(tx: &mut Tx, changes: &[Change]) -> Result<BTreeMap<Key, Holder>, 
     for row in rows {
         let number = u32::try_from(row.int(3)?).unwrap_or_default();
         let valid = Validity::of_ends(row.time(4)?, row.time(5)?);
-        let holder = Holder {
-            party_id: row.text(2)?.to_owned(),
-            number,
-            valid,
-        };
+        let holder = Holder { party_id: row.text(2)?.to_owned(), number, valid };
         holders.insert((row.text(0)?.to_owned(), row.blob(1)?.to_vec()), holder);
     }
     Ok(holders)
@@ -148,11 +122,7 @@ fn fold(holders: &mut BTreeMap<Key, Holder>, change: Change) -> Result<(), Error
             }
             holders.insert(key, holder);
         }
-        Change::Removed {
-            tenant,
-            party_id,
-            number,
-        } => holders.retain(|key, held| {
+        Change::Removed { tenant, party_id, number } => holders.retain(|key, held| {
             (&key.0, &held.party_id, held.number) != (&tenant, &party_id, number)
         }),
     }
@@ -207,10 +177,7 @@ pub(crate) async fn find(
     let index =
         |it: &Identifier| keys.blind_index(tenant, &["identifier", it.system(), it.value()]);
     let indexes: Vec<_> = identifiers.iter().map(index).collect();
-    let wanted: Vec<Vec<Value>> = indexes
-        .iter()
-        .map(|it| values![tenant, it.to_vec()])
-        .collect();
+    let wanted: Vec<Vec<Value>> = indexes.iter().map(|it| values![tenant, it.to_vec()]).collect();
     let rows = database
         .query_keys(
             "k(tenant, value_index)",
@@ -226,8 +193,5 @@ pub(crate) async fn find(
             found.insert(row.hash(0)?, row.text(1)?.to_owned());
         }
     }
-    Ok(indexes
-        .iter()
-        .map(|index| found.get(index).cloned())
-        .collect())
+    Ok(indexes.iter().map(|index| found.get(index).cloned()).collect())
 }

@@ -5,10 +5,7 @@ use rapport_proto::profiles::v1::interaction_event::Event;
 
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
     let mut rows = Vec::new();
-    for event in events
-        .iter()
-        .filter(|it| it.envelope.r#type.ends_with(".InteractionRecorded"))
-    {
+    for event in events.iter().filter(|it| it.envelope.r#type.ends_with(".InteractionRecorded")) {
         let Some(Event::Recorded(it)) = event.decode()? else {
             continue;
         };
@@ -43,10 +40,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Before everything.
-    pub(crate) const START: Self = Self {
-        occurred_at: Timestamp(i64::MIN),
-        position: 0,
-    };
+    pub(crate) const START: Self = Self { occurred_at: Timestamp(i64::MIN), position: 0 };
 
     /// Reads what `Display` wrote.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -81,22 +75,12 @@ pub(crate) async fn list(
                  AND (occurred_at > $4 OR (occurred_at = $4 AND position > $5))
              ORDER BY occurred_at, position
              LIMIT $6",
-            values![
-                tenant,
-                party_id,
-                name,
-                after.occurred_at,
-                after.position,
-                limit
-            ],
+            values![tenant, party_id, name, after.occurred_at, after.position, limit],
         )
         .await?;
     (rows.iter())
         .map(|row| {
-            let place = Place {
-                occurred_at: row.time(1)?,
-                position: row.int(2)?,
-            };
+            let place = Place { occurred_at: row.time(1)?, position: row.int(2)? };
             Ok((row.text(0)?.to_owned(), place))
         })
         .collect()
@@ -108,10 +92,7 @@ mod tests {
 
     #[test]
     fn a_place_survives_its_page_token() {
-        let place = Place {
-            occurred_at: Timestamp(-5),
-            position: 7,
-        };
+        let place = Place { occurred_at: Timestamp(-5), position: 7 };
         assert_eq!(Place::parse(&place.to_string()), Some(place));
         assert_eq!(Place::parse("x/7"), None);
     }

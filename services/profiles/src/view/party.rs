@@ -16,10 +16,7 @@ struct Entry {
 }
 
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
-    let events: Vec<_> = events
-        .iter()
-        .filter(|event| concerns(&event.envelope.r#type))
-        .collect();
+    let events: Vec<_> = events.iter().filter(|event| concerns(&event.envelope.r#type)).collect();
     let mut entries = load(tx, &events).await?;
     for event in events {
         let Some(decoded) = event.decode::<Event>()? else {
@@ -52,10 +49,7 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
 /// Most facts about a party change nothing here: they need neither decoding nor a row.
 fn concerns(type_name: &str) -> bool {
     let name = type_name.rsplit('.').next().unwrap_or_default();
-    matches!(
-        name,
-        "PartyRegistered" | "PartyMoved" | "PartySuppressed" | "PartyReleased"
-    )
+    matches!(name, "PartyRegistered" | "PartyMoved" | "PartySuppressed" | "PartyReleased")
 }
 
 async fn load(
@@ -150,9 +144,7 @@ pub(crate) async fn list(
             values![tenant, after, kind, filter.market, state, limit],
         )
         .await?;
-    rows.iter()
-        .map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?)))
-        .collect()
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?))).collect()
 }
 
 /// Market of parties, by id; what is not there is not known.
@@ -171,7 +163,5 @@ pub(crate) async fn markets(
              JOIN party p ON p.tenant = k.tenant AND p.party_id = k.party_id",
         )
         .await?;
-    rows.iter()
-        .map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned())))
-        .collect()
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }

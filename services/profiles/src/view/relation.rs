@@ -38,9 +38,7 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
                 let ended_at =
                     super::instant(it.ended_at.as_ref()).unwrap_or_else(|| event.recorded_at());
                 // An end after the stated one does not make the relation hold for longer.
-                entries
-                    .entry(key)
-                    .and_modify(|it| it.valid_until = it.valid_until.min(ended_at));
+                entries.entry(key).and_modify(|it| it.valid_until = it.valid_until.min(ended_at));
             }
             None => {}
         }
@@ -122,17 +120,8 @@ pub(crate) async fn list(
                  AND ($4 = 1 OR (valid_from <= $5 AND valid_until > $5))
              ORDER BY relation_id
              LIMIT $6",
-            values![
-                tenant,
-                party_id,
-                after,
-                any_time,
-                valid_at.unwrap_or_default(),
-                limit
-            ],
+            values![tenant, party_id, after, any_time, valid_at.unwrap_or_default(), limit],
         )
         .await?;
-    rows.iter()
-        .map(|row| row.text(0).map(str::to_owned))
-        .collect()
+    rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }

@@ -11,10 +11,7 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
             Some(Event::Disabled(_)) => source::State::Disabled,
             Some(Event::SchemaExtended(_)) | None => continue,
         };
-        states.insert(
-            (event.envelope.tenant.clone(), event.id().to_owned()),
-            state,
-        );
+        states.insert((event.envelope.tenant.clone(), event.id().to_owned()), state);
     }
     let rows = (states.into_iter())
         .map(|((tenant, source_id), state)| values![tenant, source_id, state as i32])
@@ -45,7 +42,5 @@ pub(crate) async fn list(
             values![tenant, after, limit],
         )
         .await?;
-    rows.iter()
-        .map(|row| row.text(0).map(str::to_owned))
-        .collect()
+    rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }

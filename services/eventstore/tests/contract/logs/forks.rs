@@ -98,7 +98,8 @@ async fn a_fork_the_relay_sees_fences_every_replica(mut server: NatsServer, on: 
     std::fs::remove_dir_all(server.storage()).unwrap();
     copy_folder(&elsewhere.storage(), &server.storage());
     server.launch();
-    let fenced = || async { line.store.compare_with_log().await.is_err_and(|it| !it.is_transient()) };
+    let fenced =
+        || async { line.store.compare_with_log().await.is_err_and(|it| !it.is_transient()) };
     eventually("the relay sees the fork", fenced).await;
     let error = line.store.compare_with_log().await.err().unwrap();
     tells_the_fork(&error, 1, &ours, &theirs);

@@ -211,9 +211,8 @@ pub(crate) async fn stream(nats: &NatsOptions) -> jetstream::stream::Stream {
 async fn on_the_log(stream: &jetstream::stream::Stream, position: u64) -> Option<Stored> {
     let message = stream.get_raw_message(position).await.ok()?;
     let chain = message.headers.get("rapport-chain").unwrap().as_str();
-    let chain: Vec<u8> = (0..32)
-        .map(|it| u8::from_str_radix(&chain[it * 2..it * 2 + 2], 16).unwrap())
-        .collect();
+    let chain: Vec<u8> =
+        (0..32).map(|it| u8::from_str_radix(&chain[it * 2..it * 2 + 2], 16).unwrap()).collect();
     Some(Stored {
         position: message.sequence,
         chain: chain.try_into().unwrap(),
@@ -272,7 +271,8 @@ impl Counter {
             migrations: vec![Migration::portable("test/seen", table)],
             ..Schema::default()
         };
-        let mut counter = Self { store: Store::open(options, schema).await.unwrap(), running: None };
+        let mut counter =
+            Self { store: Store::open(options, schema).await.unwrap(), running: None };
         counter.resume(producer);
         counter
     }

@@ -195,7 +195,10 @@ async fn a_key_lost_under_a_running_service_is_missed_though_it_is_in_memory() {
     insist(&store, "secret", "o", Command::Open { language: String::new() }).await;
     insist(&store, "secret", "s", Command::Hide("x".into())).await;
     swap.line.settles(&[]).await;
-    assert_eq!(store.load::<Place>("default", "secret", AsOf::Now).await.unwrap().state.secret, "x");
+    assert_eq!(
+        store.load::<Place>("default", "secret", AsOf::Now).await.unwrap().state.secret,
+        "x"
+    );
     swap.restore();
     let refused = || async {
         let result = store.execute::<Place>("a", &meta("next"), Command::Move("X".into())).await;

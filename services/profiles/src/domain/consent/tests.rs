@@ -45,20 +45,12 @@ fn stated(captured_at: Timestamp) -> Option<proto::ConsentProof> {
 }
 
 fn grant(captured_at: Option<Timestamp>, expires_at: Option<Timestamp>) -> Command {
-    Command::Grant {
-        key: key(),
-        proof: proof_at(captured_at),
-        expires_at,
-    }
+    Command::Grant { key: key(), proof: proof_at(captured_at), expires_at }
 }
 
 fn withdraw(captured_at: Option<Timestamp>) -> Command {
     let reason = Code::parse("unsubscribe").expect("a code");
-    Command::Withdraw {
-        key: key(),
-        proof: proof_at(captured_at),
-        reason,
-    }
+    Command::Withdraw { key: key(), proof: proof_at(captured_at), reason }
 }
 
 fn granted(at: Timestamp, expires_at: Option<Timestamp>) -> Event {
@@ -70,10 +62,7 @@ fn granted(at: Timestamp, expires_at: Option<Timestamp>) -> Event {
 }
 
 fn denied(at: Timestamp) -> Event {
-    Event::Denied(proto::ConsentDenied {
-        key: Some(key().to_proto()),
-        proof: stated(at),
-    })
+    Event::Denied(proto::ConsentDenied { key: Some(key().to_proto()), proof: stated(at) })
 }
 
 fn withdrawn(at: Timestamp) -> Event {
@@ -98,14 +87,8 @@ fn verdict_of(events: &[Event], at: Timestamp, regime: Regime) -> Verdict {
 
 #[test]
 fn a_statement_without_a_time_is_made_now_and_repeating_it_is_harmless() {
-    given::<Consent>(vec![])
-        .at(NOW)
-        .when(grant(None, None))
-        .then(vec![granted(NOW, None)]);
-    given::<Consent>(vec![granted(NOW, None)])
-        .at(day(1))
-        .when(grant(None, None))
-        .then(vec![]);
+    given::<Consent>(vec![]).at(NOW).when(grant(None, None)).then(vec![granted(NOW, None)]);
+    given::<Consent>(vec![granted(NOW, None)]).at(day(1)).when(grant(None, None)).then(vec![]);
     given::<Consent>(vec![granted(NOW, None)])
         .at(day(1))
         .when(grant(Some(day(1)), None))
@@ -114,35 +97,18 @@ fn a_statement_without_a_time_is_made_now_and_repeating_it_is_harmless() {
 
 #[test]
 fn withdrawing_twice_is_harmless_and_needs_no_grant() {
-    given::<Consent>(vec![])
-        .at(NOW)
+    given::<Consent>(vec![]).at(NOW).when(withdraw(None)).then(vec![withdrawn(NOW)]);
+    given::<Consent>(vec![withdrawn(NOW)]).at(day(1)).when(withdraw(None)).then(vec![]);
+    given::<Consent>(vec![granted(NOW, None), withdrawn(NOW), granted(day(1), None)])
+        .at(day(2))
         .when(withdraw(None))
-        .then(vec![withdrawn(NOW)]);
-    given::<Consent>(vec![withdrawn(NOW)])
-        .at(day(1))
-        .when(withdraw(None))
-        .then(vec![]);
-    given::<Consent>(vec![
-        granted(NOW, None),
-        withdrawn(NOW),
-        granted(day(1), None),
-    ])
-    .at(day(2))
-    .when(withdraw(None))
-    .then(vec![withdrawn(day(2))]);
+        .then(vec![withdrawn(day(2))]);
 }
 
 #[test]
 fn a_grant_is_renewed_after_it_ran_out() {
-    let again = Command::Grant {
-        key: key(),
-        proof: proof_at(None),
-        expires_at: Some(day(9)),
-    };
-    given::<Consent>(vec![granted(NOW, Some(day(9)))])
-        .at(day(1))
-        .when(again.clone())
-        .then(vec![]);
+    let again = Command::Grant { key: key(), proof: proof_at(None), expires_at: Some(day(9)) };
+    given::<Consent>(vec![granted(NOW, Some(day(9)))]).at(day(1)).when(again.clone()).then(vec![]);
     given::<Consent>(vec![granted(NOW, Some(day(9)))])
         .at(day(10))
         .when(again)
@@ -152,54 +118,32 @@ fn a_grant_is_renewed_after_it_ran_out() {
 #[test]
 fn statements_from_the_future_are_refused() {
     let edge = Timestamp(NOW.0 + AHEAD_MAX.0);
-    given::<Consent>(vec![])
-        .at(NOW)
-        .when(grant(Some(edge), None))
-        .then(vec![granted(edge, None)]);
+    given::<Consent>(vec![]).at(NOW).when(grant(Some(edge), None)).then(vec![granted(edge, None)]);
     let beyond = Some(Timestamp(edge.0 + 1));
     for command in [
         grant(beyond, None),
         withdraw(beyond),
-        Command::Deny {
-            key: key(),
-            proof: proof_at(beyond),
-        },
+        Command::Deny { key: key(), proof: proof_at(beyond) },
     ] {
-        given::<Consent>(vec![])
-            .at(NOW)
-            .when(command)
-            .refused(|it| *it == Refusal::InFuture);
+        given::<Consent>(vec![]).at(NOW).when(command).refused(|it| *it == Refusal::InFuture);
     }
 }
 
 #[test]
 fn times_that_contradict_each_other_are_refused() {
-    let early = Proof {
-        effective_at: Some(day(-1)),
-        ..proof_at(Some(NOW))
-    };
+    let early = Proof { effective_at: Some(day(-1)), ..proof_at(Some(NOW)) };
     given::<Consent>(vec![])
         .at(NOW)
-        .when(Command::Deny {
-            key: key(),
-            proof: early,
-        })
+        .when(Command::Deny { key: key(), proof: early })
         .refused(|it| *it == Refusal::BeforeCapture);
     given::<Consent>(vec![])
         .at(NOW)
         .when(grant(None, Some(NOW)))
         .refused(|it| *it == Refusal::ExpiresFirst);
-    let textless = Proof {
-        text_version: None,
-        ..proof_at(None)
-    };
+    let textless = Proof { text_version: None, ..proof_at(None) };
     given::<Consent>(vec![])
         .at(NOW)
-        .when(Command::Grant {
-            key: key(),
-            proof: textless,
-            expires_at: None,
-        })
+        .when(Command::Grant { key: key(), proof: textless, expires_at: None })
         .refused(|it| *it == Refusal::NoText);
 }
 
@@ -219,10 +163,7 @@ fn a_late_statement_is_kept_and_does_not_overrule_a_newer_one() {
 fn the_end_of_a_grant_is_noted_once_and_only_if_it_counted() {
     let expire = || Command::Expire { granted_at: NOW };
     let grant = granted(NOW, Some(day(9)));
-    given::<Consent>(vec![grant.clone()])
-        .at(day(8))
-        .when(expire())
-        .then(vec![]);
+    given::<Consent>(vec![grant.clone()]).at(day(8)).when(expire()).then(vec![]);
     given::<Consent>(vec![grant.clone()])
         .at(day(9))
         .when(expire())
@@ -231,18 +172,9 @@ fn the_end_of_a_grant_is_noted_once_and_only_if_it_counted() {
         .at(day(9))
         .when(expire())
         .then(vec![]);
-    given::<Consent>(vec![grant.clone(), withdrawn(day(2))])
-        .at(day(9))
-        .when(expire())
-        .then(vec![]);
-    given::<Consent>(vec![grant, granted(day(3), None)])
-        .at(day(9))
-        .when(expire())
-        .then(vec![]);
-    given::<Consent>(vec![])
-        .at(day(9))
-        .when(expire())
-        .refused(|it| *it == Refusal::NoGrant);
+    given::<Consent>(vec![grant.clone(), withdrawn(day(2))]).at(day(9)).when(expire()).then(vec![]);
+    given::<Consent>(vec![grant, granted(day(3), None)]).at(day(9)).when(expire()).then(vec![]);
+    given::<Consent>(vec![]).at(day(9)).when(expire()).refused(|it| *it == Refusal::NoGrant);
 }
 
 #[test]
@@ -255,42 +187,17 @@ fn each_regime_has_its_verdict() {
         (&[], 1, OptOut, Verdict::NoObjection),
         (&[], 1, NotRequired, Verdict::NotRequired),
         (std::slice::from_ref(&grant), 1, OptIn, Verdict::Granted),
-        (
-            std::slice::from_ref(&grant),
-            1,
-            Unspecified,
-            Verdict::Granted,
-        ),
+        (std::slice::from_ref(&grant), 1, Unspecified, Verdict::Granted),
         (std::slice::from_ref(&grant), -1, OptIn, Verdict::NoRecord),
         (std::slice::from_ref(&grant), 9, OptIn, Verdict::Expired),
-        (
-            std::slice::from_ref(&grant),
-            9,
-            OptOut,
-            Verdict::NoObjection,
-        ),
-        (
-            &[grant.clone(), expired(NOW, day(9))],
-            9,
-            OptIn,
-            Verdict::Expired,
-        ),
+        (std::slice::from_ref(&grant), 9, OptOut, Verdict::NoObjection),
+        (&[grant.clone(), expired(NOW, day(9))], 9, OptIn, Verdict::Expired),
         (&[denied(NOW)], 1, OptIn, Verdict::Denied),
         (&[denied(NOW)], 1, OptOut, Verdict::Denied),
         (&[withdrawn(NOW)], 1, OptOut, Verdict::Withdrawn),
         (&[withdrawn(NOW)], 1, NotRequired, Verdict::NotRequired),
-        (
-            &[withdrawn(NOW), granted(day(1), None)],
-            1,
-            OptOut,
-            Verdict::Granted,
-        ),
-        (
-            &[withdrawn(day(2)), granted(NOW, None)],
-            1,
-            OptIn,
-            Verdict::Granted,
-        ),
+        (&[withdrawn(NOW), granted(day(1), None)], 1, OptOut, Verdict::Granted),
+        (&[withdrawn(day(2)), granted(NOW, None)], 1, OptIn, Verdict::Granted),
     ];
     for (events, at, regime, expected) in rows {
         let found = verdict_of(events, day(at), regime);
@@ -303,11 +210,7 @@ fn each_regime_has_its_verdict() {
 fn at_a_tie_the_more_restrictive_statement_counts() {
     let tie = [withdrawn(NOW), granted(NOW, None), denied(NOW)];
     assert_eq!(verdict_of(&tie, NOW, Regime::OptIn), Verdict::Withdrawn);
-    let grants = [
-        granted(NOW, None),
-        granted(NOW, Some(day(1))),
-        granted(NOW, Some(day(2))),
-    ];
+    let grants = [granted(NOW, None), granted(NOW, Some(day(1))), granted(NOW, Some(day(2)))];
     assert_eq!(verdict_of(&grants, day(1), Regime::OptIn), Verdict::Expired);
 }
 
@@ -315,26 +218,11 @@ fn at_a_tie_the_more_restrictive_statement_counts() {
 fn every_part_of_the_key_makes_another_consent() {
     let keys = [
         key(),
-        Key {
-            party_id: "pty_2".into(),
-            ..key()
-        },
-        Key {
-            purpose: Purpose::Service,
-            ..key()
-        },
-        Key {
-            channel: Channel::Sms,
-            ..key()
-        },
-        Key {
-            sender_id: "southwind".into(),
-            ..key()
-        },
-        Key {
-            market: Market::parse("AT").expect("a market"),
-            ..key()
-        },
+        Key { party_id: "pty_2".into(), ..key() },
+        Key { purpose: Purpose::Service, ..key() },
+        Key { channel: Channel::Sms, ..key() },
+        Key { sender_id: "southwind".into(), ..key() },
+        Key { market: Market::parse("AT").expect("a market"), ..key() },
     ];
     let ids: std::collections::BTreeSet<_> = keys
         .iter()
@@ -358,10 +246,7 @@ fn any_event() -> impl Strategy<Value = Event> {
                 evidence: Some(Personal::Erased),
                 ..Default::default()
             });
-            Event::Granted(proto::ConsentGranted {
-                proof,
-                ..Default::default()
-            })
+            Event::Granted(proto::ConsentGranted { proof, ..Default::default() })
         }),
     ]
 }
@@ -371,22 +256,13 @@ fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (time(), prop::option::of((1..5_i64).prop_map(day))).prop_map(|(at, end)| grant(at, end)),
         time().prop_map(withdraw),
-        time().prop_map(|at| Command::Deny {
-            key: key(),
-            proof: proof_at(at)
-        }),
-        time().prop_map(|at| Command::Expire {
-            granted_at: at.unwrap_or(NOW)
-        }),
+        time().prop_map(|at| Command::Deny { key: key(), proof: proof_at(at) }),
+        time().prop_map(|at| Command::Expire { granted_at: at.unwrap_or(NOW) }),
     ]
 }
 
-const REGIMES: [Regime; 4] = [
-    Regime::Unspecified,
-    Regime::OptIn,
-    Regime::OptOut,
-    Regime::NotRequired,
-];
+const REGIMES: [Regime; 4] =
+    [Regime::Unspecified, Regime::OptIn, Regime::OptOut, Regime::NotRequired];
 
 proptest! {
     #[test]

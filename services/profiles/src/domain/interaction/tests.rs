@@ -41,12 +41,7 @@ fn conflicted(raw: u8) -> Event {
 
 fn reject() -> Command {
     let (source_id, message_id) = ("web".into(), "m-1".into());
-    Command::Reject {
-        source_id,
-        message_id,
-        code: Code::Schema,
-        raw: Raw(vec![9]),
-    }
+    Command::Reject { source_id, message_id, code: Code::Schema, raw: Raw(vec![9]) }
 }
 
 fn rejected() -> Event {
@@ -60,14 +55,8 @@ fn rejected() -> Event {
 
 #[test]
 fn a_message_is_recorded_exactly_once() {
-    given::<Interaction>(vec![])
-        .at(NOW)
-        .when(message(7, NOW))
-        .then(vec![recorded(NOW, None)]);
-    given::<Interaction>(vec![recorded(NOW, None)])
-        .at(NOW)
-        .when(message(7, NOW))
-        .then(vec![]);
+    given::<Interaction>(vec![]).at(NOW).when(message(7, NOW)).then(vec![recorded(NOW, None)]);
+    given::<Interaction>(vec![recorded(NOW, None)]).at(NOW).when(message(7, NOW)).then(vec![]);
 }
 
 #[test]
@@ -77,32 +66,20 @@ fn the_same_id_with_another_body_is_kept_as_a_conflict_once() {
         .at(NOW)
         .when(message(8, NOW))
         .then(vec![conflicted(8)]);
-    given::<Interaction>(vec![first, conflicted(8)])
-        .at(NOW)
-        .when(message(8, NOW))
-        .then(vec![]);
+    given::<Interaction>(vec![first, conflicted(8)]).at(NOW).when(message(8, NOW)).then(vec![]);
 }
 
 #[test]
 fn conflicts_are_not_kept_without_end() {
     let mut known = vec![recorded(NOW, None)];
     known.extend((100..116).map(conflicted));
-    given::<Interaction>(known)
-        .at(NOW)
-        .when(message(8, NOW))
-        .then(vec![]);
+    given::<Interaction>(known).at(NOW).when(message(8, NOW)).then(vec![]);
 }
 
 #[test]
 fn a_time_too_far_ahead_is_clamped_and_kept() {
-    let (edge, beyond) = (
-        Timestamp(NOW.0 + AHEAD_MAX.0),
-        Timestamp(NOW.0 + AHEAD_MAX.0 + 1),
-    );
-    given::<Interaction>(vec![])
-        .at(NOW)
-        .when(message(7, edge))
-        .then(vec![recorded(edge, None)]);
+    let (edge, beyond) = (Timestamp(NOW.0 + AHEAD_MAX.0), Timestamp(NOW.0 + AHEAD_MAX.0 + 1));
+    given::<Interaction>(vec![]).at(NOW).when(message(7, edge)).then(vec![recorded(edge, None)]);
     given::<Interaction>(vec![])
         .at(NOW)
         .when(message(7, beyond))
@@ -111,29 +88,17 @@ fn a_time_too_far_ahead_is_clamped_and_kept() {
 
 #[test]
 fn a_rejected_message_is_kept_once() {
-    given::<Interaction>(vec![])
-        .at(NOW)
-        .when(reject())
-        .then(vec![rejected()]);
-    given::<Interaction>(vec![rejected()])
-        .at(NOW)
-        .when(reject())
-        .then(vec![]);
+    given::<Interaction>(vec![]).at(NOW).when(reject()).then(vec![rejected()]);
+    given::<Interaction>(vec![rejected()]).at(NOW).when(reject()).then(vec![]);
 }
 
 #[test]
 fn what_no_party_can_seal_is_sealed_by_the_source() {
     let of = |party_id: &str| {
-        let state = State {
-            party_id: party_id.into(),
-            ..State::default()
-        };
+        let state = State { party_id: party_id.into(), ..State::default() };
         Interaction::about("itx_1", &state, &rejected())
     };
-    assert_eq!(
-        (of("").subject.as_str(), of("pty_1").subject.as_str()),
-        ("source/web", "")
-    );
+    assert_eq!((of("").subject.as_str(), of("pty_1").subject.as_str()), ("source/web", ""));
     assert_eq!(of("pty_1").party_id, "pty_1");
 }
 

@@ -61,11 +61,7 @@ fn npi_added(number: u32) -> Event {
 
 fn email(id: &str, verified: bool) -> NewContactPoint {
     let address = Address::parse(Channel::Email, "ada@example.org").expect("an address");
-    NewContactPoint {
-        contact_point_id: id.into(),
-        address,
-        verified,
-    }
+    NewContactPoint { contact_point_id: id.into(), address, verified }
 }
 
 fn email_added(id: &str, verification: Verification) -> Event {
@@ -80,37 +76,26 @@ fn email_added(id: &str, verification: Verification) -> Event {
 
 fn email_verified(id: &str, by: &str) -> Event {
     let (contact_point_id, verified_by) = (id.into(), by.into());
-    Event::ContactPointVerified(proto::PartyContactPointVerified {
-        contact_point_id,
-        verified_by,
-    })
+    Event::ContactPointVerified(proto::PartyContactPointVerified { contact_point_id, verified_by })
 }
 
 fn suppressed() -> Event {
-    Event::Suppressed(proto::PartySuppressed {
-        reason: "complaint".into(),
-    })
+    Event::Suppressed(proto::PartySuppressed { reason: "complaint".into() })
 }
 
 fn flag(value: bool) -> Clear {
-    Clear {
-        value: Some(clear::Value::Flag(value)),
-    }
+    Clear { value: Some(clear::Value::Flag(value)) }
 }
 
 fn changes(name: &str, value: bool) -> Changes {
     let mut changes = Changes::default();
-    changes
-        .set_clear(Name::parse(name).expect("a name"), flag(value))
-        .expect("a value");
+    changes.set_clear(Name::parse(name).expect("a name"), flag(value)).expect("a value");
     changes
 }
 
 fn personal(name: &str, value: &str) -> Changes {
     let mut changes = Changes::default();
-    changes
-        .set_personal(Name::parse(name).expect("a name"), value)
-        .expect("a value");
+    changes.set_personal(Name::parse(name).expect("a name"), value).expect("a value");
     changes
 }
 
@@ -120,19 +105,16 @@ fn registering_states_everything_in_one_unit() {
     new.attributes = changes("licence_valid", true);
     new.identifiers = vec![npi(), npi()];
     new.contact_points = vec![email("cpt_1", true), email("cpt_2", true)];
-    given::<Party>(vec![])
-        .at(NOW)
-        .when(Command::Register(Box::new(new)))
-        .then(vec![
-            registered(PartyKind::Hcp),
-            Event::AttributesSet(proto::PartyAttributesSet {
-                clear: [("licence_valid".to_owned(), flag(true))].into(),
-                personal: None,
-                removed: vec![],
-            }),
-            npi_added(1),
-            email_added("cpt_1", Verification::Verified),
-        ]);
+    given::<Party>(vec![]).at(NOW).when(Command::Register(Box::new(new))).then(vec![
+        registered(PartyKind::Hcp),
+        Event::AttributesSet(proto::PartyAttributesSet {
+            clear: [("licence_valid".to_owned(), flag(true))].into(),
+            personal: None,
+            removed: vec![],
+        }),
+        npi_added(1),
+        email_added("cpt_1", Verification::Verified),
+    ]);
 }
 
 #[test]
@@ -140,28 +122,20 @@ fn registering_twice_is_harmless_and_never_changes_the_kind() {
     let register = |kind| Command::Register(Box::new(registration(kind)));
     let known = || given::<Party>(vec![registered(PartyKind::Hcp)]).at(NOW);
     known().when(register(PartyKind::Hcp)).then(vec![]);
-    known()
-        .when(register(PartyKind::Patient))
-        .refused(|it| *it == Refusal::OtherKind);
+    known().when(register(PartyKind::Patient)).refused(|it| *it == Refusal::OtherKind);
 }
 
 #[test]
 fn nothing_happens_to_a_party_that_is_not_known() {
     given::<Party>(vec![])
         .at(NOW)
-        .when(Command::Suppress {
-            reason: code("complaint"),
-        })
+        .when(Command::Suppress { reason: code("complaint") })
         .refused(|it| *it == Refusal::Unknown);
 }
 
 #[test]
 fn only_providers_have_an_npi() {
-    for kind in [
-        PartyKind::Patient,
-        PartyKind::Caregiver,
-        PartyKind::Employee,
-    ] {
+    for kind in [PartyKind::Patient, PartyKind::Caregiver, PartyKind::Employee] {
         given::<Party>(vec![registered(kind)])
             .at(NOW)
             .when(Command::AddIdentifier(npi()))
@@ -178,13 +152,7 @@ fn only_providers_have_an_npi() {
 #[test]
 fn an_identifier_with_another_validity_replaces_the_old_one_under_a_new_number() {
     let until = Timestamp(NOW.0 + 1);
-    let ending = NewIdentifier {
-        valid: Validity {
-            from: None,
-            until: Some(until),
-        },
-        ..npi()
-    };
+    let ending = NewIdentifier { valid: Validity { from: None, until: Some(until) }, ..npi() };
     given::<Party>(vec![registered(PartyKind::Hcp), npi_added(1)])
         .at(NOW)
         .when(Command::AddIdentifier(ending))
@@ -197,10 +165,7 @@ fn an_identifier_with_another_validity_replaces_the_old_one_under_a_new_number()
                 number: 2,
                 system: "npi".into(),
                 value: Some(Personal::text("1234567893")),
-                valid: Some(Valid {
-                    from: None,
-                    until: Some(until.to_proto()),
-                }),
+                valid: Some(Valid { from: None, until: Some(until.to_proto()) }),
                 verified_by: "nppes".into(),
             }),
         ]);
@@ -208,23 +173,14 @@ fn an_identifier_with_another_validity_replaces_the_old_one_under_a_new_number()
 
 #[test]
 fn removing_an_identifier_twice_is_harmless_and_a_foreign_number_is_refused() {
-    let remove = |number| Command::RemoveIdentifier {
-        number,
-        reason: code("error"),
-    };
+    let remove = |number| Command::RemoveIdentifier { number, reason: code("error") };
     let removed = Event::IdentifierRemoved(proto::PartyIdentifierRemoved {
         number: 1,
         reason: "error".into(),
     });
     let known = [registered(PartyKind::Hcp), npi_added(1), removed.clone()];
-    given::<Party>(known[..2].to_vec())
-        .at(NOW)
-        .when(remove(1))
-        .then(vec![removed]);
-    given::<Party>(known.to_vec())
-        .at(NOW)
-        .when(remove(1))
-        .then(vec![]);
+    given::<Party>(known[..2].to_vec()).at(NOW).when(remove(1)).then(vec![removed]);
+    given::<Party>(known.to_vec()).at(NOW).when(remove(1)).then(vec![]);
     given::<Party>(known.to_vec())
         .at(NOW)
         .when(remove(2))
@@ -237,19 +193,10 @@ fn removing_an_identifier_twice_is_harmless_and_a_foreign_number_is_refused() {
 
 #[test]
 fn one_address_is_one_contact_point() {
-    let known = vec![
-        registered(PartyKind::Hcp),
-        email_added("cpt_1", Verification::Unverified),
-    ];
+    let known = vec![registered(PartyKind::Hcp), email_added("cpt_1", Verification::Unverified)];
     let add = |verified| Command::AddContactPoint(email("cpt_2", verified));
-    given::<Party>(known.clone())
-        .at(NOW)
-        .when(add(false))
-        .then(vec![]);
-    given::<Party>(known)
-        .at(NOW)
-        .when(add(true))
-        .then(vec![email_verified("cpt_1", "stated")]);
+    given::<Party>(known.clone()).at(NOW).when(add(false)).then(vec![]);
+    given::<Party>(known).at(NOW).when(add(true)).then(vec![email_verified("cpt_1", "stated")]);
 }
 
 #[test]
@@ -267,10 +214,7 @@ fn verifying_twice_is_harmless() {
         .at(NOW)
         .when(verify("cpt_1"))
         .then(vec![email_verified("cpt_1", "double-opt-in")]);
-    given::<Party>(known.clone())
-        .at(NOW)
-        .when(verify("cpt_1"))
-        .then(vec![]);
+    given::<Party>(known.clone()).at(NOW).when(verify("cpt_1")).then(vec![]);
     given::<Party>(known)
         .at(NOW)
         .when(verify("cpt_9"))
@@ -287,15 +231,9 @@ fn a_removed_contact_point_is_gone() {
         contact_point_id: "cpt_1".into(),
         reason: "bounced".into(),
     });
-    let known = [
-        registered(PartyKind::Hcp),
-        email_added("cpt_1", Verification::Verified),
-        removed.clone(),
-    ];
-    given::<Party>(known[..2].to_vec())
-        .at(NOW)
-        .when(remove())
-        .then(vec![removed]);
+    let known =
+        [registered(PartyKind::Hcp), email_added("cpt_1", Verification::Verified), removed.clone()];
+    given::<Party>(known[..2].to_vec()).at(NOW).when(remove()).then(vec![removed]);
     given::<Party>(known.to_vec())
         .at(NOW)
         .when(remove())
@@ -304,36 +242,15 @@ fn a_removed_contact_point_is_gone() {
 
 #[test]
 fn suppression_and_release_take_turns() {
-    let suppress = || Command::Suppress {
-        reason: code("complaint"),
-    };
-    let release = || Command::Release {
-        reason: code("mistake"),
-    };
-    let released = Event::Released(proto::PartyReleased {
-        reason: "mistake".into(),
-    });
+    let suppress = || Command::Suppress { reason: code("complaint") };
+    let release = || Command::Release { reason: code("mistake") };
+    let released = Event::Released(proto::PartyReleased { reason: "mistake".into() });
     let known = [registered(PartyKind::Hcp), suppressed(), released.clone()];
-    given::<Party>(known[..1].to_vec())
-        .at(NOW)
-        .when(release())
-        .then(vec![]);
-    given::<Party>(known[..1].to_vec())
-        .at(NOW)
-        .when(suppress())
-        .then(vec![suppressed()]);
-    given::<Party>(known[..2].to_vec())
-        .at(NOW)
-        .when(suppress())
-        .then(vec![]);
-    given::<Party>(known[..2].to_vec())
-        .at(NOW)
-        .when(release())
-        .then(vec![released]);
-    given::<Party>(known.to_vec())
-        .at(NOW)
-        .when(suppress())
-        .then(vec![suppressed()]);
+    given::<Party>(known[..1].to_vec()).at(NOW).when(release()).then(vec![]);
+    given::<Party>(known[..1].to_vec()).at(NOW).when(suppress()).then(vec![suppressed()]);
+    given::<Party>(known[..2].to_vec()).at(NOW).when(suppress()).then(vec![]);
+    given::<Party>(known[..2].to_vec()).at(NOW).when(release()).then(vec![released]);
+    given::<Party>(known.to_vec()).at(NOW).when(suppress()).then(vec![suppressed()]);
 }
 
 #[test]
@@ -344,14 +261,8 @@ fn moving_to_where_the_party_is_is_harmless() {
         time_zone: "Europe/Berlin".into(),
     });
     let known = vec![registered(PartyKind::Hcp)];
-    given::<Party>(known.clone())
-        .at(NOW)
-        .when(Command::Move(place("DE")))
-        .then(vec![]);
-    given::<Party>(known)
-        .at(NOW)
-        .when(Command::Move(place("AT")))
-        .then(vec![moved]);
+    given::<Party>(known.clone()).at(NOW).when(Command::Move(place("DE"))).then(vec![]);
+    given::<Party>(known).at(NOW).when(Command::Move(place("AT"))).then(vec![moved]);
 }
 
 #[test]
@@ -366,22 +277,18 @@ fn attributes_change_only_where_they_differ() {
         );
         [vec![registered], first.expect("granted")].concat()
     };
-    given::<Party>(known())
-        .at(NOW)
-        .when(set(changes("licence_valid", true), Some(2)))
-        .then(vec![]);
+    given::<Party>(known()).at(NOW).when(set(changes("licence_valid", true), Some(2))).then(vec![]);
     given::<Party>(known())
         .at(NOW)
         .when(set(changes("licence_valid", false), Some(1)))
         .refused(|it| *it == Refusal::Changed);
-    given::<Party>(known())
-        .at(NOW)
-        .when(set(changes("licence_valid", false), Some(2)))
-        .then(vec![Event::AttributesSet(proto::PartyAttributesSet {
+    given::<Party>(known()).at(NOW).when(set(changes("licence_valid", false), Some(2))).then(vec![
+        Event::AttributesSet(proto::PartyAttributesSet {
             clear: [("licence_valid".to_owned(), flag(false))].into(),
             personal: None,
             removed: vec![],
-        })]);
+        }),
+    ]);
 }
 
 #[test]
@@ -394,10 +301,7 @@ fn an_attribute_is_clear_or_personal_never_both() {
         }),
     ];
     let state = eventstore::fold::<Party>(&events);
-    let set = Command::SetAttributes {
-        changes: personal("tier", "gold"),
-        seen: None,
-    };
+    let set = Command::SetAttributes { changes: personal("tier", "gold"), seen: None };
     let facts = Party::decide(&state, set.clone(), NOW).expect("granted");
     let state = facts.iter().fold(state, Party::evolve);
     assert!(state.attributes.is_empty());
@@ -460,31 +364,16 @@ fn any_personal() -> impl Strategy<Value = Option<Personal>> {
 
 /// Any fact at all, well-formed or not.
 fn any_event() -> impl Strategy<Value = Event> {
-    let id = || {
-        prop_oneof![
-            Just("cpt_1".to_owned()),
-            Just("cpt_2".to_owned()),
-            Just(String::new())
-        ]
-    };
+    let id =
+        || prop_oneof![Just("cpt_1".to_owned()), Just("cpt_2".to_owned()), Just(String::new())];
     prop_oneof![
         (any::<i32>()).prop_map(|kind| {
-            Event::Registered(proto::PartyRegistered {
-                kind,
-                ..Default::default()
-            })
+            Event::Registered(proto::PartyRegistered { kind, ..Default::default() })
         }),
         (any_personal(), any::<Vec<String>>()).prop_map(|(personal, removed)| {
-            let clear = removed
-                .iter()
-                .take(1)
-                .map(|name| (name.clone(), Clear::default()))
-                .collect();
-            Event::AttributesSet(proto::PartyAttributesSet {
-                clear,
-                personal,
-                removed,
-            })
+            let clear =
+                removed.iter().take(1).map(|name| (name.clone(), Clear::default())).collect();
+            Event::AttributesSet(proto::PartyAttributesSet { clear, personal, removed })
         }),
         (any::<u32>(), any_personal()).prop_map(|(number, value)| {
             let system = "npi".into();
@@ -512,10 +401,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         id().prop_map(|id| email_verified(&id, "x")),
         id().prop_map(|contact_point_id| {
             let reason = String::new();
-            Event::ContactPointRemoved(proto::PartyContactPointRemoved {
-                contact_point_id,
-                reason,
-            })
+            Event::ContactPointRemoved(proto::PartyContactPointRemoved { contact_point_id, reason })
         }),
         Just(Event::Moved(proto::PartyMoved::default())),
         Just(suppressed()),
@@ -547,10 +433,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             seen: None
         }),
         Just(Command::AddIdentifier(npi())),
-        (0..3_u32).prop_map(|number| Command::RemoveIdentifier {
-            number,
-            reason: code("error")
-        }),
+        (0..3_u32).prop_map(|number| Command::RemoveIdentifier { number, reason: code("error") }),
         (0..3_u32, any::<bool>()).prop_map(|(id, verified)| Command::AddContactPoint(email(
             &format!("cpt_{id}"),
             verified
@@ -560,12 +443,8 @@ fn any_command() -> impl Strategy<Value = Command> {
             verified_by: code("call"),
         }),
         prop_oneof![Just("DE"), Just("AT")].prop_map(|market| Command::Move(place(market))),
-        Just(Command::Suppress {
-            reason: code("complaint")
-        }),
-        Just(Command::Release {
-            reason: code("mistake")
-        }),
+        Just(Command::Suppress { reason: code("complaint") }),
+        Just(Command::Release { reason: code("mistake") }),
         (0..7_i32, 1..5_i32).prop_map(|(channel, frequency)| {
             Command::StatePreference(Preference {
                 channel: Channel::try_from(channel).unwrap_or_default(),

@@ -6,10 +6,7 @@ use super::*;
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
 
 fn end_of(party_id: &str, kind: PartyKind) -> End {
-    End {
-        party_id: party_id.into(),
-        kind,
-    }
+    End { party_id: party_id.into(), kind }
 }
 
 fn new(kind: RelationKind, from: PartyKind, to: PartyKind) -> New {
@@ -19,10 +16,7 @@ fn new(kind: RelationKind, from: PartyKind, to: PartyKind) -> New {
         to: end_of("pty_b", to),
         role: Code::parse_optional("attending").expect("a code"),
         product_id: String::new(),
-        valid: Validity {
-            from: Some(Timestamp(NOW.0 - 10)),
-            until: None,
-        },
+        valid: Validity { from: Some(Timestamp(NOW.0 - 10)), until: None },
     }
 }
 
@@ -37,42 +31,23 @@ fn recorded() -> Event {
         to_party_id: "pty_b".into(),
         role: "attending".into(),
         product_id: String::new(),
-        valid: Validity {
-            from: Some(Timestamp(NOW.0 - 10)),
-            until: None,
-        }
-        .to_proto(),
+        valid: Validity { from: Some(Timestamp(NOW.0 - 10)), until: None }.to_proto(),
     })
 }
 
 fn ended(at: Timestamp) -> Event {
-    Event::Ended(proto::RelationEnded {
-        ended_at: Some(at.to_proto()),
-        reason: "moved".into(),
-    })
+    Event::Ended(proto::RelationEnded { ended_at: Some(at.to_proto()), reason: "moved".into() })
 }
 
 fn end_at(at: Option<Timestamp>) -> Command {
-    Command::End {
-        at,
-        reason: Code::parse("moved").expect("a code"),
-    }
+    Command::End { at, reason: Code::parse("moved").expect("a code") }
 }
 
 #[test]
 fn recording_twice_is_harmless_and_another_content_is_refused() {
-    given::<Relation>(vec![])
-        .at(NOW)
-        .when(Command::Record(treats()))
-        .then(vec![recorded()]);
-    given::<Relation>(vec![recorded()])
-        .at(NOW)
-        .when(Command::Record(treats()))
-        .then(vec![]);
-    let other = New {
-        role: None,
-        ..treats()
-    };
+    given::<Relation>(vec![]).at(NOW).when(Command::Record(treats())).then(vec![recorded()]);
+    given::<Relation>(vec![recorded()]).at(NOW).when(Command::Record(treats())).then(vec![]);
+    let other = New { role: None, ..treats() };
     given::<Relation>(vec![recorded()])
         .at(NOW)
         .when(Command::Record(other))
@@ -81,18 +56,9 @@ fn recording_twice_is_harmless_and_another_content_is_refused() {
 
 #[test]
 fn ending_twice_is_harmless() {
-    given::<Relation>(vec![recorded()])
-        .at(NOW)
-        .when(end_at(None))
-        .then(vec![ended(NOW)]);
-    given::<Relation>(vec![recorded(), ended(NOW)])
-        .at(NOW)
-        .when(end_at(None))
-        .then(vec![]);
-    given::<Relation>(vec![])
-        .at(NOW)
-        .when(end_at(None))
-        .refused(|it| *it == Refusal::Unknown);
+    given::<Relation>(vec![recorded()]).at(NOW).when(end_at(None)).then(vec![ended(NOW)]);
+    given::<Relation>(vec![recorded(), ended(NOW)]).at(NOW).when(end_at(None)).then(vec![]);
+    given::<Relation>(vec![]).at(NOW).when(end_at(None)).refused(|it| *it == Refusal::Unknown);
     given::<Relation>(vec![recorded()])
         .at(NOW)
         .when(end_at(Some(Timestamp(NOW.0 - 11))))
@@ -133,10 +99,7 @@ fn each_relation_joins_the_kinds_it_is_for() {
 
 #[test]
 fn a_party_is_not_related_to_itself() {
-    let own = New {
-        to: end_of("pty_a", PartyKind::Patient),
-        ..treats()
-    };
+    let own = New { to: end_of("pty_a", PartyKind::Patient), ..treats() };
     given::<Relation>(vec![])
         .at(NOW)
         .when(Command::Record(own))

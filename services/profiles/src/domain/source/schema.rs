@@ -41,10 +41,7 @@ pub(crate) fn sort(
             Some(kind) => {
                 let value = fit(*kind, &value).and_then(|it| attribute::check(it).ok());
                 let Some(value) = value else {
-                    return Err(Misfit {
-                        name,
-                        expected: expected(*kind),
-                    });
+                    return Err(Misfit { name, expected: expected(*kind) });
                 };
                 sorted.clear.insert(name, value);
             }
@@ -95,12 +92,7 @@ fn time(text: &str) -> Option<prost_types::Timestamp> {
 }
 
 fn money(fields: &Struct) -> Option<Money> {
-    let field = |name: &str| {
-        fields
-            .fields
-            .get(name)
-            .and_then(|value| value.kind.as_ref())
-    };
+    let field = |name: &str| fields.fields.get(name).and_then(|value| value.kind.as_ref());
     let Kind::StringValue(currency_code) = field("currency_code")? else {
         return None;
     };
@@ -112,18 +104,12 @@ fn money(fields: &Struct) -> Option<Money> {
             return None;
         }
     };
-    Some(Money {
-        currency_code: currency_code.clone(),
-        units,
-        nanos,
-    })
+    Some(Money { currency_code: currency_code.clone(), units, nanos })
 }
 
 /// An exact amount with at most nine decimals, as units and billionths of one sign.
 fn decimal(text: &str) -> Option<(i64, i32)> {
-    let (sign, digits) = text
-        .strip_prefix('-')
-        .map_or((1, text), |digits| (-1, digits));
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
     let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
     let is_number = |it: &str| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit());
     if !is_number(whole) || !is_number(part) || part.len() > 9 {
@@ -148,23 +134,13 @@ mod tests {
     }
 
     fn amount(currency: &str, amount: Value) -> Value {
-        let fields = [
-            ("currency_code".into(), text(currency)),
-            ("amount".into(), amount),
-        ];
-        value(Kind::StructValue(Struct {
-            fields: fields.into(),
-        }))
+        let fields = [("currency_code".into(), text(currency)), ("amount".into(), amount)];
+        value(Kind::StructValue(Struct { fields: fields.into() }))
     }
 
     fn sorted(kind: ClearKind, given: Value) -> Result<Sorted, Misfit> {
         let schema = BTreeMap::from([("p".to_owned(), kind)]);
-        sort(
-            &schema,
-            Struct {
-                fields: [("p".to_owned(), given)].into(),
-            },
-        )
+        sort(&schema, Struct { fields: [("p".to_owned(), given)].into() })
     }
 
     #[test]
@@ -178,32 +154,11 @@ mod tests {
             ("vip".to_owned(), value(Kind::BoolValue(true))),
             ("note".to_owned(), text("allergic to penicillin")),
         ];
-        let sorted = sort(
-            &schema,
-            Struct {
-                fields: properties.into(),
-            },
-        )
-        .expect("it fits");
+        let sorted = sort(&schema, Struct { fields: properties.into() }).expect("it fits");
         assert_eq!(sorted.clear.keys().collect::<Vec<_>>(), ["total", "vip"]);
-        let total = Money {
-            currency_code: "EUR".into(),
-            units: -12,
-            nanos: -500_000_000,
-        };
-        assert_eq!(
-            sorted.clear["total"].value,
-            Some(clear::Value::Money(total))
-        );
-        assert_eq!(
-            sorted
-                .personal
-                .expect("one left")
-                .fields
-                .keys()
-                .collect::<Vec<_>>(),
-            ["note"]
-        );
+        let total = Money { currency_code: "EUR".into(), units: -12, nanos: -500_000_000 };
+        assert_eq!(sorted.clear["total"].value, Some(clear::Value::Money(total)));
+        assert_eq!(sorted.personal.expect("one left").fields.keys().collect::<Vec<_>>(), ["note"]);
     }
 
     #[test]
@@ -212,18 +167,11 @@ mod tests {
             (ClearKind::Number, value(Kind::NumberValue(1.5))),
             (ClearKind::Code, text("oncology")),
             (ClearKind::Time, text("2026-02-28T12:00:00.5+01:00")),
-            (
-                ClearKind::Money,
-                amount("USD", value(Kind::NumberValue(0.1))),
-            ),
+            (ClearKind::Money, amount("USD", value(Kind::NumberValue(0.1)))),
             (ClearKind::Flag, value(Kind::BoolValue(false))),
         ];
         for (kind, given) in good {
-            assert_eq!(
-                sorted(kind, given).expect("it fits").clear.len(),
-                1,
-                "{kind:?}"
-            );
+            assert_eq!(sorted(kind, given).expect("it fits").clear.len(), 1, "{kind:?}");
         }
         let bad = [
             (ClearKind::Number, text("1.5")),
@@ -236,14 +184,8 @@ mod tests {
             (ClearKind::Money, amount("euro", text("1"))),
             (ClearKind::Money, amount("EUR", text("1e3"))),
             (ClearKind::Money, amount("EUR", text("0.1234567891"))),
-            (
-                ClearKind::Money,
-                amount("EUR", text("99999999999999999999")),
-            ),
-            (
-                ClearKind::Money,
-                amount("EUR", value(Kind::NumberValue(f64::INFINITY))),
-            ),
+            (ClearKind::Money, amount("EUR", text("99999999999999999999"))),
+            (ClearKind::Money, amount("EUR", value(Kind::NumberValue(f64::INFINITY)))),
             (ClearKind::Flag, text("true")),
         ];
         for (kind, given) in bad {

@@ -12,10 +12,7 @@ fn field(name: &str, kind: ClearKind) -> Field {
 fn register(owner: &str) -> Command {
     Command::Register {
         owner: owner.into(),
-        clear_fields: vec![
-            field("total", ClearKind::Money),
-            field("total", ClearKind::Money),
-        ],
+        clear_fields: vec![field("total", ClearKind::Money), field("total", ClearKind::Money)],
         write_key_hash: vec![7; 32],
     }
 }
@@ -23,51 +20,33 @@ fn register(owner: &str) -> Command {
 fn registered() -> Event {
     Event::Registered(proto::SourceRegistered {
         owner: "web team".into(),
-        clear_fields: vec![ClearField {
-            name: "total".into(),
-            kind: ClearKind::Money.into(),
-        }],
+        clear_fields: vec![ClearField { name: "total".into(), kind: ClearKind::Money.into() }],
         write_key_hash: vec![7; 32],
     })
 }
 
 fn extended() -> Event {
     Event::SchemaExtended(proto::SourceSchemaExtended {
-        clear_fields: vec![ClearField {
-            name: "vip".into(),
-            kind: ClearKind::Flag.into(),
-        }],
+        clear_fields: vec![ClearField { name: "vip".into(), kind: ClearKind::Flag.into() }],
     })
 }
 
 fn disabled() -> Event {
-    Event::Disabled(proto::SourceDisabled {
-        reason: "retired".into(),
-    })
+    Event::Disabled(proto::SourceDisabled { reason: "retired".into() })
 }
 
 fn disable() -> Command {
-    Command::Disable {
-        reason: Code::parse("retired").expect("a code"),
-    }
+    Command::Disable { reason: Code::parse("retired").expect("a code") }
 }
 
 fn extend(name: &str, kind: ClearKind) -> Command {
-    Command::Extend {
-        clear_fields: vec![field(name, kind)],
-    }
+    Command::Extend { clear_fields: vec![field(name, kind)] }
 }
 
 #[test]
 fn registering_twice_is_harmless_and_another_content_is_refused() {
-    given::<Source>(vec![])
-        .at(NOW)
-        .when(register("web team"))
-        .then(vec![registered()]);
-    given::<Source>(vec![registered()])
-        .at(NOW)
-        .when(register("web team"))
-        .then(vec![]);
+    given::<Source>(vec![]).at(NOW).when(register("web team")).then(vec![registered()]);
+    given::<Source>(vec![registered()]).at(NOW).when(register("web team")).then(vec![]);
     given::<Source>(vec![registered()])
         .at(NOW)
         .when(register("other team"))
@@ -77,13 +56,9 @@ fn registering_twice_is_harmless_and_another_content_is_refused() {
 #[test]
 fn a_schema_grows_and_never_changes_a_kind() {
     let known = || given::<Source>(vec![registered()]).at(NOW);
-    known()
-        .when(extend("vip", ClearKind::Flag))
-        .then(vec![extended()]);
+    known().when(extend("vip", ClearKind::Flag)).then(vec![extended()]);
     known().when(extend("total", ClearKind::Money)).then(vec![]);
-    known()
-        .when(extend("total", ClearKind::Number))
-        .refused(|it| *it == Refusal::KindFixed);
+    known().when(extend("total", ClearKind::Number)).refused(|it| *it == Refusal::KindFixed);
     given::<Source>(vec![])
         .at(NOW)
         .when(extend("vip", ClearKind::Flag))
@@ -92,27 +67,17 @@ fn a_schema_grows_and_never_changes_a_kind() {
 
 #[test]
 fn a_disabled_source_stays_disabled() {
-    given::<Source>(vec![registered()])
-        .at(NOW)
-        .when(disable())
-        .then(vec![disabled()]);
+    given::<Source>(vec![registered()]).at(NOW).when(disable()).then(vec![disabled()]);
     let known = || given::<Source>(vec![registered(), disabled()]).at(NOW);
     known().when(disable()).then(vec![]);
     known().when(register("web team")).then(vec![]);
-    known()
-        .when(extend("vip", ClearKind::Flag))
-        .refused(|it| *it == Refusal::Disabled);
-    given::<Source>(vec![])
-        .at(NOW)
-        .when(disable())
-        .refused(|it| *it == Refusal::Unknown);
+    known().when(extend("vip", ClearKind::Flag)).refused(|it| *it == Refusal::Disabled);
+    given::<Source>(vec![]).at(NOW).when(disable()).refused(|it| *it == Refusal::Unknown);
 }
 
 #[test]
 fn a_schema_has_an_end() {
-    let clear_fields = (0..=MOST_FIELDS)
-        .map(|n| field(&n.to_string(), ClearKind::Flag))
-        .collect();
+    let clear_fields = (0..=MOST_FIELDS).map(|n| field(&n.to_string(), ClearKind::Flag)).collect();
     given::<Source>(vec![registered()])
         .at(NOW)
         .when(Command::Extend { clear_fields })
