@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use eventstore::Consumer;
+use eventstore::{Consumer, Store, TimerHandler};
 use http::Request;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -73,7 +74,17 @@ impl Service {
         self
     }
 
-    /// Runs something in the background while the process is ready: a timer loop, a worker. It watches the token.
+    /// Handles the timers of its store as they fall due.
+    #[must_use]
+    pub fn timers(self, store: &Store, handler: impl TimerHandler) -> Self {
+        let (store, handler) = (store.clone(), Arc::new(handler));
+        self.work("timers", |stop| async move {
+            eventstore::timers::run(store, handler, stop).await;
+            Ok(())
+        })
+    }
+
+    /// Runs something in the background while the process is ready: a worker. It watches the token.
     #[must_use]
     pub fn work<F>(
         mut self,

@@ -75,6 +75,7 @@ pub(crate) async fn run(
             Ok(()) = unhealthy(&mut health) => {
                 let Some(store) = store.upgrade() else { return };
                 let result = attempt(&store, &[], &mut checked).await;
+                eprintln!("{:?} {:p} probe {:?}", Instant::now(), Arc::as_ptr(&store), result.as_ref().map(|it| it.1.position).map_err(|it| it.chain()));
                 store.note_health(&result);
                 continue;
             }
@@ -139,6 +140,7 @@ async fn commit_together(
     loop {
         let units: Vec<_> = batch.iter().map(|it| &it.unit).collect();
         let result = attempt(store, &units, checked).await;
+        eprintln!("{:?} {:p} {:?}", Instant::now(), Arc::as_ptr(store), result.as_ref().map(|it| it.1.position).map_err(|it| it.chain()));
         store.note_health(&result);
         match result {
             Ok((outcomes, head)) => {
@@ -188,6 +190,7 @@ async fn attempt(
     checked: &mut Option<u64>,
 ) -> Result<(Vec<Outcome>, Head), Error> {
     failpoint::reach("before_begin").await;
+    if units.is_empty() || true { eprintln!("{:?} {:p} attempt {} {checked:?}", Instant::now(), Arc::as_ptr(store), units.len()); }
     reconcile::before_append(store, checked).await?;
     let mut tx = store.database.begin_append().await?;
     if Some(store.database.generation()) != *checked {

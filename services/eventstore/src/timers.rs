@@ -19,6 +19,12 @@ use crate::view::TimerOp;
 
 /// How long a claim keeps other replicas from a timer. Safety does not depend on it.
 const CLAIM: Duration = Duration::from_secs(30);
+/// Timers claimed at once.
+const BATCH: i64 = 200;
+/// At most this long between two looks.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// At least this long between two looks that commits ask for.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Names one firing of a timer: a timer that was moved is another firing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,22 +192,35 @@ pub trait TimerHandler: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), Error>>;
 }
 
-/// Fires everything that is due now, earliest first; returns how many timers were handled.
+/// Fires everything that is due now, earliest first; returns how many timers were handled. A timer whose
+/// handler fails for good stays claimed for a while, so that it does not keep the others from firing.
 pub async fn fire_due(store: &Store, handler: &dyn TimerHandler) -> Result<u64, Error> {
     let mut fired = 0;
     loop {
-        let due = claim(store.database(), store.clock().now(), 200).await?;
+        let due = claim(store.database(), store.clock().now(), BATCH).await?;
         if due.is_empty() {
             return Ok(fired);
         }
-        for timer in &due {
+        for (index, timer) in due.iter().enumerate() {
             let now = store.clock().now();
-            if let Err(error) = handler.fire(store, timer, firing(store, timer, now)).await {
-                release(store.database(), &timer.key).await?;
-                return Err(error);
+            match handler.fire(store, timer, firing(store, timer, now)).await {
+                Ok(()) => {
+                    metrics::timer_fired(store.source(), now.since(timer.key.due_at));
+                    fired += 1;
+                }
+                Err(error) if error.is_transient() => {
+                    for rest in &due[index..] {
+                        release(store.database(), &rest.key).await?;
+                    }
+                    return Err(error);
+                }
+                Err(error) => tracing::error!(
+                    source = store.source(),
+                    timer.kind,
+                    error = error.chain(),
+                    "a timer cannot fire"
+                ),
             }
-            metrics::timer_fired(store.source(), now.since(timer.key.due_at));
-            fired += 1;
         }
     }
 }
@@ -228,24 +247,35 @@ fn firing(store: &Store, timer: &Timer, now: Timestamp) -> Metadata {
 pub async fn run(store: Store, handler: Arc<dyn TimerHandler>, stop: CancellationToken) {
     let mut head = store.watch();
     while !stop.is_cancelled() {
-        let next = match fire_due(&store, &*handler).await {
-            Ok(_) => store.next_due().await,
-            Err(error) => Err(error),
-        };
-        let due = match next {
-            Ok(due) => due.unwrap_or(Timestamp::MAX),
+        head.mark_unchanged();
+        let next = match look(&store, &*handler).await {
+            Ok(next) => next,
             Err(error) => {
                 tracing::warn!(source = store.source(), error = error.chain(), "timers try again");
-                store.clock().now().plus(Duration::from_millis(200))
+                None
             }
         };
+        let due = store.clock().reach(next.unwrap_or(Timestamp::MAX));
+        // Nothing is held while waiting, so each of these may be dropped.
         tokio::select! {
             () = stop.cancelled() => return,
-            // A commit may have set an earlier timer.
-            changed = head.changed() => if changed.is_err() { return },
-            () = store.clock().reach(due) => {}
+            () = due => {}
+            // A commit may have set an earlier timer; under load the store grows all the time.
+            _ = head.changed() => tokio::time::sleep(GATHER).await,
             // Another replica may have set one, or a claim may have run out.
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
     }
+}
+
+/// Fires what is due and returns when the next timer is. Reading first keeps idle services from writing:
+/// a claim is a transaction.
+async fn look(store: &Store, handler: &dyn TimerHandler) -> Result<Option<Timestamp>, Error> {
+    let next = store.next_due().await?;
+    if next.is_none_or(|it| it > store.clock().now()) {
+        return Ok(next);
+    }
+    fire_due(store, handler).await?;
+    // What is still due is claimed by another replica.
+    Ok(store.next_due().await?.filter(|it| *it > store.clock().now()))
 }

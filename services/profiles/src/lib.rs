@@ -70,11 +70,10 @@ pub fn schema() -> Schema {
 pub fn service(deps: &Deps) -> Service {
     let api = grpc::Api::new(deps);
     let max_bytes = deps.max_message_bytes;
-    let timers = deps.clone();
     Service::new()
         .serve(limited!(PartyServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(ConsentServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(SourceServiceServer::new(api), max_bytes))
-        .work("timers", |stop| timers::run(timers, stop))
+        .timers(&deps.store, timers::Expiries)
         .reasons(refusal::REASONS)
 }

@@ -33,6 +33,11 @@ async fn is_whole(store: &Store) {
     assert_eq!(places(store).await, before);
 }
 
+async fn health_becomes(store: &Store, healthy: bool) {
+    let health = store.health();
+    eventually(&format!("health becomes {healthy}"), || async { *health.borrow() == healthy }).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_replicas_on_two_hundred_hot_streams_do_not_deadlock() {
     const STREAMS: usize = 200;
@@ -192,9 +197,9 @@ async fn a_server_restarted_under_load_loses_nothing() {
     for round in 1..=3 {
         grows_to(&replicas[0], round * 200).await;
         server.stop_at_once();
-        replicas[0].health().wait_for(|it| !it).await.unwrap();
+        health_becomes(&replicas[0], false).await;
         server.launch();
-        replicas[0].health().wait_for(|it| *it).await.unwrap();
+        health_becomes(&replicas[0], true).await;
     }
     let replies = load.done().await;
     replies_hold(&replicas[1], &replies).await;
@@ -221,7 +226,7 @@ async fn unavailable_then_well(store: &Store, fault: impl FnOnce(), cure: impl F
     assert!(failed().await, "and again");
     assert_eq!(everything(store).await.len(), before);
     cure();
-    store.health().wait_for(|it| *it).await.unwrap();
+    health_becomes(store, true).await;
     let reply = insist(store, "a", "during", command.clone()).await;
     assert_eq!(reply.position as usize, before + 256);
     replies_hold(store, &[reply]).await;
@@ -280,7 +285,7 @@ async fn a_full_disk_under_sqlite_is_unavailable_until_there_is_room() {
     }
     assert_eq!(everything(&store).await, before);
     limit("PRAGMA max_page_count = 1000000").await;
-    store.health().wait_for(|it| *it).await.unwrap();
+    health_becomes(&store, true).await;
     let reply = insist(&store, "a", "during", command).await;
     replies_hold(&store, &[reply]).await;
     is_whole(&store).await;

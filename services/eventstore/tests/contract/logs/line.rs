@@ -361,24 +361,29 @@ pub(crate) struct Reply {
     pub(crate) state: State,
 }
 
+/// Commands to one party: streams stay short, so that loading them costs little.
+const COMMANDS: usize = 20;
+
 /// Writers at work.
 pub(crate) struct Load(Vec<JoinHandle<Vec<Reply>>>);
 
 impl Load {
-    /// Each writer opens a party of its own and sends commands of one to three events, one after another,
-    /// to the stores in turn. What is unavailable is sent again with the same request id.
+    /// Each writer opens parties of its own and sends commands of one to three events, one after
+    /// another, to the stores in turn. What is unavailable is sent again with the same request id.
     pub(crate) fn start(stores: &[Store], name: &str, writers: usize, commands: usize) -> Self {
         let writer = |number: usize| {
-            let stores = stores.to_vec();
-            let party = format!("{name}{number}");
+            let (stores, name) = (stores.to_vec(), name.to_owned());
             async move {
-                let open = Command::Open { language: String::new() };
-                let mut replies = vec![insist(&stores[0], &party, "open", open).await];
-                for command in 0..commands {
-                    let store = &stores[(number + command) % stores.len()];
-                    let id = format!("c{command}");
-                    let moves = Command::MoveOften(command % 3 + 1);
-                    replies.push(insist(store, &party, &id, moves).await);
+                let mut replies = Vec::new();
+                for turn in 0..commands {
+                    let (party, step) = (turn / COMMANDS, turn % COMMANDS);
+                    let command = match step {
+                        0 => Command::Open { language: String::new() },
+                        _ => Command::MoveOften(step % 3 + 1),
+                    };
+                    let store = &stores[(number + turn) % stores.len()];
+                    let party = format!("{name}{number}-{party}");
+                    replies.push(insist(store, &party, &step.to_string(), command).await);
                 }
                 replies
             }

@@ -174,8 +174,8 @@ async fn a_store_restored_under_a_running_service_imports_before_it_writes() {
     let before = everything(&swap.line.store).await;
     swap.restore();
     let next: Vec<Reply> = vec![
-        insist(&stores[1], "p0", "next", Command::MoveOften(2)).await,
-        insist(&stores[0], "p1", "next", Command::MoveOften(2)).await,
+        insist(&stores[1], "p0-0", "next", Command::MoveOften(2)).await,
+        insist(&stores[0], "p1-0", "next", Command::MoveOften(2)).await,
     ];
     let head = before.len() as u64;
     assert_eq!([next[0].position, next[1].position], [head + 2, head + 4]);
