@@ -6,9 +6,11 @@
 //! again: its request ids, read under the head lock on a new connection, tell what landed.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::Error;
@@ -75,7 +77,6 @@ pub(crate) async fn run(
             Ok(()) = unhealthy(&mut health) => {
                 let Some(store) = store.upgrade() else { return };
                 let result = attempt(&store, &[], &mut checked).await;
-                eprintln!("{:?} {:p} probe {:?}", Instant::now(), Arc::as_ptr(&store), result.as_ref().map(|it| it.1.position).map_err(|it| it.chain()));
                 store.note_health(&result);
                 continue;
             }
@@ -140,7 +141,6 @@ async fn commit_together(
     loop {
         let units: Vec<_> = batch.iter().map(|it| &it.unit).collect();
         let result = attempt(store, &units, checked).await;
-        eprintln!("{:?} {:p} {:?}", Instant::now(), Arc::as_ptr(store), result.as_ref().map(|it| it.1.position).map_err(|it| it.chain()));
         store.note_health(&result);
         match result {
             Ok((outcomes, head)) => {
@@ -183,14 +183,24 @@ fn fail(batch: Vec<Pending>, error: Error) {
     }
 }
 
-/// Runs one transaction.
+/// Runs one transaction. A view that panics is a statement that failed: the committer outlives it.
 async fn attempt(
     store: &Arc<Inner>,
     units: &[&Unit],
     checked: &mut Option<u64>,
 ) -> Result<(Vec<Outcome>, Head), Error> {
+    AssertUnwindSafe(transact(store, units, checked))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(Error::corrupt("a view panicked")))
+}
+
+async fn transact(
+    store: &Arc<Inner>,
+    units: &[&Unit],
+    checked: &mut Option<u64>,
+) -> Result<(Vec<Outcome>, Head), Error> {
     failpoint::reach("before_begin").await;
-    if units.is_empty() || true { eprintln!("{:?} {:p} attempt {} {checked:?}", Instant::now(), Arc::as_ptr(store), units.len()); }
     reconcile::before_append(store, checked).await?;
     let mut tx = store.database.begin_append().await?;
     if Some(store.database.generation()) != *checked {

@@ -11,7 +11,7 @@ use crate::event::Stored;
 use crate::store::Store;
 use crate::time::Timestamp;
 
-pub use servers::{NatsServer, Postgres, free_port};
+pub use servers::{NatsServer, Postgres, free_port, mounting_is_permitted};
 
 /// Starts from past events.
 pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Given<D> {

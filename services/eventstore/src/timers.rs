@@ -73,6 +73,13 @@ pub(crate) async fn claim(
 ) -> Result<Vec<Timer>, Error> {
     let real = Timestamp::real();
     let mut tx = database.begin().await?;
+    // Replicas claim one after another: two that locked the same rows in another order would deadlock.
+    tx.exec(
+        "INSERT INTO lease (name, holder, epoch, expires_at) VALUES ('timers', '', 1, 0)
+         ON CONFLICT (name) DO UPDATE SET epoch = lease.epoch",
+        vec![],
+    )
+    .await?;
     let rows = tx
         .query(
             "UPDATE timer SET claimed_until = $2

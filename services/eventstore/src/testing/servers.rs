@@ -17,6 +17,15 @@ pub fn free_port() -> u16 {
         .expect("loopback has a free port")
 }
 
+/// Whether a process may have mounts that only it sees, for example a small disk.
+pub fn mounting_is_permitted() -> bool {
+    Command::new("unshare")
+        .args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|it| it.success())
+}
+
 fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(30);
     while !ready() {
@@ -106,12 +115,7 @@ impl Postgres {
 
     /// Starts a server that can put databases on a small disk; `None` where mounting is not permitted.
     pub fn with_small_disk(bytes: u64) -> Option<Self> {
-        let permitted = Command::new("unshare")
-            .args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|it| it.success());
-        permitted.then(|| Self::with(Some(bytes)))
+        mounting_is_permitted().then(|| Self::with(Some(bytes)))
     }
 
     fn with(disk: Option<u64>) -> Self {

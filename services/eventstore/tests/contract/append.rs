@@ -26,6 +26,7 @@ on_every_pair! {
     a_unit_holds_256_events_and_no_more
     a_payload_has_a_limit
     winners_losers_and_poison_share_a_batch
+    a_view_that_panics_refuses_its_unit_only
     what_a_view_finds_taken_is_refused
     concurrent_writers_leave_no_hole
     pages_meet_at_every_offset
@@ -194,6 +195,19 @@ async fn winners_losers_and_poison_share_a_batch(rig: Rig) {
         }
     }
     assert_eq!(rig.store.verify().await.unwrap().unwrap().position, 21);
+}
+
+async fn a_view_that_panics_refuses_its_unit_only(rig: Rig) {
+    let open = |language: &str| Command::Open { language: language.into() };
+    let work = ["fine", "panic", "good"].map(|language| {
+        let store = rig.store.clone();
+        async move { store.execute::<Place>(language, &meta(language), open(language)).await }
+    });
+    let results = join_all(work).await;
+    assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+    assert!(matches!(results[1], Err(ExecuteError::Store(Error::Corrupt(_)))), "{results:?}");
+    let after = rig.store.execute::<Place>("later", &meta("later"), open("later")).await;
+    assert_eq!(after.unwrap().position, 3, "the committer goes on");
 }
 
 async fn what_a_view_finds_taken_is_refused(rig: Rig) {

@@ -287,6 +287,7 @@ impl View for Places {
                         if it.language == "poison" {
                             return Err(Error::corrupt("poison"));
                         }
+                        assert!(it.language != "panic", "this view panics");
                         let written = tx
                             .exec(
                                 "INSERT INTO taken (tenant, language) VALUES ($1, $2)
