@@ -36,7 +36,7 @@ async fn measured(bench: &Bench, id: &str, what: String, streams: usize) -> Resu
     let commit = CommitOptions { max_units: BATCH / UNIT, ..CommitOptions::default() };
     let url = bench.servers.postgres().database();
     let store = open("bench", &url, Schema::default(), Log::local(), commit).await?;
-    let mut writers = writers(&store, streams * UNIT / BATCH);
+    let mut writers = writers(&store, streams * UNIT / BATCH, false);
     drive(&mut writers, bench.plan.time / 10).await?;
     let envelope = store.read(0, 1).await?.remove(0).envelope.to_vec();
     let raw = raw::database(&bench.servers, Schema::default()).await?;
@@ -52,34 +52,36 @@ async fn measured(bench: &Bench, id: &str, what: String, streams: usize) -> Resu
     Ok(Row::compared(id, what, &compared, 0.6))
 }
 
-/// Writers that each append units over streams of their own.
-pub(crate) fn writers(store: &Store, streams: usize) -> Vec<Writer> {
-    (0..WRITERS).map(|number| Writer::new(store.clone(), number, streams)).collect()
+/// Writers that each append units over streams of their own: the same ones, or fresh ones every time.
+pub(crate) fn writers(store: &Store, streams: usize, fresh: bool) -> Vec<Writer> {
+    (0..WRITERS).map(|number| Writer::new(store.clone(), number, streams, fresh)).collect()
 }
 
 /// Appends full units, one after another.
 pub(crate) struct Writer {
     store: Store,
-    name: String,
-    streams: Vec<String>,
-    units: u64,
+    number: usize,
+    streams: usize,
+    fresh: bool,
+    units: usize,
 }
 
 impl Writer {
-    fn new(store: Store, number: usize, streams: usize) -> Self {
-        let streams = (0..streams).map(|stream| party_id([number, stream])).collect();
-        Self { store, name: format!("writer-{number}"), streams, units: 0 }
+    fn new(store: Store, number: usize, streams: usize, fresh: bool) -> Self {
+        Self { store, number, streams, fresh, units: 0 }
     }
 }
 
 impl Client for Writer {
     async fn step(&mut self) -> Result<u64> {
-        let each = UNIT / self.streams.len();
-        let mut unit = self.store.unit(metadata(format!("{}-{}", self.name, self.units)));
-        for stream in &self.streams {
+        let each = UNIT / self.streams;
+        let (first, version) =
+            if self.fresh { (self.units * self.streams, 0) } else { (0, self.units * each) };
+        let mut unit = self.store.unit(metadata(format!("writer-{}-{}", self.number, self.units)));
+        for stream in first..first + self.streams {
+            let id = party_id([self.number, stream]);
             let events = (0..each).map(|_| padded(PAYLOAD)).collect();
-            let version = self.units * each as u64;
-            unit.push::<Party>(stream, version, &State::default(), events).await?;
+            unit.push::<Party>(&id, version as u64, &State::default(), events).await?;
         }
         self.units += 1;
         match self.store.append(unit.finish()?).await {

@@ -42,7 +42,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     )
     .await?;
     store.close().await;
-    let what = "rebuild of a view with a row per party, each event changing one, from the log on PostgreSQL; \
+    let what = "rebuild of a view with a row per party (ten events each) from the log on PostgreSQL; \
                 reference: raw scan of the event table";
     report.add(Row::compared("rebuild", what, &compared, 0.15));
     Ok(())

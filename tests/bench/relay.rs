@@ -42,11 +42,11 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Appends at least so many events; returns once they are there.
+/// Appends at least so many events, ten to a party; returns once they are there.
 pub(crate) async fn fill(url: &str, events: u64) -> Result<()> {
     let store =
         open("bench", url, Schema::default(), Log::local(), CommitOptions::default()).await?;
-    let mut writers = writers(&store, 50);
+    let mut writers = writers(&store, 20, true);
     while store.head().position < events {
         futures::future::try_join_all(writers.iter_mut().map(Client::step)).await?;
     }

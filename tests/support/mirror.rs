@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub const CONSUMER: &str = "mirror.effects";
 
 /// The row of the table of targets.
-pub const TARGET: Target = Target { name: "mirror", schema, service };
+pub const TARGET: Target = Target { name: "mirror", schema, reasons: &[], service };
 
 fn schema() -> Schema {
     Schema {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventstore::{
-    Clock, CommitOptions, Consumer, DatabaseOptions, Ids, Log, NatsOptions, Schema, Store,
-    StoreOptions, Timestamp,
+    Clock, CommitOptions, Consumer, DatabaseOptions, Ids, Log, NatsLog, NatsOptions, RootKey,
+    Schema, Store, StoreOptions, Timestamp,
 };
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +26,9 @@ use crate::readiness::Readiness;
 use crate::root_key;
 use crate::service::{Service, Work};
 use crate::settings::{ClockMode, Settings};
+use crate::status::Reason;
 
-/// How often an idle database is asked whether it is there.
+/// How often an idle database is asked whether it is there, and the log.
 const PROBE: Duration = Duration::from_secs(1);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
@@ -37,6 +38,8 @@ pub struct Target {
     pub name: &'static str,
     /// Migrations, views and upcasters of its store.
     pub schema: fn() -> Schema,
+    /// What it refuses with, beside the chassis's own reasons; for the catalogue.
+    pub reasons: &'static [Reason],
     pub service: fn(&Deps) -> Service,
 }
 
@@ -140,6 +143,7 @@ pub async fn assemble(
         served: targets.iter().map(|target| target.name.to_owned()).collect(),
         authenticator: authenticator.clone(),
         max_in_flight: settings.grpc.max_in_flight,
+        max_streams: settings.grpc.max_streams,
         request_timeout: settings.grpc.request_timeout(),
         stopping: ends.stopping,
         aborting: ends.aborting,
@@ -173,7 +177,7 @@ async fn equip(
     for target in targets {
         all.push(Deps {
             target: target.name,
-            store: open(target, settings, means, root_key.clone()).await?,
+            store: open(target, settings, means, root_key.clone(), Missing::Made).await?,
             log: means.log.clone(),
             clock: means.clock.clone(),
             ids: means.ids.clone(),
@@ -219,33 +223,47 @@ pub async fn migrate(targets: &[Target], settings: &Settings) -> Result<(), Erro
     let means = Means::of(settings).await?;
     let root_key = root_key::read_or_make(settings)?;
     for target in targets {
-        open(target, settings, &means, root_key.clone()).await?.close().await;
+        let store = open(target, settings, &means, root_key.clone(), Missing::Made).await?;
+        store.close().await;
     }
     Ok(())
 }
 
-/// Opens the store of one target, for commands that need nothing else.
-pub async fn open_store(
+/// Opens the store of one target for a command that looks at it: nothing is created or migrated, and a store that is
+/// not there or not up to date is an error. What reads sealed bytes as they are needs no key of the deployment's.
+pub async fn open_existing(
     target: &Target,
     settings: &Settings,
     means: &Means,
+    root_key: RootKey,
 ) -> Result<Store, Error> {
-    open(target, settings, means, root_key::read_or_make(settings)?).await
+    open(target, settings, means, root_key, Missing::Refused).await
+}
+
+/// What becomes of a database or migration that is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// As the settings say.
+    Made,
+    Refused,
 }
 
 async fn open(
     target: &Target,
     settings: &Settings,
     means: &Means,
-    root_key: eventstore::RootKey,
+    root_key: RootKey,
+    missing: Missing,
 ) -> Result<Store, Error> {
+    let make = missing == Missing::Made;
     let options = StoreOptions {
         source: target.name.to_owned(),
         database: DatabaseOptions {
             max_connections: settings.database.max_connections,
+            create: make,
             ..DatabaseOptions::new(settings.database.url_for(target.name))
         },
-        migrate: settings.database.migrate,
+        migrate: make && settings.database.migrate,
         commit: CommitOptions {
             max_units: settings.commit.max_units,
             max_bytes: settings.commit.max_bytes,
@@ -271,7 +289,7 @@ fn service_keys(settings: &Settings) -> Result<ServiceKeys, auth::Error> {
 }
 
 impl Assembly {
-    /// Follows each store's health, and with OIDC the issuer's keys.
+    /// Follows each store's health, the connection to the log, and with OIDC the issuer's keys.
     pub(crate) fn watch_health(
         &self,
         readiness: &Readiness,
@@ -281,6 +299,10 @@ impl Assembly {
         for deps in &self.deps {
             let follow = follow_store(deps.store.clone(), readiness.clone());
             spawn(shutdown, format!("{}/health", deps.target), until(stop.clone(), follow));
+        }
+        let remote = self.deps.first().map(|deps| deps.log.clone()).filter(Log::is_remote);
+        if let Some(log) = remote {
+            spawn(shutdown, "log/health".into(), until(stop.clone(), follow_log(log)));
         }
         if let Some(verifier) = self.authenticator.oidc() {
             let readiness = readiness.clone();
@@ -360,6 +382,19 @@ async fn follow_store(store: Store, readiness: Readiness) {
             // The store notes by itself what came of it.
             Err(_) => drop(store.read_head().await),
         }
+    }
+}
+
+/// Shows whether the log can be reached. A target is ready without it, so this is the place to see it is gone.
+async fn follow_log(log: Log) {
+    let connected = crate::telemetry::meter_of_process()
+        .u64_gauge("rapport.log.connected")
+        .with_description("1 while the connection to the log stands, 0 while it does not")
+        .build();
+    loop {
+        let stands = log.as_nats().is_some_and(NatsLog::is_connected);
+        connected.record(stands.into(), &[]);
+        tokio::time::sleep(PROBE).await;
     }
 }
 

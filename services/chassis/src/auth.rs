@@ -20,9 +20,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 
-use crate::name::Name;
 use crate::settings::{AuthMode, Settings};
-use crate::status::{PERMISSION_MISSING, Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING};
+use crate::status::{Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING};
 
 pub use oidc::is_algorithm;
 pub use service::ServiceKeys;
@@ -80,19 +79,6 @@ impl Caller {
     pub fn of<T>(request: &tonic::Request<T>) -> Result<&Self, Problem> {
         // The layer refuses calls without a caller, so this is a handler called around the layer: fail closed.
         request.extensions().get::<Self>().ok_or(Problem::of(TOKEN_MISSING))
-    }
-
-    /// Refuses unless the caller holds a permission beyond the one its RPC declares.
-    pub fn require(&self, permission: &str) -> Result<(), Problem> {
-        if self.permissions.allow(permission) {
-            return Ok(());
-        }
-        Err(Problem::of(PERMISSION_MISSING).with("permission", permission))
-    }
-
-    /// Refuses a name of another tenant, in words that tell nothing about what exists there.
-    pub fn own(&self, name: &Name<'_>) -> Result<(), Problem> {
-        if name.tenant == self.tenant { Ok(()) } else { Err(Problem::of(PERMISSION_MISSING)) }
     }
 
     /// The target's name when the caller is one.

@@ -1,7 +1,8 @@
 //! `EventLogService` over the stores of this process, and reading another target's source to heal a gap.
 //!
 //! A target reads everything: it needs each position to check the chain. Anybody else sees the events of its own
-//! tenant; the others are left out, and the position to read after next still moves past them.
+//! tenant; the others are left out, and the position to read after next still moves past them. How much all tenants
+//! together have written, the head, is told to targets and operators only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,12 +127,15 @@ impl EventLogService for EventLog {
             }
         };
         let limit = usize::try_from(limit).unwrap_or_default();
-        let head = store.read_head().await.map_err(Problem::from)?;
+        let head = match reader {
+            Reader::Target => Some(store.read_head().await.map_err(Problem::from)?.position),
+            Reader::Tenant(_) => None,
+        };
         let page = self.page(store, &reader, request.after_position, limit).await?;
         Ok(Response::new(ReadEventsResponse {
             events: page.events.iter().map(logged).collect(),
             next_after_position: page.next,
-            head_position: head.position.max(page.next),
+            head_position: head.map_or(0, |head| head.max(page.next)),
         }))
     }
 

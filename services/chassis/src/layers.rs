@@ -4,6 +4,7 @@
 //! limit is per connection, and none of them see a call from a target in the same process.
 
 mod body;
+mod places;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use http::{Request, Response};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -30,15 +30,13 @@ use crate::lifecycle::panic_text;
 use crate::methods::{Method, Methods};
 use crate::status::{
     Code, DEADLINE_PASSED, METHOD_UNKNOWN, OVERLOADED, PANICKED, PERMISSION_MISSING, Problem,
-    STOPPING,
+    STOPPING, TOO_MANY_STREAMS,
 };
 use crate::telemetry::propagation;
 use crate::telemetry::rpc::{Instruments, OTHER, server_span};
 
 use body::{Limits, Record};
-
-/// When to try again after being shed.
-const SHED_RETRY: Duration = Duration::from_millis(250);
+use places::{Place, Places};
 
 /// Services that answer anybody: they tell nothing but what a port scan would.
 pub(crate) const PUBLIC: [&str; 3] = [
@@ -47,13 +45,16 @@ pub(crate) const PUBLIC: [&str; 3] = [
     "/grpc.reflection.v1alpha.ServerReflection/",
 ];
 
-/// Everything the stack asks. One for the process: its limit is the process's.
+/// The one public method that does not stream: a probe is answered however many streams are open.
+const PROBE: &str = "/grpc.health.v1.Health/Check";
+
+/// Everything the stack asks. One for the process: its limits are the process's.
 #[derive(Debug)]
 pub struct Gate {
     methods: Methods,
     served: BTreeSet<String>,
     authenticator: Arc<Authenticator>,
-    slots: Semaphore,
+    places: Places,
     request_timeout: Duration,
     instruments: Instruments,
     stopping: CancellationToken,
@@ -68,6 +69,7 @@ pub struct Parts {
     pub served: BTreeSet<String>,
     pub authenticator: Arc<Authenticator>,
     pub max_in_flight: usize,
+    pub max_streams: usize,
     pub request_timeout: Duration,
     /// Cancelled when streams shall end.
     pub stopping: CancellationToken,
@@ -78,12 +80,12 @@ pub struct Parts {
 impl Gate {
     pub fn new(parts: Parts) -> Arc<Self> {
         let instruments = Instruments::new(&crate::telemetry::meter_of_process());
-        instruments.limit(parts.max_in_flight);
+        let places = Places::new(parts.max_in_flight, parts.max_streams, &instruments);
         Arc::new(Self {
             methods: parts.methods,
             served: parts.served,
             authenticator: parts.authenticator,
-            slots: Semaphore::new(parts.max_in_flight),
+            places,
             request_timeout: parts.request_timeout,
             instruments,
             stopping: parts.stopping,
@@ -101,7 +103,7 @@ impl Gate {
     async fn answer(self: Arc<Self>, routes: Routes, request: Request<Body>) -> Response<Body> {
         let limits = Limits { deadline: None, stopping: self.stopping.clone() };
         if is_public(request.uri().path()) {
-            return body::bound(pass(routes, request).await, limits);
+            return self.answer_anybody(routes, request, limits).await;
         }
         let method = self.methods.find(request.uri().path());
         let name = method.map_or(OTHER, |method| method.name);
@@ -122,16 +124,31 @@ impl Gate {
             .catch_unwind()
             .instrument(span.clone())
             .await;
-        let response = match outcome {
-            Ok(Ok(response)) => response,
-            Ok(Err(problem)) => span.in_scope(|| self.refuse(name, problem)),
+        let (response, place) = match outcome {
+            Ok(Ok((response, place))) => (response, place),
+            Ok(Err(problem)) => (span.in_scope(|| self.refuse(name, problem)), None),
             Err(panic) => span.in_scope(|| {
                 tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked");
                 self.instruments.panicked(name);
-                Problem::of(PANICKED).into_status().into_http()
+                (Problem::of(PANICKED).into_status().into_http(), None)
             }),
         };
-        body::observe(response, record, Limits { deadline, ..limits })
+        body::observe(response, record, Limits { deadline, ..limits }, place)
+    }
+
+    /// A public service: no caller, and so no name in the metrics; but its streams are counted, and end with the
+    /// process.
+    async fn answer_anybody(
+        &self,
+        routes: Routes,
+        request: Request<Body>,
+        limits: Limits,
+    ) -> Response<Body> {
+        let streams = request.uri().path() != PROBE;
+        match streams.then(|| self.places.public_stream()).transpose() {
+            Ok(place) => body::bound(pass(routes, request).await, limits, place),
+            Err(problem) => self.refuse(OTHER, problem),
+        }
     }
 
     async fn admit(
@@ -140,10 +157,10 @@ impl Gate {
         mut request: Request<Body>,
         method: Option<Method>,
         deadline: Option<Deadline>,
-    ) -> Result<Response<Body>, Problem> {
-        // 4 One limit for the process, without a queue: waiting calls would all be late. Before authentication, which
-        //   costs more than a refusal. A stream counts until it has begun.
-        let _slot = self.enter(method)?;
+    ) -> Result<(Response<Body>, Option<Place>), Problem> {
+        // 4 Limits of the process, before authentication, which costs more than a refusal. The place is held until
+        //   the response's body has ended.
+        let place = self.enter(method)?;
         // 5 Who calls: from here on, nothing is told to strangers, not even which methods exist.
         let verified = self.authenticator.authenticate(request.headers()).await?;
         // 6 May they: by the contract's permission, or for a target by the call graph. Not listed is not allowed.
@@ -156,7 +173,7 @@ impl Gate {
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }
-        Ok(call.scope(pass(routes, request)).await)
+        Ok((call.scope(pass(routes, request)).await, place))
     }
 
     /// The answer, or the reason why nobody waits for it any longer.
@@ -187,18 +204,19 @@ impl Gate {
         allowed.map(Deadline::within)
     }
 
-    fn enter(&self, method: Option<Method>) -> Result<Option<Slot<'_>>, Problem> {
-        if self.stopping.is_cancelled() && method.is_some_and(|method| method.streams) {
-            return Err(Problem::of(STOPPING));
+    fn enter(&self, method: Option<Method>) -> Result<Option<Place>, Problem> {
+        if method.is_some_and(|method| method.streams) {
+            // A stream may outlast the call it was made for, so it needs a place in any case.
+            return match self.stopping.is_cancelled() {
+                true => Err(Problem::of(STOPPING)),
+                false => self.places.stream().map(Some),
+            };
         }
         // A call made for one that has a place needs none of its own: shed now, both would have been in vain.
         if Call::current().holds_place {
             return Ok(None);
         }
-        let permit = self.slots.try_acquire();
-        let permit = permit.map_err(|_| Problem::of(OVERLOADED).retry_after(SHED_RETRY))?;
-        self.instruments.entered();
-        Ok(Some(Slot { _permit: permit, instruments: &self.instruments }))
+        self.places.call().map(Some)
     }
 
     fn authorise(&self, verified: &Verified, method: Method) -> Result<(), Problem> {
@@ -229,25 +247,18 @@ impl Gate {
 
     fn refuse(&self, name: &'static str, problem: Problem) -> Response<Body> {
         match problem.reason.code {
-            Code::ResourceExhausted if problem.reason == OVERLOADED => self.instruments.shed(name),
+            Code::ResourceExhausted if problem.reason == OVERLOADED => {
+                self.instruments.shed(name, "in_flight")
+            }
+            Code::ResourceExhausted if problem.reason == TOO_MANY_STREAMS => {
+                self.instruments.shed(name, "streams")
+            }
             Code::Unauthenticated | Code::PermissionDenied => {
                 self.instruments.rejected(name, &problem.reason)
             }
             _ => {}
         }
         problem.into_status().into_http()
-    }
-}
-
-/// A place among the calls being worked on.
-struct Slot<'a> {
-    _permit: SemaphorePermit<'a>,
-    instruments: &'a Instruments,
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.instruments.left();
     }
 }
 

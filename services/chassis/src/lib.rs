@@ -14,6 +14,7 @@
 //! const NOTES: Target = Target {
 //!     name: "notes",
 //!     schema: eventstore::Schema::default,
+//!     reasons: &[],
 //!     // A real one adds `.serve(chassis::limited!(NoteServiceServer::new(api), deps.max_message_bytes))`.
 //!     service: |_deps| Service::new(),
 //! };

@@ -7,6 +7,8 @@
 //! A [`Peer`] adds to each call what the callee's layer asks for: a service token for this one edge, the tenant and
 //! the person of the [`Call`] we are in, what is left of its deadline, and the trace.
 
+mod outcome;
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
@@ -27,9 +29,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::auth::{ServiceKeys, service::Grant};
 use crate::call::{Call, Deadline};
 use crate::methods::{Method, Methods};
-use crate::status::{DEADLINE_PASSED, PEER_UNAVAILABLE, Problem, chain, code_in, is_timeout};
+use crate::status::{DEADLINE_PASSED, PEER_UNAVAILABLE, Problem, chain, is_timeout};
 use crate::telemetry::propagation;
-use crate::telemetry::rpc::{Instruments, OTHER, client_span, close_span};
+use crate::telemetry::rpc::{Instruments, OTHER, client_span};
+
+use outcome::Outcome;
 
 /// How long a call may take when the one it is made for has no deadline.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,19 +126,22 @@ impl Peer {
         let span = client_span(name, &self.to);
         let deadline = self.prepare(method, &mut request);
         propagation::inject(&span.context(), request.headers_mut());
-        let began = Instant::now();
-        let sent = self.send(request, deadline).instrument(span.clone()).await;
-        // A response without a status in its headers has begun to answer: a unary one is OK by then.
-        let (code, answer) = match sent {
-            Ok(response) => (code_in(response.headers()).unwrap_or_default(), Ok(response)),
+        let mut outcome = Outcome {
+            method: name,
+            target: self.to.clone(),
+            began: Instant::now(),
+            span: span.clone(),
+            instruments: self.directory.instruments.clone(),
+            noted: false,
+        };
+        match self.send(request, deadline).instrument(span.clone()).await {
+            Ok(response) => Ok(outcome::follow(response, outcome)),
             Err(problem) => {
                 let status = span.in_scope(|| problem.into_status());
-                (status.code() as i32, Err(status))
+                outcome.note(status.code() as i32);
+                Err(status)
             }
-        };
-        self.directory.instruments.called(name, &self.to, code, began.elapsed());
-        close_span(&span, code, code != 0);
-        answer
+        }
     }
 
     /// Adds token and deadline; a stream goes on as long as its caller does.

@@ -1,8 +1,10 @@
 //! Readiness by what must be ready: named latches, each set by whoever knows.
 //!
 //! A target is ready when all of its latches and all of the process's are; the process is ready when every latch is.
-//! A latch names something *this* target needs (its store, its log, its keys), never another target: a target that
-//! waited for others would take them all down in a row.
+//! A latch names something *this* target cannot answer without (its store, the issuer's keys), never another target: a
+//! target that waited for others would take them all down in a row. The log is none either: while it cannot be reached
+//! a target answers and commits, and what it has to tell others waits in its store. The gauge `rapport.log.connected`
+//! says so.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -24,15 +24,25 @@ pub enum Error {
 
 /// The key the settings name. Only embedded mode makes one: elsewhere every replica must be given the same.
 pub fn read_or_make(settings: &Settings) -> Result<RootKey, Error> {
-    let named = &settings.keys.kek_file;
-    if !named.as_os_str().is_empty() || !settings.is_embedded() {
-        return read(named);
-    }
-    let path = beside_databases(settings);
-    if !path.exists() {
+    let path = path(settings);
+    if path != settings.keys.kek_file && !path.exists() {
         make(&path)?;
     }
-    read(&path)
+    read_file(&path)
+}
+
+/// The key the settings name, or the one that embedded mode made before: for commands that make nothing.
+pub fn read(settings: &Settings) -> Result<RootKey, Error> {
+    read_file(&path(settings))
+}
+
+fn path(settings: &Settings) -> PathBuf {
+    let named = &settings.keys.kek_file;
+    if named.as_os_str().is_empty() && settings.is_embedded() {
+        beside_databases(settings)
+    } else {
+        named.clone()
+    }
 }
 
 /// `sqlite://./data/{service}.db` → `./data/root.key`.
@@ -47,7 +57,7 @@ fn beside_databases(settings: &Settings) -> PathBuf {
     folder.join("root.key")
 }
 
-fn read(path: &Path) -> Result<RootKey, Error> {
+fn read_file(path: &Path) -> Result<RootKey, Error> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
     let text = text.map_err(|source| Error::Read { path: shown.clone(), source })?;
@@ -101,7 +111,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("folder");
         let settings = settings(folder.path());
+        assert!(matches!(read(&settings), Err(Error::Read { .. })), "reading makes none");
+        assert!(!folder.path().join("data").exists());
         let first = read_or_make(&settings).expect("made");
+        assert_eq!(derived(&read(&settings).expect("there now")), derived(&first));
         assert_eq!(derived(&read_or_make(&settings).expect("read")), derived(&first));
         let about =
             std::fs::metadata(folder.path().join("data/root.key")).expect("beside the databases");

@@ -1,4 +1,4 @@
-//! A service as a value: routes, background work, and the reasons it refuses with.
+//! A service as a value: routes and background work.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -11,8 +11,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-
-use crate::status::Reason;
 
 /// Work in the background; it returns when the token is cancelled.
 pub type Work = Box<
@@ -29,7 +27,6 @@ pub struct Service {
     pub(crate) rpcs: Vec<&'static str>,
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) work: Vec<(&'static str, Work)>,
-    pub(crate) reasons: &'static [Reason],
 }
 
 impl Default for Service {
@@ -45,7 +42,6 @@ impl Service {
             rpcs: Vec::new(),
             consumers: Vec::new(),
             work: Vec::new(),
-            reasons: &[],
         }
     }
 
@@ -84,7 +80,8 @@ impl Service {
         })
     }
 
-    /// Runs something in the background while the process is ready: a worker. It watches the token.
+    /// Runs something in the background while the process is ready: a worker. It watches the token, and calls other
+    /// targets in the scope of a [`Call::of_tenant`](crate::Call::of_tenant).
     #[must_use]
     pub fn work<F>(
         mut self,
@@ -95,13 +92,6 @@ impl Service {
         F: Future<Output = Result<(), eventstore::Error>> + Send + 'static,
     {
         self.work.push((name, Box::new(move |soft| Box::pin(work(soft)))));
-        self
-    }
-
-    /// The reasons this service refuses with, for the catalogue.
-    #[must_use]
-    pub fn reasons(mut self, reasons: &'static [Reason]) -> Self {
-        self.reasons = reasons;
         self
     }
 }

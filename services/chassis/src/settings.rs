@@ -61,6 +61,7 @@ pub struct Grpc {
     pub max_message_bytes: usize,
     pub request_timeout_ms: u64,
     pub max_in_flight: usize,
+    pub max_streams: usize,
     pub max_connection_age_s: u64,
     pub shutdown_delay_ms: u64,
     pub shutdown_drain_ms: u64,

@@ -123,13 +123,13 @@ reasons! {
         METHOD_UNKNOWN: Unimplemented, "the method is not part of this server's API", "Check the method's name, the release and the targets served here.";
         KEYS_UNAVAILABLE: Unavailable, "the issuer's keys have not been read yet", "Retry; check that the issuer can be reached.";
         OVERLOADED: ResourceExhausted, "the server works on as many calls as grpc.max_in_flight allows", "Retry after the delay given, with jitter.";
+        TOO_MANY_STREAMS: ResourceExhausted, "the server holds as many streams open as grpc.max_streams allows", "Close streams that nobody reads; retry after the delay given, with jitter.";
         STOPPING: Unavailable, "the server is shutting down", "Retry; another replica answers.";
         DEADLINE_PASSED: DeadlineExceeded, "the call took longer than its deadline or grpc.request_timeout_ms", "Retry a read; repeat a command with the same request_id to learn its outcome.";
         COMMAND_TOO_LARGE: InvalidArgument, "the command leads to more or larger events than one command may", "Split the request.";
         STORE_FENCED: Unavailable, "the database and the log tell different histories, and nothing is written until a person decides", "Ask the operator; see the server's log.";
-        STORE_UNAVAILABLE: Unavailable, "the service's database does not answer", "Retry with the same request_id.";
+        STORE_UNAVAILABLE: Unavailable, "the service's database does not answer; a command may or may not have been committed", "Retry; repeat a command with the same request_id to learn its outcome.";
         BEHIND: Unavailable, "this replica has not yet seen the positions asked for in min_positions", "Retry after the delay given.";
-        OUTCOME_UNKNOWN: Unavailable, "the command may or may not have been committed", "Repeat it with the same request_id to learn its outcome.";
         PEER_UNAVAILABLE: Unavailable, "another target that is needed for the answer cannot be reached", "Retry.";
         PANICKED: Internal, "a defect of the server, noticed and counted", "Report it with the trace id in the details.";
         INTERNAL: Internal, "an error that is ours; its cause is in the server's log", "Report it with the trace id in the details.";

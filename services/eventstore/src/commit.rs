@@ -201,51 +201,78 @@ async fn transact(
     checked: &mut Option<u64>,
 ) -> Result<(Vec<Outcome>, Head), Error> {
     failpoint::reach("before_begin").await;
-    reconcile::before_append(store, checked).await?;
-    let mut tx = store.database.begin_append().await?;
-    if Some(store.database.generation()) != *checked {
-        // The pool replaced the connection just now: its database must be looked at first.
-        tx.rollback().await?;
-        return Err(Error::unavailable("the append connection was replaced"));
+    let (mut tx, head) = begin(store, checked).await?;
+    match run_in(store, &mut tx, head, units).await {
+        Ok((plan, outcomes)) => {
+            if units.is_empty() || !plan.ends.is_empty() {
+                failpoint::reach("before_commit").await;
+                tx.commit().await?;
+            } else {
+                tx.rollback().await?;
+            }
+            Ok((outcomes, plan.head))
+        }
+        Err(error) => {
+            // After a refusal the connection is as good as before; after a failure it is closed.
+            if !error.is_transient() {
+                tx.rollback().await?;
+            }
+            Err(error)
+        }
     }
-    let head = lock_head(&mut tx).await?;
-    if !reconcile::continues(store, &head) {
+}
+
+/// Begins on a connection whose database was looked at, and locks the head.
+async fn begin(store: &Arc<Inner>, checked: &mut Option<u64>) -> Result<(Tx, Head), Error> {
+    for _ in 0..3 {
+        reconcile::before_append(store, checked).await?;
+        let mut tx = store.database.begin_append().await?;
+        // The connection may have been replaced just now: then its database is looked at first.
+        if Some(store.database.generation()) == *checked {
+            let head = lock_head(&mut tx).await?;
+            if reconcile::continues(store, &head) {
+                return Ok((tx, head));
+            }
+            *checked = None;
+        }
         tx.rollback().await?;
-        *checked = None;
-        return Err(Error::unavailable("the store went backwards"));
     }
-    let seen = Seen::read(&mut tx, units).await?;
+    Err(Error::unavailable("the database keeps changing"))
+}
+
+/// Judges the units and writes those that are accepted.
+async fn run_in(
+    store: &Arc<Inner>,
+    tx: &mut Tx,
+    head: Head,
+    units: &[&Unit],
+) -> Result<(Plan, Vec<Outcome>), Error> {
+    let seen = Seen::read(tx, units).await?;
     let mut plan = Plan::new(head, seen);
-    let outcomes: Vec<_> = units.iter().map(|unit| plan.judge(unit)).collect();
-    let accepted: Vec<_> =
-        units.iter().zip(&outcomes).filter(|it| it.1.is_none()).map(|it| *it.0).collect();
+    let judged: Vec<_> = units.iter().map(|unit| plan.judge(unit)).collect();
+    let accepted = units.iter().zip(&judged).filter(|it| it.1.is_none()).map(|it| *it.0);
     if units.is_empty() {
         // A probe writes, or it would not notice a disk that is full or read-only.
         tx.exec("UPDATE head SET position = position WHERE one = 1", vec![]).await?;
-        tx.commit().await?;
-    } else if accepted.is_empty() {
-        tx.rollback().await?;
-    } else {
-        write(store, &mut tx, head, &accepted).await?;
+    } else if !plan.ends.is_empty() {
+        write(store, tx, &plan.heads, &accepted.collect::<Vec<_>>(), &plan.ends).await?;
         failpoint::reach("before_head").await;
         tx.exec(
             "UPDATE head SET position = $1, chain = $2 WHERE one = 1",
             values![plan.head.position, plan.head.chain],
         )
         .await?;
-        failpoint::reach("before_commit").await;
-        tx.commit().await?;
     }
-    let mut committed = plan.positions.into_iter();
-    let outcomes = outcomes
+    let mut ends = plan.ends.iter();
+    let outcomes = judged
         .into_iter()
         .map(|it| {
             it.unwrap_or_else(|| Outcome::Committed {
-                position: committed.next().unwrap_or_default(),
+                position: ends.next().copied().unwrap_or_default(),
             })
         })
         .collect();
-    Ok((outcomes, plan.head))
+    Ok((plan, outcomes))
 }
 
 /// Locks the head row, the first lock of every appending transaction.
@@ -380,13 +407,16 @@ struct Plan {
     seen: Seen,
     accepted: HashMap<RequestName, Outcome>,
     digests: HashMap<RequestName, Vec<u8>>,
-    positions: Vec<u64>,
+    /// Position at the end of each accepted unit.
+    ends: Vec<u64>,
+    /// Head after each event of the accepted units.
+    heads: Vec<Head>,
 }
 
 impl Plan {
     fn new(head: Head, seen: Seen) -> Self {
         let (accepted, digests) = (HashMap::new(), HashMap::new());
-        Self { head, seen, accepted, digests, positions: Vec::new() }
+        Self { head, seen, accepted, digests, ends: Vec::new(), heads: Vec::new() }
     }
 
     /// `None` accepts.
@@ -435,6 +465,7 @@ impl Plan {
             let position = self.head.position + 1;
             let chain = next_chain(&self.head.chain, position, &event.digest);
             self.head = Head { position, chain };
+            self.heads.push(self.head);
             let stream = (tenant.clone(), event.envelope.stream.clone());
             self.seen.versions.insert(stream, event.envelope.version);
         }
@@ -450,7 +481,7 @@ impl Plan {
         }
         let (stream, version) = unit.replies.clone();
         let position = self.head.position;
-        self.positions.push(position);
+        self.ends.push(position);
         self.digests.insert(name.clone(), unit.meta.request_digest.clone());
         self.accepted.insert(name, Outcome::Repeated { stream, version, position });
     }
@@ -471,24 +502,28 @@ pub(crate) fn repeat_of(row: &Row, column: usize, digest: &[u8]) -> Result<Outco
 }
 
 /// Writes the accepted units: keys, events, request ids, views, timers, checkpoints.
-async fn write(store: &Arc<Inner>, tx: &mut Tx, start: Head, units: &[&Unit]) -> Result<(), Error> {
+async fn write(
+    store: &Arc<Inner>,
+    tx: &mut Tx,
+    heads: &[Head],
+    units: &[&Unit],
+    ends: &[u64],
+) -> Result<(), Error> {
     let mut new_keys = Vec::new();
     for unit in units {
         new_keys.extend(unit.new_keys.iter().map(|it| it.row(&unit.meta.tenant)));
     }
     keys::store_new(tx, new_keys).await?;
 
-    let mut head = start;
+    let mut heads = heads.iter();
     let (mut rows, mut requests, mut recorded) = (Vec::new(), Vec::new(), Vec::new());
     let now = Timestamp::real();
-    for unit in units {
-        for event in &unit.events {
-            let position = head.position + 1;
-            head = Head { position, chain: next_chain(&head.chain, position, &event.digest) };
-            rows.push(event_row(head, &event.envelope, unit.meta.at, &event.bytes));
-            recorded.push(event.recorded(position, head.chain));
+    for (unit, end) in units.iter().zip(ends) {
+        for (event, head) in unit.events.iter().zip(heads.by_ref()) {
+            rows.push(event_row(*head, &event.envelope, unit.meta.at, &event.bytes));
+            recorded.push(event.recorded(head.position, head.chain));
         }
-        requests.push(request_row(unit, head.position, now));
+        requests.push(request_row(unit, *end, now));
     }
     insert_events(tx, rows).await?;
     insert_requests(tx, requests).await?;
@@ -576,6 +611,12 @@ pub(crate) fn timer_operations(
 ) -> Result<Vec<(String, TimerOp)>, Error> {
     let mut operations = Vec::new();
     for event in events {
+        // Without its unit, an imported firing is known by its request id.
+        let envelope = &event.envelope;
+        if envelope.unit_index == 0 && envelope.method == timers::TIMER_METHOD {
+            let fired = TimerKey::parse(&envelope.tenant, &envelope.request_id);
+            operations.extend(fired.map(|it| (it.tenant, TimerOp::Cancel { id: it.id })));
+        }
         for view in &store.schema.views {
             let tenant = &event.envelope.tenant;
             operations.extend(view.timers(event)?.into_iter().map(|it| (tenant.clone(), it)));

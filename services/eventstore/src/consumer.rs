@@ -6,9 +6,11 @@
 //! from the producer and counted; an event that cannot be handled parks its *stream*, in order, and
 //! everything else goes on.
 
-use std::collections::HashSet;
+mod parking;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,15 @@ const MAX_STREAMS: u64 = 1_000;
 const MAX_EVENTS: u64 = 100_000;
 /// How often a deterministic failure is tried before its stream is parked.
 const TRIES: usize = 3;
+/// Why an event is parked that follows a broken one.
+const QUEUED: &str = "queued behind an earlier event of its stream";
+/// How often the lag is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// Pauses between two starts; they double while the checkpoint does not move.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+pub use parking::{Parked, list_parked, retry_parked};
 
 /// Turns another service's events into own ones.
 pub trait Reactor: Send + Sync + 'static {
@@ -78,23 +89,6 @@ pub trait SourceReader: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<Stored>, Error>>;
 }
 
-/// A parked event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
-    /// Consumer that could not handle it, or an earlier one of its stream.
-    pub consumer: String,
-    /// Source of the event.
-    pub source: String,
-    /// Position of the event.
-    pub position: u64,
-    /// Tenant.
-    pub tenant: String,
-    /// Stream that is parked.
-    pub stream: String,
-    /// Why.
-    pub reason: String,
-}
-
 /// Runs a consumer on one source until told to stop.
 pub async fn run(
     store: Store,
@@ -103,13 +97,15 @@ pub async fn run(
     producer: Arc<dyn SourceReader>,
     stop: CancellationToken,
 ) {
-    let mut pause = Duration::from_millis(50);
+    let mut pause = SHORTEST_PAUSE;
     while !stop.is_cancelled() {
-        let runner = Runner::start(&store, &consumer, &source, &*producer).await;
-        let result = match runner {
+        let mut moved = false;
+        let result = match Runner::start(&store, &consumer, &source, &*producer).await {
             Ok(mut runner) => {
-                pause = Duration::from_millis(50);
-                runner.run(&stop).await
+                let from = runner.checkpoint.position;
+                let result = runner.run(&stop).await;
+                moved = runner.checkpoint.position > from;
+                result
             }
             Err(error) => Err(error),
         };
@@ -121,12 +117,22 @@ pub async fn run(
                 "consumer starts over"
             );
         }
+        pause = if moved { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
         }
-        pause = (pause * 2).min(Duration::from_secs(5));
     }
+}
+
+/// Tenant and stream of an event.
+type StreamName = (String, String);
+
+/// Streams found broken while a batch is applied: the event that cannot be, and why.
+type Broken = HashMap<StreamName, (u64, String)>;
+
+fn stream_name(event: &Recorded) -> StreamName {
+    (event.envelope.tenant.clone(), event.envelope.stream.clone())
 }
 
 struct Runner<'a> {
@@ -136,8 +142,10 @@ struct Runner<'a> {
     producer: &'a dyn SourceReader,
     reader: Reader,
     checkpoint: Head,
-    parked: HashSet<(String, String)>,
-    parked_events: u64,
+    /// When the event at the checkpoint was recorded.
+    applied_at: Timestamp,
+    /// When the lag was last looked at.
+    looked_at: Instant,
     /// Events read that do not yet end a unit.
     pending: Vec<Stored>,
 }
@@ -150,40 +158,24 @@ impl<'a> Runner<'a> {
         producer: &'a dyn SourceReader,
     ) -> Result<Self, Error> {
         let checkpoint = read_checkpoint(store, &consumer.name, source).await?;
-        let rows = store
-            .query(
-                "SELECT tenant, stream, COUNT(*) FROM parked WHERE consumer = $1 AND source = $2
-                 GROUP BY tenant, stream",
-                values![&consumer.name, source],
-            )
-            .await?;
-        let (mut parked, mut parked_events) = (HashSet::new(), 0);
-        for row in rows {
-            parked.insert((row.text(0)?.to_owned(), row.text(1)?.to_owned()));
-            parked_events += row.count(2)?;
-        }
-        metrics::dead_letters(&consumer.name, source, parked_events);
         let reader = store.log().reader(source, checkpoint.position).await?;
-        let pending = Vec::new();
-        Ok(Self {
+        let mut runner = Self {
             store,
             consumer,
             source,
             producer,
             reader,
             checkpoint,
-            parked,
-            parked_events,
-            pending,
-        })
+            applied_at: store.clock().now(),
+            looked_at: Instant::now(),
+            pending: Vec::new(),
+        };
+        runner.count_parked().await?;
+        Ok(runner)
     }
 
     async fn run(&mut self, stop: &CancellationToken) -> Result<(), Error> {
         loop {
-            if self.parked.len() as u64 > MAX_STREAMS || self.parked_events > MAX_EVENTS {
-                let what = format!("{} parked too much and stopped", self.consumer.name);
-                return Err(Error::unavailable(what));
-            }
             let read = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 read = self.reader.next(BATCH, Duration::from_millis(500)) => read?,
@@ -194,7 +186,36 @@ impl<'a> Runner<'a> {
                 Batch::Stalled { last } => self.heal(last).await?,
             }
             self.handle().await?;
+            if self.looked_at.elapsed() > LOOK {
+                self.looked_at = Instant::now();
+                self.report_lag().await?;
+            }
         }
+    }
+
+    /// Tells how far behind the consumer is: also when nothing moves, which is when it matters.
+    async fn report_lag(&mut self) -> Result<(), Error> {
+        let last = match self.store.log().store(self.source) {
+            Some(producer) => producer.head().position,
+            None => self.store.log().tail(self.source).await?.map_or(0, |it| it.last),
+        };
+        let lag = last.saturating_sub(self.checkpoint.position);
+        let behind = self.store.clock().now().since(self.applied_at);
+        let age = if lag == 0 { Duration::ZERO } else { behind };
+        metrics::consumer_lag(&self.consumer.name, self.source, lag, age);
+        Ok(())
+    }
+
+    /// Counts what is parked, and stops the consumer when it is too much.
+    async fn count_parked(&mut self) -> Result<(), Error> {
+        let (streams, events) =
+            parking::count(self.store, &self.consumer.name, self.source).await?;
+        metrics::dead_letters(&self.consumer.name, self.source, events);
+        if streams > MAX_STREAMS || events > MAX_EVENTS {
+            let what = format!("{} parked too much and stopped", self.consumer.name);
+            return Err(Error::unavailable(what));
+        }
+        Ok(())
     }
 
     /// Where the next event must follow on.
@@ -257,141 +278,128 @@ impl<'a> Runner<'a> {
     /// Handles what has been read up to the last end of a unit.
     async fn handle(&mut self) -> Result<(), Error> {
         let read = self.store.recorded(self.pending.clone()).await?;
-        let whole = read
-            .iter()
-            .rposition(|it| it.envelope.unit_index + 1 == it.envelope.unit_size)
-            .map_or(0, |it| it + 1);
+        let whole = read.iter().rposition(ends_unit).map_or(0, |it| it + 1);
         let Some(last) = read.get(whole.wrapping_sub(1)) else { return Ok(()) };
         let to = Head { position: last.position, chain: last.chain };
-        let spans: Vec<_> =
-            read[..whole].iter().map(|it| trace::process_span(&self.consumer.name, it)).collect();
-        let age = self.store.clock().now().since(last.recorded_at());
+        let spans: Vec<_> = read[..whole]
+            .iter()
+            .map(|it| trace::process_span(self.store.log().system(), &self.consumer.name, it))
+            .collect();
+        let applied_at = last.recorded_at();
         match self.consumer.handler.clone() {
             Handler::View(view) => self.apply(&*view, &read[..whole], to).await?,
             Handler::Reactor(reactor) => self.react(&*reactor, &read[..whole], to).await?,
         }
         spans.into_iter().for_each(|it| it.end(true));
         self.pending.drain(..whole);
-        self.checkpoint = to;
-        metrics::consumed(&self.consumer.name, self.source, to.position, age);
-        if let Some(producer) = self.store.log().store(self.source) {
-            let lag = producer.head().position.saturating_sub(to.position);
-            metrics::consumer_lag(&self.consumer.name, self.source, lag);
-        }
+        (self.checkpoint, self.applied_at) = (to, applied_at);
+        metrics::consumed(&self.consumer.name, self.source, to.position);
         Ok(())
     }
 
     /// Applies a batch to a view; what cannot be applied is parked and the rest tried again.
     async fn apply(&mut self, view: &dyn View, events: &[Recorded], to: Head) -> Result<(), Error> {
+        let mut broken = Broken::new();
         loop {
-            let (queued, good): (Vec<_>, Vec<_>) = events.iter().cloned().partition(|it| {
-                self.parked.contains(&(it.envelope.tenant.clone(), it.envelope.stream.clone()))
-            });
-            let result = self.apply_once(view, &good, &queued, to).await;
-            match result {
-                Ok(()) => {
+            match self.apply_once(view, events, &broken, to).await {
+                Ok(parked) => {
                     failpoint::reach("consumer_after_commit").await;
-                    self.count_parked(queued.len() as u64);
-                    return Ok(());
+                    return if parked { self.count_parked().await } else { Ok(()) };
                 }
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => {
-                    let poison = self.find_poison(view, &good).await?;
-                    let Some(poison) = poison else { return Err(error) };
-                    self.park(poison, &error.chain());
+                    let poison = self.find_poison(view, events, &broken).await?;
+                    let Some((event, reason)) = poison else { return Err(error) };
+                    self.tell_parked(event, &reason);
+                    broken.insert(stream_name(event), (event.position, reason));
                 }
             }
         }
     }
 
+    /// One transaction: the checkpoint moves, good events are applied, those of parked streams queue.
+    /// The checkpoint's row is locked first, so that a retry of what is parked takes its turn.
     async fn apply_once(
         &mut self,
         view: &dyn View,
-        good: &[Recorded],
-        queued: &[Recorded],
+        events: &[Recorded],
+        broken: &Broken,
         to: Head,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let mut tx = self.store.database().begin().await?;
-        if !good.is_empty() {
-            guarded(view.apply(&mut tx, good)).await?;
-        }
-        self.insert_parked(&mut tx, queued).await?;
         self.move_to(&mut tx, to).await?;
+        let (good, queued) = self.split(&mut tx, events, broken).await?;
+        if !good.is_empty() {
+            guarded(view.apply(&mut tx, &good)).await?;
+        }
+        for event in &queued {
+            let why = broken.get(&stream_name(event)).filter(|it| it.0 == event.position);
+            self.park(&mut tx, event, why.map_or(QUEUED, |it| &it.1)).await?;
+        }
         failpoint::reach("consumer_before_commit").await;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(!queued.is_empty())
     }
 
-    /// Finds the first event that fails when events are applied one by one.
+    /// Events to apply, and events whose stream is parked.
+    async fn split(
+        &mut self,
+        tx: &mut Tx,
+        events: &[Recorded],
+        broken: &Broken,
+    ) -> Result<(Vec<Recorded>, Vec<Recorded>), Error> {
+        let parked = parking::streams(tx, &self.consumer.name, self.source).await?;
+        Ok(events.iter().cloned().partition(|it| {
+            let name = stream_name(it);
+            !parked.contains(&name) && !broken.contains_key(&name)
+        }))
+    }
+
+    /// Finds the first event that fails when events are applied one by one, and why.
     async fn find_poison<'b>(
         &mut self,
         view: &dyn View,
         events: &'b [Recorded],
-    ) -> Result<Option<&'b Recorded>, Error> {
+        broken: &Broken,
+    ) -> Result<Option<(&'b Recorded, String)>, Error> {
         for _ in 1..TRIES {
             let mut tx = self.store.database().begin().await?;
+            let (good, _) = self.split(&mut tx, events, broken).await?;
             let mut failed = None;
-            for event in events {
+            for event in &good {
                 if let Err(error) = guarded(view.apply(&mut tx, std::slice::from_ref(event))).await
                 {
                     if error.is_transient() {
                         return Err(error);
                     }
-                    failed = Some(event);
+                    failed = Some((event.position, error.chain()));
                     break;
                 }
             }
             tx.rollback().await?;
-            if failed.is_none() {
-                continue;
+            if let Some((position, reason)) = failed {
+                let event = events.iter().find(|it| it.position == position);
+                return Ok(event.map(|it| (it, reason)));
             }
-            return Ok(failed);
         }
         Ok(None)
     }
 
-    fn park(&mut self, event: &Recorded, reason: &str) {
+    fn tell_parked(&self, event: &Recorded, reason: &str) {
         tracing::error!(
             consumer = self.consumer.name,
             source = self.source,
             position = event.position,
             event = event.envelope.r#type,
             error = reason,
-            "parked a stream: `rapport parked` lists it"
+            "parked a stream: `rapport parked list` shows it"
         );
-        self.parked.insert((event.envelope.tenant.clone(), event.envelope.stream.clone()));
     }
 
-    fn count_parked(&mut self, more: u64) {
-        self.parked_events += more;
-        metrics::dead_letters(&self.consumer.name, self.source, self.parked_events);
-    }
-
-    async fn insert_parked(&mut self, tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
-        let mut rows = Vec::with_capacity(events.len());
-        for event in events {
-            let stored = self.pending.iter().find(|it| it.position == event.position);
-            let Some(stored) = stored else { continue };
-            let it = &event.envelope;
-            rows.push(values![
-                &self.consumer.name,
-                self.source,
-                event.position,
-                &it.tenant,
-                &it.stream,
-                "could not be handled",
-                Timestamp::real(),
-                stored.chain,
-                &stored.envelope[..],
-            ]);
-        }
-        tx.insert_many(
-            "INSERT INTO parked (consumer, source, position, tenant, stream, reason, parked_at,
-                 chain, envelope)",
-            rows,
-            "ON CONFLICT DO NOTHING",
-        )
-        .await
-        .map(drop)
+    async fn park(&mut self, tx: &mut Tx, event: &Recorded, reason: &str) -> Result<(), Error> {
+        let stored = self.pending.iter().find(|it| it.position == event.position);
+        let Some(stored) = stored else { return Ok(()) };
+        parking::insert(tx, &self.consumer.name, self.source, event, stored, reason).await
     }
 
     /// Compare-and-set: zero rows mean that another owner is ahead.
@@ -409,35 +417,40 @@ impl<'a> Runner<'a> {
                 ],
             )
             .await?;
-        if moved == 1 {
-            return Ok(());
-        }
-        Err(Error::unavailable(format!("another replica of {} is ahead", self.consumer.name)))
+        if moved == 1 { Ok(()) } else { Err(self.overtaken()) }
     }
 
-    /// Gives the units of a batch to the committer. The checkpoint moves with the last one.
+    fn overtaken(&self) -> Error {
+        Error::unavailable(format!("another replica of {} is ahead", self.consumer.name))
+    }
+
+    /// Gives the units of a batch to the committer. The checkpoint moves with each unit of the source.
     async fn react(
         &mut self,
         reactor: &dyn Reactor,
         events: &[Recorded],
         to: Head,
     ) -> Result<(), Error> {
-        let mut from = self.checkpoint;
+        let mut tx = self.store.database().begin().await?;
+        let mut parked = parking::streams(&mut tx, &self.consumer.name, self.source).await?;
+        tx.rollback().await?;
         for event in events {
-            let ends_unit = event.envelope.unit_index + 1 == event.envelope.unit_size;
-            let target = Head { position: event.position, chain: event.chain };
-            let moves = ends_unit.then(|| CheckpointMove {
-                consumer: self.consumer.name.clone(),
-                source: self.source.to_owned(),
-                from: from.position,
-                to: target,
-            });
-            if self.react_to(reactor, event, moves).await? {
-                from = target;
-                self.checkpoint = target;
+            if parked.contains(&stream_name(event)) {
+                self.park_now(event, QUEUED).await?;
+                continue;
+            }
+            match self.react_to(reactor, event).await {
+                Ok(true) => self.checkpoint = end_of(event),
+                Ok(false) => {}
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    self.tell_parked(event, &error.chain());
+                    self.park_now(event, &error.chain()).await?;
+                    parked.insert(stream_name(event));
+                }
             }
         }
-        if from != to {
+        if self.checkpoint != to {
             let mut tx = self.store.database().begin().await?;
             self.move_to(&mut tx, to).await?;
             failpoint::reach("consumer_before_commit").await;
@@ -447,33 +460,71 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
+    /// Parks an event of a reactor at once: a later unit may move the checkpoint past it.
+    async fn park_now(&mut self, event: &Recorded, reason: &str) -> Result<(), Error> {
+        let mut tx = self.store.database().begin().await?;
+        let moves = ends_unit(event);
+        if moves {
+            self.move_to(&mut tx, end_of(event)).await?;
+        }
+        self.park(&mut tx, event, reason).await?;
+        tx.commit().await?;
+        if moves {
+            self.checkpoint = end_of(event);
+        }
+        self.count_parked().await
+    }
+
     /// Handles one event; returns whether its unit moved the checkpoint.
-    async fn react_to(
-        &mut self,
-        reactor: &dyn Reactor,
-        event: &Recorded,
-        moves: Option<CheckpointMove>,
-    ) -> Result<bool, Error> {
+    async fn react_to(&mut self, reactor: &dyn Reactor, event: &Recorded) -> Result<bool, Error> {
+        let moves = ends_unit(event).then(|| CheckpointMove {
+            consumer: self.consumer.name.clone(),
+            source: self.source.to_owned(),
+            from: self.checkpoint.position,
+            to: end_of(event),
+        });
+        let moving = moves.is_some();
+        let mut failure = Error::unavailable(format!("{} kept conflicting", self.consumer.name));
         for _ in 0..TRIES {
-            let moving = moves.is_some();
-            let meta = reaction(&self.consumer.name, self.source, event, &moves, self.store);
-            let unit = guarded(reactor.react(self.store, event, meta)).await?;
-            let Some(unit) = unit else { return Ok(false) };
-            match self.store.append(unit).await {
-                Outcome::Committed { .. } => return Ok(moving),
-                // Done before; only the checkpoint was lost.
-                Outcome::Repeated { .. } | Outcome::RequestReused => return Ok(false),
-                Outcome::Conflict => {}
-                Outcome::Superseded => {
-                    let what = format!("another replica of {} is ahead", self.consumer.name);
-                    return Err(Error::unavailable(what));
+            let meta = reaction(&self.consumer.name, self.source, event, moves.clone(), self.store);
+            match react_once(reactor, self.store, event, meta).await {
+                Ok(Some(Outcome::Committed { .. })) => return Ok(moving),
+                // Nothing to do, or done before and only the checkpoint was lost.
+                Ok(None | Some(Outcome::Repeated { .. } | Outcome::RequestReused)) => {
+                    return Ok(false);
                 }
-                Outcome::Refused(reason) => return Err(Error::refused(reason)),
-                Outcome::Failed(error) => return Err(error),
+                Ok(Some(Outcome::Superseded)) => return Err(self.overtaken()),
+                Ok(Some(Outcome::Conflict)) => {}
+                Ok(Some(Outcome::Refused(reason))) => failure = Error::refused(reason),
+                Ok(Some(Outcome::Failed(error))) | Err(error) if error.is_transient() => {
+                    return Err(error);
+                }
+                Ok(Some(Outcome::Failed(error))) | Err(error) => failure = error,
             }
         }
-        Err(Error::unavailable(format!("{} kept conflicting", self.consumer.name)))
+        Err(failure)
     }
+}
+
+/// The reaction to an event, committed; `None` when there is nothing to do.
+async fn react_once(
+    reactor: &dyn Reactor,
+    store: &Store,
+    event: &Recorded,
+    meta: Metadata,
+) -> Result<Option<Outcome>, Error> {
+    match guarded(reactor.react(store, event, meta)).await? {
+        Some(unit) => Ok(Some(store.append(unit).await)),
+        None => Ok(None),
+    }
+}
+
+fn ends_unit(event: &Recorded) -> bool {
+    event.envelope.unit_index + 1 == event.envelope.unit_size
+}
+
+fn end_of(event: &Recorded) -> Head {
+    Head { position: event.position, chain: event.chain }
 }
 
 /// Metadata of what a reactor does about an event: the request id is `<consumer>/<source>/<position>`.
@@ -481,7 +532,7 @@ fn reaction(
     consumer: &str,
     source: &str,
     event: &Recorded,
-    moves: &Option<CheckpointMove>,
+    moves: Option<CheckpointMove>,
     store: &Store,
 ) -> Metadata {
     Metadata {
@@ -497,7 +548,7 @@ fn reaction(
         causation_id: event.envelope.id.clone(),
         traceparent: event.envelope.traceparent.clone(),
         at: store.clock().now(),
-        moves: moves.clone(),
+        moves,
         ..Metadata::default()
     }
 }
@@ -539,65 +590,6 @@ pub(crate) async fn move_checkpoint(tx: &mut Tx, row: Vec<Value>) -> Result<(), 
     )
     .await
     .map(drop)
-}
-
-/// Lists parked events, by position.
-pub async fn list_parked(store: &Store, limit: u64) -> Result<Vec<Parked>, Error> {
-    store
-        .query(
-            "SELECT consumer, source, position, tenant, stream, reason FROM parked
-             ORDER BY consumer, source, position LIMIT $1",
-            values![limit],
-        )
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(Parked {
-                consumer: row.text(0)?.to_owned(),
-                source: row.text(1)?.to_owned(),
-                position: row.count(2)?,
-                tenant: row.text(3)?.to_owned(),
-                stream: row.text(4)?.to_owned(),
-                reason: row.text(5)?.to_owned(),
-            })
-        })
-        .collect()
-}
-
-/// Applies the parked events of a stream again, in order, all or none; returns how many.
-/// The consumer's runner must start over afterwards to see that the stream is free.
-pub async fn retry_parked(
-    store: &Store,
-    consumer: &Consumer,
-    source: &str,
-    tenant: &str,
-    stream: &str,
-) -> Result<usize, Error> {
-    let Handler::View(view) = &consumer.handler else {
-        return Err(Error::refused("a reactor parks nothing"));
-    };
-    let place = values![&consumer.name, source, tenant, stream];
-    let rows = store
-        .query(
-            "SELECT position, chain, envelope FROM parked
-             WHERE consumer = $1 AND source = $2 AND tenant = $3 AND stream = $4
-             ORDER BY position",
-            place.clone(),
-        )
-        .await?;
-    let events = rows.iter().map(crate::store::stored).collect::<Result<Vec<_>, _>>()?;
-    let events = store.recorded(events).await?;
-    let mut tx = store.database().begin().await?;
-    for event in &events {
-        guarded(view.apply(&mut tx, std::slice::from_ref(event))).await?;
-    }
-    tx.exec(
-        "DELETE FROM parked WHERE consumer = $1 AND source = $2 AND tenant = $3 AND stream = $4",
-        place,
-    )
-    .await?;
-    tx.commit().await?;
-    Ok(events.len())
 }
 
 /// Empties a view consumer: its tables, its checkpoint, what it parked. Its runner then replays.

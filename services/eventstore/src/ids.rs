@@ -1,7 +1,6 @@
 //! Ids and chance, both as arguments: domain ids are derived, draws are seeded, and only event ids and
 //! key material come from a random source that tests can replace.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
@@ -132,10 +131,9 @@ impl Ids {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |it: u8| char::from(DIGITS[usize::from(it & 15)]);
+    bytes.iter().flat_map(|it| [digit(it >> 4), digit(*it)]).collect()
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod failpoint;
 mod ids;
 mod keys;
 pub mod lease;
+mod loads;
 mod log;
 mod metrics;
 mod migrate;

@@ -74,6 +74,11 @@ impl Log {
         matches!(self.0.adapter, Adapter::Nats(_))
     }
 
+    /// Its name in traces, OpenTelemetry's `messaging.system`.
+    pub fn system(&self) -> &'static str {
+        if self.is_remote() { "nats" } else { "rapport" }
+    }
+
     /// The JetStream adapter, when it is one.
     pub fn as_nats(&self) -> Option<&NatsLog> {
         match &self.0.adapter {

@@ -59,7 +59,7 @@ fn instruments() -> &'static Instruments {
             consumer_lag_time: meter
                 .f64_gauge("rapport.consumer.lag_time")
                 .with_unit("s")
-                .with_description("Age of the last event a consumer applied")
+                .with_description("Age of the last event applied while there are others to apply; 0 when there are none")
                 .build(),
             consumer_healed: counter("rapport.consumer.healed", "Events healed from the producer"),
             dead_letters: gauge("rapport.dead_letters", "Parked events"),
@@ -134,15 +134,15 @@ pub(crate) fn publish_failed(source: &str) {
     instruments().publish_failures.add(1, &[service(source)]);
 }
 
-pub(crate) fn consumed(consumer: &str, source: &str, position: u64, age: Duration) {
+pub(crate) fn consumed(consumer: &str, source: &str, position: u64) {
     let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
     instruments().consumer_position.record(position, &labels);
-    instruments().consumer_lag_time.record(age.as_secs_f64(), &labels);
 }
 
-pub(crate) fn consumer_lag(consumer: &str, source: &str, lag: u64) {
+pub(crate) fn consumer_lag(consumer: &str, source: &str, lag: u64, age: Duration) {
     let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
     instruments().consumer_lag.record(lag, &labels);
+    instruments().consumer_lag_time.record(age.as_secs_f64(), &labels);
 }
 
 pub(crate) fn healed(consumer: &str, source: &str, events: usize) {

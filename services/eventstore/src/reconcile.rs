@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::event::{Head, Recorded, Stored};
 use crate::log::{self, Tail};
 use crate::store::{Inner, Store};
-use crate::timers::{self, TIMER_METHOD, TimerKey};
+use crate::timers;
 use crate::values;
 
 const PAGE: usize = 500;
@@ -232,13 +232,7 @@ async fn write(store: &Store, tx: &mut crate::Tx, page: &Page) -> Result<(), Err
     commit::insert_events(tx, rows).await?;
     commit::insert_requests(tx, requests(events)).await?;
     commit::apply_views(&store.0, tx, events).await?;
-    let fired: Vec<_> = events
-        .iter()
-        .filter(|it| it.envelope.method == TIMER_METHOD)
-        .filter_map(|it| TimerKey::parse(&it.envelope.tenant, &it.envelope.request_id))
-        .collect();
-    let operations = commit::timer_operations(&store.0, events)?;
-    timers::apply(tx, &fired.iter().collect::<Vec<_>>(), &operations).await
+    timers::apply(tx, &[], &commit::timer_operations(&store.0, events)?).await
 }
 
 /// Tenant, caller, method and request id.

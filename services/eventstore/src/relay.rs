@@ -4,7 +4,6 @@
 //! history are harmless. It compares the end of the stream with the head at start, at every renewal and
 //! after every refusal.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -21,7 +20,7 @@ use crate::time::Timestamp;
 
 const TTL: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
-const PAGE: usize = 1_000;
+const PAGE: usize = 2_000;
 
 /// Relays until told to stop. On the embedded log there is nothing to relay.
 pub async fn run(store: Store, stop: CancellationToken) {
@@ -33,7 +32,7 @@ pub async fn run(store: Store, stop: CancellationToken) {
             () = stop.cancelled() => break,
             turn = turn(&store, nats, &holder) => turn,
         };
-        nats.relaying.store(false, Ordering::Relaxed);
+        nats.relays(store.source(), false);
         let pause = match turn {
             Ok(()) => Duration::from_secs(1),
             Err(error) => {
@@ -48,7 +47,7 @@ pub async fn run(store: Store, stop: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
     }
-    nats.relaying.store(false, Ordering::Relaxed);
+    nats.relays(store.source(), false);
     // The next holder need not wait; if this fails, the lease runs out.
     if let Err(error) = lease::release_held(store.database(), &lease_name(&store), &holder).await {
         tracing::debug!(source = store.source(), error = error.chain(), "lease not released");
@@ -66,7 +65,7 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
         return Ok(());
     };
     failpoint::reach("holding_lease").await;
-    nats.relaying.store(true, Ordering::Relaxed);
+    nats.relays(store.source(), true);
     let mut pokes = nats.pokes(store.source()).await?;
     let mut sent = resync(store, nats).await?;
     let mut renewed = Instant::now();
@@ -86,8 +85,9 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
             let start = Instant::now();
             // While one page is on its way, the next one is read.
             let publish = nats.publish(store.source(), &events);
-            let ((), next) = tokio::try_join!(publish, store.read(last, PAGE))?;
-            (events, sent) = (next, last);
+            let (published, next) = tokio::join!(publish, store.read(last, PAGE));
+            published?;
+            (events, sent) = (next?, last);
             metrics::published(store.source(), start.elapsed(), store.head().position, sent);
             if renewed.elapsed() > TTL / 3 {
                 continue 'relaying;

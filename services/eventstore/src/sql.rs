@@ -128,8 +128,17 @@ impl Row {
     }
 }
 
+/// Says what kind of value was found, never which: it may be personal or secret.
 fn wrong(column: usize, expected: &str, found: Option<&Value>) -> Error {
-    Error::corrupt(format!("column {column} holds {found:?}, not {expected}"))
+    let found = match found {
+        None => "nothing",
+        Some(Value::Null) => "NULL",
+        Some(Value::Int(_)) => "an integer",
+        Some(Value::Text(_)) => "a text",
+        Some(Value::Float(_)) => "a number",
+        Some(Value::Blob(_)) => "bytes",
+    };
+    Error::corrupt(format!("column {column} holds {found}, not {expected}"))
 }
 
 /// How a database is reached.
@@ -141,12 +150,19 @@ pub struct DatabaseOptions {
     pub max_connections: u32,
     /// How long to wait for a free connection.
     pub acquire_timeout: Duration,
+    /// Whether an SQLite file that is not there is created; otherwise it is a reason not to open.
+    pub create: bool,
 }
 
 impl DatabaseOptions {
     /// Options for a URL, with ten reading connections and five seconds of patience.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), max_connections: 10, acquire_timeout: Duration::from_secs(5) }
+        Self {
+            url: url.into(),
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(5),
+            create: true,
+        }
     }
 }
 
@@ -165,7 +181,7 @@ enum Pools {
 }
 
 impl Database {
-    /// Opens the database; creates an SQLite file that is not there.
+    /// Opens the database; creates an SQLite file that is not there, if it may.
     pub async fn open(options: &DatabaseOptions) -> Result<Self, Error> {
         let postgres = options.url.starts_with("postgres");
         let pools =
@@ -309,12 +325,16 @@ impl Database {
 
 async fn open_sqlite(options: &DatabaseOptions) -> Result<Pools, Error> {
     let connect: SqliteConnectOptions = options.url.parse()?;
-    if let Some(folder) = connect.get_filename().parent() {
+    let file = connect.get_filename();
+    if !options.create && !file.exists() {
+        return Err(Error::unavailable(format!("there is no database {}", file.display())));
+    }
+    if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)
             .map_err(|it| Error::unavailable(format!("create {}: {it}", folder.display())))?;
     }
     let connect = connect
-        .create_if_missing(true)
+        .create_if_missing(options.create)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(options.acquire_timeout)

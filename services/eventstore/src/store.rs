@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::event::{Hash, Head, Metadata, Recorded, Stored};
 use crate::ids::Ids;
 use crate::keys::{KeyState, Keyring, RootKey};
+use crate::loads::{self, Wanted};
 use crate::log::Log;
 use crate::metrics;
 use crate::reconcile;
@@ -88,9 +89,12 @@ pub(crate) struct Inner {
     /// Commands between their load and their unit: the committer waits a moment for them.
     pub(crate) approaching: AtomicUsize,
     queue: mpsc::Sender<Pending>,
-    tasks: TaskTracker,
+    loads: mpsc::Sender<Wanted>,
+    pub(crate) tasks: TaskTracker,
 }
 
+/// Bytes of envelopes after which a page ends.
+const PAGE_BYTES: i64 = 4 * 1024 * 1024;
 /// How often a command is decided again after a version conflict.
 const ATTEMPTS: usize = 10;
 /// Units that may wait for the committer.
@@ -193,6 +197,7 @@ impl Store {
             view.opened(&keys);
         }
         let (queue, waiting) = mpsc::channel(QUEUE);
+        let (loads, wanted) = mpsc::channel(QUEUE);
         let store = Self(Arc::new(Inner {
             source: options.source,
             database,
@@ -206,6 +211,7 @@ impl Store {
             healthy: watch::channel(true).0,
             approaching: AtomicUsize::new(0),
             queue,
+            loads,
             tasks: TaskTracker::new(),
         }));
         store.0.log.register(&store);
@@ -213,6 +219,10 @@ impl Store {
         store.0.head.send_replace(head);
         let health = store.health();
         store.0.tasks.spawn(commit::run(Arc::downgrade(&store.0), waiting, health));
+        let wanted = Arc::new(tokio::sync::Mutex::new(wanted));
+        for _ in 0..loads::READERS {
+            store.0.tasks.spawn(loads::run(store.0.database.clone(), wanted.clone()));
+        }
         Ok(store)
     }
 
@@ -284,25 +294,22 @@ impl Store {
         Ok(head)
     }
 
-    /// Reads events after a position, oldest first, at most `limit` of them or 4 MiB.
+    /// Reads events after a position, oldest first: at most `limit` of them, and none after the one that
+    /// fills 4 MiB.
     pub async fn read(&self, after: u64, limit: usize) -> Result<Vec<Stored>, Error> {
         let rows = self
             .query(
-                "SELECT position, chain, envelope FROM event
-                 WHERE position > $1 ORDER BY position LIMIT $2",
-                values![after, limit as u64],
+                "SELECT position, chain, envelope FROM (
+                     SELECT position, chain, envelope,
+                         SUM(length(envelope)) OVER (ORDER BY position) - length(envelope) AS ahead
+                     FROM (SELECT position, chain, envelope FROM event
+                         WHERE position > $1 ORDER BY position LIMIT $2) page
+                 ) sized
+                 WHERE ahead < $3 ORDER BY position",
+                values![after, limit as u64, PAGE_BYTES],
             )
             .await?;
-        let (mut page, mut size) = (Vec::with_capacity(rows.len()), 0);
-        for row in &rows {
-            let event = stored(row)?;
-            size += event.envelope.len();
-            if size > 4 * 1024 * 1024 && !page.is_empty() {
-                break;
-            }
-            page.push(event);
-        }
-        Ok(page)
+        rows.iter().map(stored).collect()
     }
 
     /// Reads the events of one party after a position, oldest first.
@@ -377,8 +384,20 @@ impl Store {
         as_of: AsOf,
     ) -> Result<Loaded<D::State>, Error> {
         let stream = format!("{}/{id}", D::AGGREGATE);
-        let events = self.read_stream(tenant, &stream, as_of).await?;
+        let events = match as_of {
+            AsOf::Now => self.read_now(tenant, stream).await?,
+            _ => self.read_stream(tenant, &stream, as_of).await?,
+        };
         fold_recorded::<D>(&events)
+    }
+
+    /// Reads a stream together with those that others want at the same time.
+    async fn read_now(&self, tenant: &str, stream: String) -> Result<Vec<Recorded>, Error> {
+        let closed = || Error::unavailable("the store is closed");
+        let (reply, answer) = oneshot::channel();
+        let wanted = Wanted { tenant: tenant.to_owned(), stream, reply };
+        self.0.loads.send(wanted).await.map_err(|_| closed())?;
+        self.recorded(answer.await.map_err(|_| closed())??).await
     }
 
     /// Loads and folds several streams of one aggregate at once, in the order of `ids`.
@@ -579,7 +598,8 @@ impl Store {
         reconcile::compare(self).await
     }
 
-    /// Commits what waits, then closes the database.
+    /// Closes the database. What still waits for the committer is refused as unavailable, so let calls and
+    /// background work end first.
     pub async fn close(&self) {
         self.0.log.forget(&self.0.source);
         self.0.database.close().await;

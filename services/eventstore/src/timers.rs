@@ -122,6 +122,29 @@ pub(crate) async fn release(database: &Database, key: &TimerKey) -> Result<(), E
     Ok(())
 }
 
+/// Removes firings that were handled. The commit that handled one has done so already; this is for those
+/// that turned out to be repeats of a commit made before.
+async fn forget(database: &Database, keys: &[&TimerKey]) -> Result<(), Error> {
+    let rows: Vec<_> = keys.iter().map(|it| values![&it.tenant, &it.id, it.due_at]).collect();
+    let left = database
+        .query_keys(
+            "k(tenant, id, due_at)",
+            &rows,
+            "SELECT t.tenant, t.id, t.due_at FROM k
+             JOIN timer t ON t.tenant = k.tenant AND t.id = k.id AND t.due_at = k.due_at",
+        )
+        .await?;
+    for row in left {
+        database
+            .exec(
+                "DELETE FROM timer WHERE tenant = $1 AND id = $2 AND due_at = $3",
+                values![row.text(0)?, row.text(1)?, row.time(2)?],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
 /// The earliest instant at which a timer is due.
 pub(crate) async fn next_due(database: &Database) -> Result<Option<Timestamp>, Error> {
     let rows = database.query("SELECT due_at FROM timer ORDER BY due_at LIMIT 1", vec![]).await?;
@@ -208,11 +231,13 @@ pub async fn fire_due(store: &Store, handler: &dyn TimerHandler) -> Result<u64, 
         if due.is_empty() {
             return Ok(fired);
         }
+        let mut handled = Vec::with_capacity(due.len());
         for (index, timer) in due.iter().enumerate() {
             let now = store.clock().now();
             match handler.fire(store, timer, firing(store, timer, now)).await {
                 Ok(()) => {
                     metrics::timer_fired(store.source(), now.since(timer.key.due_at));
+                    handled.push(&timer.key);
                     fired += 1;
                 }
                 Err(error) if error.is_transient() => {
@@ -229,6 +254,7 @@ pub async fn fire_due(store: &Store, handler: &dyn TimerHandler) -> Result<u64, 
                 ),
             }
         }
+        forget(store.database(), &handled).await?;
     }
 }
 

@@ -84,14 +84,14 @@ pub(crate) fn send_span(subject: &str, envelope: &Envelope, position: u64) -> Tr
         SpanKind::Producer,
         &envelope.traceparent,
         false,
-        messaging(subject, "send", envelope, position),
+        messaging("nats", subject, "send", envelope, position),
     )
 }
 
 /// A consumer's work on one event: child of, and linked to, the span that sent it.
-pub(crate) fn process_span(consumer: &str, event: &Recorded) -> Traced {
+pub(crate) fn process_span(system: &'static str, consumer: &str, event: &Recorded) -> Traced {
     let envelope = &event.envelope;
-    let mut attributes = messaging(consumer, "process", envelope, event.position);
+    let mut attributes = messaging(system, consumer, "process", envelope, event.position);
     attributes.push(KeyValue::new("messaging.consumer.group.name", consumer.to_owned()));
     let name = format!("process {consumer}");
     let parent = if event.hop.is_empty() { &envelope.traceparent } else { &event.hop };
@@ -99,13 +99,14 @@ pub(crate) fn process_span(consumer: &str, event: &Recorded) -> Traced {
 }
 
 fn messaging(
+    system: &'static str,
     destination: &str,
     operation: &'static str,
     envelope: &Envelope,
     position: u64,
 ) -> Vec<KeyValue> {
     vec![
-        KeyValue::new("messaging.system", "nats"),
+        KeyValue::new("messaging.system", system),
         KeyValue::new("messaging.destination.name", destination.to_owned()),
         KeyValue::new("messaging.operation.type", operation),
         KeyValue::new("messaging.message.id", envelope.id.clone()),

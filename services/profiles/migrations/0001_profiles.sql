@@ -30,17 +30,12 @@ CREATE TABLE consent (
     tenant TEXT NOT NULL,
     party_id TEXT NOT NULL,
     consent_id TEXT NOT NULL,
-    purpose BIGINT NOT NULL,
-    channel BIGINT NOT NULL,
-    sender_id TEXT NOT NULL,
-    market TEXT NOT NULL,
     PRIMARY KEY (tenant, party_id, consent_id)
 );
 
 CREATE TABLE relation (
     tenant TEXT NOT NULL,
     relation_id TEXT NOT NULL,
-    kind BIGINT NOT NULL,
     from_party_id TEXT NOT NULL,
     to_party_id TEXT NOT NULL,
     valid_from BIGINT NOT NULL,
@@ -54,7 +49,6 @@ CREATE INDEX relation_to ON relation (tenant, to_party_id, relation_id);
 CREATE TABLE source (
     tenant TEXT NOT NULL,
     source_id TEXT NOT NULL,
-    state BIGINT NOT NULL,
     PRIMARY KEY (tenant, source_id)
 );
 

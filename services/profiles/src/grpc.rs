@@ -7,10 +7,14 @@ use chassis::auth::Caller;
 use chassis::deps::Deps;
 use chassis::name;
 use chassis::status::{NOT_FOUND, Problem};
-use eventstore::{AsOf, Decider, Executed, Loaded, Metadata, Timestamp};
+use eventstore::{
+    AsOf, Decider, Error, ExecuteError, Executed, Loaded, Metadata, Outcome, Timestamp,
+};
 
+use crate::domain::identifier::Identifier;
 use crate::domain::party::{Party, State, Status};
 use crate::refusal::{self, PARTY_ERASED};
+use crate::view::identifier::Holder;
 use crate::{convert, view};
 
 mod consent;
@@ -57,7 +61,29 @@ impl Api {
         D: Decider,
         D::Refusal: Into<Problem>,
     {
-        self.deps.store.execute::<D>(id, meta, command).await.map_err(refusal::of)
+        match self.deps.store.execute::<D>(id, meta, command).await {
+            // The subject's key is destroyed; the first run of the same request may have been before.
+            Err(error @ ExecuteError::Store(Error::Refused(_))) => {
+                self.first_outcome::<D>(id, meta).await?.ok_or_else(|| refusal::of(error))
+            }
+            done => done.map_err(refusal::of),
+        }
+    }
+
+    /// What a request that was granted before came to then; nothing if it was not.
+    async fn first_outcome<D: Decider>(
+        &self,
+        id: &str,
+        meta: &Metadata,
+    ) -> Result<Option<Executed<D::State>>, Problem> {
+        let store = &self.deps.store;
+        let Some(Outcome::Repeated { version, position, .. }) = store.find_request(meta).await?
+        else {
+            return Ok(None);
+        };
+        let loaded = store.load::<D>(&meta.tenant, id, AsOf::Version(version)).await?;
+        let Loaded { state, created_at, updated_at, .. } = loaded;
+        Ok(Some(Executed { state, version, position, created_at, updated_at, repeated: true }))
     }
 
     /// A stream as it stands, or NOT_FOUND for the field that named it.
@@ -73,11 +99,22 @@ impl Api {
 
     /// A party that can still be talked about.
     async fn living(&self, tenant: &str, party_id: &str, field: &str) -> Result<State, Problem> {
-        let found = self.find::<Party>(tenant, party_id, field).await?;
-        if found.state.status == Status::Erased {
-            return Err(Problem::of(PARTY_ERASED).violation(field, PARTY_ERASED.remedy));
+        let party = self.find::<Party>(tenant, party_id, field).await?.state;
+        if party.status == Status::Erased { Err(erased(field)) } else { Ok(party) }
+    }
+
+    /// A party that a command is about: it can still be talked about, or could be when the request was granted.
+    async fn concerned(
+        &self,
+        meta: &Metadata,
+        party_id: &str,
+        field: &str,
+    ) -> Result<State, Problem> {
+        let party = self.find::<Party>(&meta.tenant, party_id, field).await?.state;
+        if party.status == Status::Erased {
+            self.unless_repeated(meta, erased(field)).await?;
         }
-        Ok(found.state)
+        Ok(party)
     }
 
     /// Refuses, unless the request was granted before: then its first outcome is the answer, whatever changed since.
@@ -88,16 +125,25 @@ impl Api {
         }
     }
 
-    /// Which parties hold these identifiers now.
+    /// Who claims these identifiers, in the order asked, whether or not the claims hold now.
     async fn holders(
         &self,
         tenant: &str,
-        identifiers: &[crate::domain::identifier::Identifier],
-    ) -> Result<Vec<Option<String>>, Problem> {
+        identifiers: &[Identifier],
+    ) -> Result<Vec<Option<Holder>>, Problem> {
         let store = &self.deps.store;
-        let found =
-            view::identifier::find(store.database(), store.keys(), tenant, identifiers, self.now());
-        Ok(found.await?)
+        Ok(view::identifier::find(store.database(), store.keys(), tenant, identifiers).await?)
+    }
+
+    /// Which parties these identifiers name now.
+    async fn named(
+        &self,
+        tenant: &str,
+        identifiers: &[Identifier],
+    ) -> Result<Vec<Option<String>>, Problem> {
+        let (now, holders) = (self.now(), self.holders(tenant, identifiers).await?);
+        let holding = |it: Holder| it.valid.holds_at(now).then_some(it.party_id);
+        Ok(holders.into_iter().map(|it| it.and_then(holding)).collect())
     }
 }
 
@@ -116,6 +162,10 @@ fn own<'a>(
 fn own_tenant(caller: &Caller, parent: &str) -> Result<(), Problem> {
     let parsed = name::parse("parent", parent, &[])?;
     if parsed.tenant == caller.tenant { Ok(()) } else { Err(unknown("parent")) }
+}
+
+fn erased(field: &str) -> Problem {
+    Problem::of(PARTY_ERASED).violation(field, PARTY_ERASED.remedy)
 }
 
 fn unknown(field: &str) -> Problem {

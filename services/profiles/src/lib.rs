@@ -75,5 +75,4 @@ pub fn service(deps: &Deps) -> Service {
         .serve(limited!(ConsentServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(SourceServiceServer::new(api), max_bytes))
         .timers(&deps.store, timers::Expiries)
-        .reasons(refusal::REASONS)
 }

@@ -28,7 +28,12 @@ const UMBRELLA: &str = TENANTS[1];
 const NPI: &str = "1234567893";
 const EMAIL: &str = "ada@example.org";
 
-const TARGET: Target = Target { name: "profiles", schema: crate::schema, service: crate::service };
+const TARGET: Target = Target {
+    name: "profiles",
+    schema: crate::schema,
+    reasons: crate::REASONS,
+    service: crate::service,
+};
 
 struct World {
     harness: Harness,

@@ -1,22 +1,37 @@
 //! Commands that work on the stores the settings name, with or without a running server beside them.
+//!
+//! Only `migrate` makes or changes a schema. The others refuse a store that is not there or not up to date: looked for
+//! in the wrong folder, it must not be found empty and in order.
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use chassis::Reason;
-use chassis::assembly::{self, Ends, Means, open_store};
+use chassis::assembly::{self, Ends, Means, open_existing};
 use chassis::readiness::Readiness;
+use chassis::root_key;
 use chassis::settings::Settings;
-use eventstore::{Clock, Ids, Log, Store, consumer};
+use eventstore::{Clock, Ids, Log, RootKey, Store, consumer};
 
 use crate::cli::print;
 use crate::targets;
 
-/// Opens the store of one target; the log is not needed to read or rebuild.
+/// Opens the store of one target to read what it holds, sealed as it is: an auditor needs no key of the deployment's.
 pub(crate) async fn open(settings: &Settings, name: &str) -> anyhow::Result<Store> {
+    let no_key = RootKey::new(Ids::system().bytes());
+    open_with(settings, name, no_key).await
+}
+
+/// Opens the store of one target with the deployment's key, to apply events.
+async fn open_with_key(settings: &Settings, name: &str) -> anyhow::Result<Store> {
+    open_with(settings, name, root_key::read(settings)?).await
+}
+
+/// The log is not needed to read or rebuild.
+async fn open_with(settings: &Settings, name: &str, key: RootKey) -> anyhow::Result<Store> {
     let target = targets::TARGETS.iter().find(|it| it.name == name);
     let target = target.with_context(|| format!("there is no source {name:?}"))?;
-    Ok(open_store(target, settings, &alone()).await?)
+    Ok(open_existing(target, settings, &alone(), key).await?)
 }
 
 fn alone() -> Means {
@@ -32,7 +47,7 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
 
 pub(crate) async fn rebuild(settings: &Settings, name: &str) -> anyhow::Result<()> {
     for target in targets::select(&settings.targets)? {
-        let store = open(settings, target.name).await?;
+        let store = open_with_key(settings, target.name).await?;
         let view = store.views().iter().find(|it| it.name() == name);
         if let Some(view) = view {
             let rebuilt = store.rebuild(&**view).await?;
@@ -98,11 +113,16 @@ pub(crate) async fn retry_parked(
 
 /// The reasons every target refuses with, and the chassis's own.
 pub(crate) fn reasons() -> Vec<&'static [Reason]> {
-    vec![chassis::status::REASONS, profiles::REASONS]
+    let own = targets::TARGETS.iter().map(|it| it.reasons);
+    std::iter::once(chassis::status::REASONS).chain(own).collect()
 }
 
+/// The targets with their consumers. Every store was there and up to date a moment ago, so nothing is made.
 async fn assemble(settings: &Settings) -> anyhow::Result<assembly::Assembly> {
     let targets = targets::select(&settings.targets)?;
+    for target in &targets {
+        open_with_key(settings, target.name).await?.close().await;
+    }
     let readiness = Readiness::new();
     Ok(assembly::assemble(&targets, settings, &alone(), &readiness, Ends::default()).await?)
 }

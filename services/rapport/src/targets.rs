@@ -4,8 +4,12 @@ use anyhow::bail;
 use chassis::Target;
 
 /// Every target of this binary; `all` is the whole table.
-pub const TARGETS: &[Target] =
-    &[Target { name: "profiles", schema: profiles::schema, service: profiles::service }];
+pub const TARGETS: &[Target] = &[Target {
+    name: "profiles",
+    schema: profiles::schema,
+    reasons: profiles::REASONS,
+    service: profiles::service,
+}];
 
 /// The rows that names ask for.
 pub fn select(names: &[String]) -> anyhow::Result<Vec<Target>> {

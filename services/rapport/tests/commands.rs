@@ -118,6 +118,64 @@ async fn verify_finds_the_first_fault() {
     assert!(said.starts_with("profiles: position 2: "), "{said}");
 }
 
+/// Every command that looks at stores, by what it needs.
+const LOOKS: [&[&str]; 4] = [
+    &["store", "verify"],
+    &["events", "export", "profiles"],
+    &["events", "tail", "profiles"],
+    &["parked", "list"],
+];
+const CHANGES: [&[&str]; 2] = [
+    &["rebuild", "profiles"],
+    &["parked", "retry", "journeys", "profiles", "default", "party/pty_1"],
+];
+
+#[test]
+fn a_store_that_is_not_there_is_refused_and_nothing_is_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    for arguments in LOOKS {
+        let said = fails(here, arguments);
+        assert!(said.contains("./data/profiles.db"), "{said}");
+    }
+    for arguments in CHANGES {
+        let said = fails(here, arguments);
+        assert!(said.contains("read the key-encryption key ./data/root.key"), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(here).expect("read").count(), 0, "nothing was made");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_not_up_to_date_is_refused_and_stays_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    succeeds(here, &["migrate"]);
+    let url = settings(here).database.url_for("profiles");
+    let database = Database::open(&DatabaseOptions::new(url)).await.expect("opened");
+    let pending = "DELETE FROM migration WHERE name = 'profiles/0001_profiles'";
+    database.exec(pending, vec![]).await.expect("deleted");
+    for arguments in LOOKS.iter().chain(&CHANGES) {
+        let said = fails(here, arguments);
+        assert!(said.contains("migration profiles/0001_profiles is pending"), "{said}");
+    }
+    let applied = database.query("SELECT name FROM migration", vec![]).await.expect("read");
+    assert_eq!(applied.len(), 1, "none was applied");
+    database.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_auditor_verifies_and_exports_without_the_deployments_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    serve_and_register(here, 2).await;
+    std::fs::remove_file(here.join("data/root.key")).expect("it was made");
+    assert!(succeeds(here, &["store", "verify"]).starts_with("profiles: 2 events"));
+    assert_eq!(succeeds(here, &["events", "export", "profiles"]).lines().count(), 2);
+    let said = fails(here, &["rebuild", "profiles"]);
+    assert!(said.contains("read the key-encryption key ./data/root.key"), "{said}");
+    assert!(!here.join("data/root.key").exists(), "no other key was made");
+}
+
 #[test]
 fn settings_are_checked_whole_and_printed_without_secrets() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -220,23 +220,6 @@ async fn a_service_token_carries_the_person_and_only_a_listed_tenant() {
 }
 
 #[test]
-fn a_person_cannot_name_things_of_another_tenant() {
-    let caller = Caller {
-        tenant: "acme".into(),
-        subject: "ada".into(),
-        kind: Kind::User,
-        roles: vec![],
-        permissions: Permissions::all(),
-        on_behalf_of: None,
-    };
-    let name = |text| crate::name::parse("name", text, &["parties"]).expect("well formed");
-    assert!(caller.own(&name("tenants/acme/parties/pty_1")).is_ok());
-    let refusal =
-        caller.own(&name("tenants/umbrella/parties/pty_1")).expect_err("another tenant's");
-    assert_eq!(refusal.reason, PERMISSION_MISSING);
-}
-
-#[test]
 fn permissions_match_whole_words() {
     let permissions: Permissions = ["profiles.parties.read", "content.*"].into_iter().collect();
     assert!(

@@ -16,7 +16,7 @@ use crate::testing::{Connection, Harness};
 const READ: &[&str] = &["eventlog.events.read"];
 
 const PROFILES: Target =
-    Target { name: "profiles", schema: Schema::default, service: |_| Service::new() };
+    Target { name: "profiles", schema: Schema::default, reasons: &[], service: |_| Service::new() };
 
 /// States whatever it is told.
 struct Anything;
@@ -79,13 +79,39 @@ async fn a_person_sees_the_events_of_its_own_tenant_only() {
     for (tenant, expected) in [("acme", vec![1, 3, 5]), ("umbrella", vec![2, 4])] {
         let reply = read(harness.person(tenant, "ada", READ), 0, 0).await.expect("read");
         assert_eq!(positions(&reply), expected);
-        assert_eq!((reply.next_after_position, reply.head_position), (5, 5));
+        assert_eq!((reply.next_after_position, reply.head_position), (5, 0));
         let tenants = reply.events.iter().map(|event| {
             <Envelope as prost::Message>::decode(event.envelope.as_slice())
                 .expect("an envelope")
                 .tenant
         });
         assert!(tenants.into_iter().all(|of| of == tenant));
+    }
+}
+
+#[tokio::test]
+async fn nobody_hears_of_another_tenants_events_by_any_method() {
+    let harness = harness().await;
+    let mut client = EventLogServiceClient::new(harness.person("umbrella", "eve", READ));
+    let reply = read(harness.person("umbrella", "eve", READ), 4, 0).await.expect("read");
+    assert_eq!((positions(&reply), reply.head_position), (vec![], 0), "only acme wrote after 4");
+
+    let request = TailEventsRequest { source: "profiles".into(), after_position: 0 };
+    let mut tail = client.tail_events(request).await.expect("begun").into_inner();
+    append(&harness, "acme", 6).await;
+    append(&harness, "umbrella", 7).await;
+    for expected in [2, 4, 7] {
+        let reply = tail.message().await.expect("no error").expect("goes on");
+        assert_eq!(reply.event.expect("an event").position, expected);
+    }
+
+    let head = || GetHeadRequest { source: "profiles".into() };
+    let status = client.get_head(head()).await.expect_err("tells about all tenants");
+    assert_eq!(reason(&status).as_deref(), Some("PERMISSION_MISSING"));
+    let operator = harness.person("umbrella", "otto", &["eventlog.heads.operate"]);
+    for connection in [operator, harness.target("kpis", "profiles", "")] {
+        let reply = EventLogServiceClient::new(connection).get_head(head()).await.expect("told");
+        assert_eq!(reply.get_ref().position, 7);
     }
 }
 

@@ -22,6 +22,8 @@ use crate::status::{
 };
 use crate::telemetry::rpc::{Instruments, close_span};
 
+use super::places::Place;
+
 /// What ends a body early.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
@@ -68,9 +70,10 @@ pub(super) fn observe(
     response: Response<Body>,
     mut record: Record,
     limits: Limits,
+    place: Option<Place>,
 ) -> Response<Body> {
     if code_in(response.headers()).is_none() {
-        return watched(response, Some(record), limits);
+        return watched(response, Some(record), limits, place);
     }
     let response = detailed(response, &record.span);
     record.finish(code_in(response.headers()).unwrap_or_else(ended_without_status));
@@ -78,13 +81,25 @@ pub(super) fn observe(
 }
 
 /// Lets a response of a public service end with the process.
-pub(super) fn bound(response: Response<Body>, limits: Limits) -> Response<Body> {
-    if code_in(response.headers()).is_some() { response } else { watched(response, None, limits) }
+pub(super) fn bound(
+    response: Response<Body>,
+    limits: Limits,
+    place: Option<Place>,
+) -> Response<Body> {
+    if code_in(response.headers()).is_some() {
+        return response;
+    }
+    watched(response, None, limits, place)
 }
 
-fn watched(response: Response<Body>, record: Option<Record>, limits: Limits) -> Response<Body> {
+fn watched(
+    response: Response<Body>,
+    record: Option<Record>,
+    limits: Limits,
+    place: Option<Place>,
+) -> Response<Body> {
     response.map(|inner| {
-        Body::new(Watched { inner, record, limits, ended: false, sleep: None, stop: None })
+        Body::new(Watched { inner, record, limits, place, ended: false, sleep: None, stop: None })
     })
 }
 
@@ -102,6 +117,8 @@ struct Watched {
     inner: Body,
     record: Option<Record>,
     limits: Limits,
+    /// Free again before the last frame leaves: who has read the end may begin anew.
+    place: Option<Place>,
     ended: bool,
     /// Made when the inner body first lets us wait: a unary answer never does.
     sleep: Option<Pin<Box<Sleep>>>,
@@ -135,7 +152,6 @@ impl http_body::Body for Watched {
             Ok(Poll::Ready(Some(Ok(frame)))) => this.pass(frame),
             Ok(Poll::Ready(Some(Err(status)))) => this.end(&with_details(status)),
             Ok(Poll::Ready(None)) => {
-                this.ended = true;
                 this.finish(ended_without_status());
                 Poll::Ready(None)
             }
@@ -156,7 +172,6 @@ impl Watched {
         match Status::from_header_map(&trailers) {
             Some(status) if status.code() != tonic::Code::Ok => self.end(&with_details(status)),
             _ => {
-                self.ended = true;
                 self.finish(code_in(&trailers).unwrap_or_else(ended_without_status));
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
@@ -180,9 +195,9 @@ impl Watched {
 
     /// Ends the stream with a status in its trailers.
     fn end(&mut self, status: &Status) -> Polled {
-        self.ended = true;
         let mut trailers = HeaderMap::new();
         if let Err(status) = status.add_header(&mut trailers) {
+            self.finish(status.code() as i32);
             return Poll::Ready(Some(Err(status)));
         }
         self.finish(code_in(&trailers).unwrap_or_else(ended_without_status));
@@ -190,6 +205,8 @@ impl Watched {
     }
 
     fn finish(&mut self, code: i32) {
+        self.ended = true;
+        self.place = None;
         if let Some(record) = &mut self.record {
             record.finish(code);
         }

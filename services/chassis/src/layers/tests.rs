@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 
+use super::places::SHED_RETRY;
 use super::*;
 use crate::auth::{ServiceKeys, service::Grant};
 use crate::settings::Settings;
@@ -91,6 +92,7 @@ struct Fixture {
     services: ServiceKeys,
     token: String,
     stopping: CancellationToken,
+    gate: Arc<Gate>,
     routes: Routes,
 }
 
@@ -104,6 +106,7 @@ fn fixture(max_in_flight: usize) -> Fixture {
         served: ["profiles".to_owned()].into(),
         authenticator: Arc::new(authenticator),
         max_in_flight,
+        max_streams: 2,
         request_timeout: Duration::from_millis(300),
         stopping: stopping.clone(),
         aborting: CancellationToken::new(),
@@ -112,7 +115,7 @@ fn fixture(max_in_flight: usize) -> Fixture {
     let server = EventLogServiceServer::new(moody.clone()).max_encoding_message_size(4 << 20);
     let routes = gate.guard(Routes::new(server));
     let token = token.expect("development").reveal().to_owned();
-    Fixture { moody, services, token, stopping, routes }
+    Fixture { moody, services, token, stopping, gate, routes }
 }
 
 impl Fixture {
@@ -226,6 +229,75 @@ async fn one_call_too_many_is_shed_with_a_time_to_retry() {
         held.await.expect("joined").expect("answered");
         assert!(client.read_events(fixture.read("")).await.is_ok(), "the place is free again");
     });
+}
+
+#[tokio::test]
+async fn streams_hold_a_place_of_their_own_for_as_long_as_they_last() {
+    let fixture = fixture(1);
+    both_ways!(fixture, client => {
+        let mut unary = client.clone();
+        let mut begin = async || client.tail_events(fixture.request(TailEventsRequest::default())).await;
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let mut stream = begin().await.expect("begun").into_inner();
+            assert!(stream.message().await.expect("no error").is_some());
+            open.push(stream);
+        }
+        let status = begin().await.expect_err("the third of two");
+        assert_eq!(told(&status), (tonic::Code::ResourceExhausted, "TOO_MANY_STREAMS".into()));
+        assert_eq!(retry_delay(&status), Some(SHED_RETRY));
+        assert!(unary.read_events(fixture.read("")).await.is_ok(), "calls are counted apart");
+        drop(open.pop());
+        let again = async {
+            while begin().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again).await.expect("the place is free again");
+    });
+}
+
+#[tokio::test]
+async fn a_call_holds_its_place_until_its_answer_was_read() {
+    let fixture = fixture(1);
+    let request = || {
+        http::Request::post("/rapport.eventlog.v1.EventLogService/ReadEvents")
+            .header("content-type", "application/grpc")
+            .header("authorization", format!("Bearer {}", fixture.token))
+            .body(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(b"\0\0\0\0\0"))))
+            .expect("request")
+    };
+    let unread = pass(fixture.routes.clone(), request()).await;
+    assert!(Status::from_header_map(unread.headers()).is_none(), "the status follows the body");
+    let shed = pass(fixture.routes.clone(), request()).await;
+    let shed = Status::from_header_map(shed.headers()).expect("status");
+    assert_eq!(told(&shed), (tonic::Code::ResourceExhausted, "OVERLOADED".into()));
+    drop(unread);
+    let answered = pass(fixture.routes.clone(), request()).await;
+    assert!(Status::from_header_map(answered.headers()).is_none());
+}
+
+#[tokio::test]
+async fn strangers_streams_are_bounded_and_take_no_callers_place() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let fixture = fixture(1);
+    let open = fixture.gate.guard(Routes::new(health));
+    let mut client = HealthClient::new(open);
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let stream = client.watch(HealthCheckRequest::default()).await.expect("begun");
+        streams.push(stream.into_inner());
+    }
+    let status = client.watch(HealthCheckRequest::default()).await.expect_err("the third of two");
+    assert_eq!(told(&status), (tonic::Code::ResourceExhausted, "TOO_MANY_STREAMS".into()));
+    assert!(client.check(HealthCheckRequest::default()).await.is_ok(), "probes are answered");
+    let mut caller = Client::new(fixture.routes.clone());
+    let tail = caller.tail_events(fixture.request(TailEventsRequest::default())).await;
+    assert!(tail.is_ok(), "callers have places of their own");
+    streams.clear();
+    assert!(client.watch(HealthCheckRequest::default()).await.is_ok(), "the places are free again");
 }
 
 #[tokio::test]

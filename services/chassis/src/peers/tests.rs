@@ -75,6 +75,7 @@ async fn both_ways() -> [Client<Peer>; 2] {
         served: ["profiles".to_owned()].into(),
         authenticator: Arc::new(authenticator),
         max_in_flight: 8,
+        max_streams: 8,
         request_timeout: Duration::from_secs(30),
         stopping: tokio_util::sync::CancellationToken::new(),
         aborting: tokio_util::sync::CancellationToken::new(),

@@ -13,8 +13,12 @@ use super::*;
 use crate::service::Service;
 use crate::testing::embedded;
 
-const QUIET: Target =
-    Target { name: "profiles", schema: eventstore::Schema::default, service: |_| Service::new() };
+const QUIET: Target = Target {
+    name: "profiles",
+    schema: eventstore::Schema::default,
+    reasons: &[],
+    service: |_| Service::new(),
+};
 
 async fn started(settings: Settings) -> Process {
     let process = start(&[QUIET], settings, Shutdown::new()).await.expect("started");
@@ -210,6 +214,7 @@ async fn a_failing_background_task_stops_the_process_and_is_named() {
     const BROKEN: Target = Target {
         name: "profiles",
         schema: eventstore::Schema::default,
+        reasons: &[],
         service: |_| {
             Service::new().work("timers", |_| async { Err(eventstore::Error::corrupt("torn")) })
         },
@@ -259,6 +264,7 @@ async fn a_service_outside_the_contract_does_not_start() {
     const SECRET: Target = Target {
         name: "profiles",
         schema: eventstore::Schema::default,
+        reasons: &[],
         service: |_| Service::new().serve(Unlisted),
     };
     let folder = tempfile::tempdir().expect("folder");
@@ -319,11 +325,13 @@ mod patient {
     pub(super) const POLITE_TARGET: Target = Target {
         name: "profiles",
         schema: eventstore::Schema::default,
+        reasons: &[],
         service: |_| service(&POLITE),
     };
     pub(super) const STUCK_TARGET: Target = Target {
         name: "profiles",
         schema: eventstore::Schema::default,
+        reasons: &[],
         service: |_| service(&STUCK),
     };
 }
@@ -384,7 +392,7 @@ async fn in_production_mode_health_follows_the_database_and_a_person_needs_a_tok
     let folder = tempfile::tempdir().expect("folder");
     let mut postgres = eventstore::testing::Postgres::start();
     postgres.psql("postgres", "CREATE DATABASE profiles");
-    let nats = eventstore::testing::NatsServer::start();
+    let mut nats = eventstore::testing::NatsServer::start();
     let issuer = OidcIssuer::start().await;
     let mut settings = embedded(&folder);
     settings.database.url = postgres.url("{service}");
@@ -404,10 +412,18 @@ async fn in_production_mode_health_follows_the_database_and_a_person_needs_a_tok
         request.metadata_mut().insert("authorization", bearer);
         client.get_head(request).await.map_err(|status| reason(&status).unwrap_or_default())
     };
-    let ada = issuer.token("acme", "ada", &["eventlog.events.read"]);
+    let ada = issuer.token("acme", "ada", &["eventlog.heads.operate"]);
     call(&ada).await.expect("answered");
     let foreign = OidcIssuer::start().await.token("acme", "ada", &["*"]);
     assert_eq!(call(&foreign).await.expect_err("foreign"), "TOKEN_INVALID");
+
+    log_is_connected(&process, true).await;
+    nats.kill();
+    log_is_connected(&process, false).await;
+    assert_eq!(process.readiness.missing(), Vec::<String>::new(), "it answers without the log");
+    call(&ada).await.expect("answered");
+    nats.launch();
+    log_is_connected(&process, true).await;
 
     postgres.stop_at_once();
     let gone = eventually(&process, |missing| missing.contains(&"profiles/store".to_owned())).await;
@@ -417,6 +433,21 @@ async fn in_production_mode_health_follows_the_database_and_a_person_needs_a_tok
     eventually(&process, <[String]>::is_empty).await;
     call(&ada).await.expect("answered again");
     process.stop().await.expect("stopped as asked");
+}
+
+/// Waits until the admin port tells whether the log is connected.
+async fn log_is_connected(process: &Process, expected: bool) {
+    let told = if expected { " 1" } else { " 0" };
+    let reached = async {
+        loop {
+            let (_, metrics) = get(process, "/metrics").await;
+            let mut lines = metrics.lines().filter(|it| it.starts_with("rapport_log_connected"));
+            if lines.any(|line| line.ends_with(told)) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reached).await.expect("told in time");
 }
 
 async fn eventually(process: &Process, reached: impl Fn(&[String]) -> bool) -> Vec<String> {

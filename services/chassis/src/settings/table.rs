@@ -80,7 +80,8 @@ pub const TABLE: &[Setting] = table! {
     "grpc.address", Kind::Address, r#""127.0.0.1:8080""#, "Where gRPC and gRPC-Web listen; port 0 takes a free one.";
     "grpc.max_message_bytes", whole(64 << 10, 64 * MIB), "4194304", "Bytes; the largest request and the largest reply.";
     "grpc.request_timeout_ms", whole(100, 10 * MINUTE_MS), "30000", "Milliseconds; the longest a unary call may take, whatever deadline it asks for.";
-    "grpc.max_in_flight", whole(1, 1_000_000), "1024", "Calls worked on at once by the process; one more is answered RESOURCE_EXHAUSTED.";
+    "grpc.max_in_flight", whole(1, 1_000_000), "1024", "Unary calls worked on at once by the process; one more is answered RESOURCE_EXHAUSTED.";
+    "grpc.max_streams", whole(1, 1_000_000), "256", "Streams held open at once by the process for callers, and as many for health and reflection, which need no token; one more is answered RESOURCE_EXHAUSTED.";
     "grpc.max_connection_age_s", whole(1, 86_400), "300", "Seconds after which a connection is asked to reconnect, so that load spreads after a rollout; each process adds up to a tenth.";
     "grpc.shutdown_delay_ms", whole(0, 10 * MINUTE_MS), "0", "Milliseconds between turning not ready and refusing new connections, for balancers to notice.";
     "grpc.shutdown_drain_ms", whole(100, 10 * MINUTE_MS), "20000", "Milliseconds that calls and background work get to finish after that; then they are aborted.";

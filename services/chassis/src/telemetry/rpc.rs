@@ -23,8 +23,10 @@ const BOUNDARIES: [f64; 13] =
 pub struct Instruments {
     server: Histogram<f64>,
     client: Histogram<f64>,
-    in_flight: UpDownCounter<i64>,
+    pub(crate) in_flight: UpDownCounter<i64>,
     in_flight_limit: Gauge<u64>,
+    pub(crate) streams: UpDownCounter<i64>,
+    streams_limit: Gauge<u64>,
     shed: Counter<u64>,
     rejections: Counter<u64>,
     panics: Counter<u64>,
@@ -59,6 +61,14 @@ impl Instruments {
                 .u64_gauge("rapport.inflight.limit")
                 .with_description("Calls that may be worked on at once")
                 .build(),
+            streams: meter
+                .i64_up_down_counter("rapport.streams")
+                .with_description("Streams held open")
+                .build(),
+            streams_limit: meter
+                .u64_gauge("rapport.streams.limit")
+                .with_description("Streams that may be held open at once")
+                .build(),
             shed: counter("rapport.shed", "Calls refused because the process was at its limit"),
             rejections: counter(
                 "rapport.auth.rejections",
@@ -78,20 +88,14 @@ impl Instruments {
         self.client.record(took.as_secs_f64(), &attributes);
     }
 
-    pub(crate) fn limit(&self, limit: usize) {
-        self.in_flight_limit.record(limit as u64, &[]);
+    pub(crate) fn limits(&self, calls: usize, streams: usize) {
+        self.in_flight_limit.record(calls as u64, &[]);
+        self.streams_limit.record(streams as u64, &[]);
     }
 
-    pub(crate) fn entered(&self) {
-        self.in_flight.add(1, &[]);
-    }
-
-    pub(crate) fn left(&self) {
-        self.in_flight.add(-1, &[]);
-    }
-
-    pub(crate) fn shed(&self, method: &'static str) {
-        self.shed.add(1, &[KeyValue::new("reason", "in_flight"), KeyValue::new("method", method)]);
+    /// Refused for a limit: `in_flight` or `streams`.
+    pub(crate) fn shed(&self, method: &'static str, limit: &'static str) {
+        self.shed.add(1, &[KeyValue::new("reason", limit), KeyValue::new("method", method)]);
     }
 
     pub(crate) fn rejected(&self, method: &'static str, reason: &Reason) {

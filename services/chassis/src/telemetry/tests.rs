@@ -9,8 +9,12 @@ use crate::assembly::Target;
 use crate::service::Service;
 use crate::testing::{Harness, OtlpReceiver};
 
-const PROFILES: Target =
-    Target { name: "profiles", schema: eventstore::Schema::default, service: |_| Service::new() };
+const PROFILES: Target = Target {
+    name: "profiles",
+    schema: eventstore::Schema::default,
+    reasons: &[],
+    service: |_| Service::new(),
+};
 
 #[tokio::test]
 async fn metrics_are_served_with_descriptions_and_the_level_can_change() {

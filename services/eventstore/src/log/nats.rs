@@ -3,8 +3,8 @@
 //! The relay is the only publisher of a source and states the expected last sequence with every event,
 //! so the server refuses duplicates, gaps and reordering; the stream's last sequence is the cursor.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashSet, VecDeque};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
@@ -57,8 +57,8 @@ pub struct NatsLog {
     client: async_nats::Client,
     context: Context,
     options: NatsOptions,
-    /// Whether this process relays: then it needs no poke.
-    pub(crate) relaying: AtomicBool,
+    /// The sources this process relays: they need no poke.
+    relaying: RwLock<HashSet<String>>,
 }
 
 /// Subject of an event: `<prefix>.<source>.<aggregate>.<event>`; no ids in it.
@@ -102,7 +102,7 @@ impl NatsLog {
             .ack_timeout(options.timeout)
             .max_ack_inflight(options.in_flight * 2)
             .build(client.clone());
-        Ok(Self { client, context, options, relaying: AtomicBool::new(false) })
+        Ok(Self { client, context, options, relaying: RwLock::default() })
     }
 
     /// Name of a source's stream.
@@ -119,8 +119,18 @@ impl NatsLog {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
+    /// Notes whether this process relays a source.
+    pub(crate) fn relays(&self, source: &str, yes: bool) {
+        let mut relaying = self.relaying.write().unwrap_or_else(PoisonError::into_inner);
+        if yes {
+            relaying.insert(source.to_owned());
+        } else {
+            relaying.remove(source);
+        }
+    }
+
     pub(super) fn poke(&self, source: &str) {
-        if self.relaying.load(Ordering::Relaxed) {
+        if self.relaying.read().unwrap_or_else(PoisonError::into_inner).contains(source) {
             return;
         }
         let (client, subject) = (self.client.clone(), self.poke_subject(source));

@@ -30,6 +30,7 @@ on_every_pair! {
     what_a_view_finds_taken_is_refused
     concurrent_writers_leave_no_hole
     pages_meet_at_every_offset
+    a_page_is_bounded_in_bytes
     personal_fields_are_sealed_and_bound_to_their_place
     a_destroyed_key_erases
     tenants_do_not_meet
@@ -213,6 +214,8 @@ async fn a_view_that_panics_refuses_its_unit_only(rig: Rig) {
 async fn what_a_view_finds_taken_is_refused(rig: Rig) {
     let open = |language: &str| Command::Open { language: language.into() };
     let other = rig.replica().await;
+    let mut health = rig.store.health();
+    health.mark_unchanged();
     let race = (0..20).map(|it| {
         let store = if it % 2 == 0 { rig.store.clone() } else { other.clone() };
         async move {
@@ -223,6 +226,7 @@ async fn what_a_view_finds_taken_is_refused(rig: Rig) {
     assert_eq!(results.iter().filter(|it| it.is_ok()).count(), 1);
     let taken = |it: &&Result<_, _>| matches!(it, Err(ExecuteError::Taken(reason)) if reason == "LANGUAGE_TAKEN");
     assert_eq!(results.iter().filter(taken).count(), 19);
+    assert!(!health.has_changed().unwrap(), "a refusal says nothing about the database");
 }
 
 async fn concurrent_writers_leave_no_hole(rig: Rig) {
@@ -271,6 +275,25 @@ async fn pages_meet_at_every_offset(rig: Rig) {
         assert_eq!(rig.store.read(0, offset).await.unwrap(), left);
         assert_eq!(rig.store.read(offset as u64, 100).await.unwrap(), right);
     }
+}
+
+async fn a_page_is_bounded_in_bytes(rig: Rig) {
+    fill(&rig.store, "a", 0).await;
+    for number in 0..20 {
+        let large = Command::Move(format!("{}", number % 10).repeat(250_000));
+        rig.store.execute::<Place>("a", &meta(&format!("l{number}")), large).await.unwrap();
+    }
+    let first = rig.store.read(0, 1_000).await.unwrap();
+    let bytes =
+        |page: &[eventstore::Stored]| page.iter().map(|it| it.envelope.len()).sum::<usize>();
+    assert!(first.len() < 21 && bytes(&first[..first.len() - 1]) < 4 * 1024 * 1024);
+    let small = rig.store.read(0, 3).await.unwrap();
+    assert_eq!(small, first[..3]);
+    let mut all = first;
+    while let Some(last) = all.last().map(|it| it.position).filter(|it| *it < 21) {
+        all.extend(rig.store.read(last, 1_000).await.unwrap());
+    }
+    assert_eq!(all.len(), 21);
 }
 
 async fn personal_fields_are_sealed_and_bound_to_their_place(rig: Rig) {

@@ -21,6 +21,7 @@ on_every_pair! {
     an_event_that_cannot_be_handled_parks_its_stream_only
     a_panicking_handler_parks_too
     a_reactor_appends_once_whatever_happens
+    a_reactor_parks_what_it_cannot_handle
     a_consumer_that_is_reset_replays
     a_reader_starts_anywhere
     a_consumer_that_parks_too_much_stops
@@ -179,17 +180,30 @@ async fn parks(rig: Rig, panics: bool) {
     // Mended, they are applied in order, all or none.
     let still = retry_parked(&store, &consumer, "profiles", "default", "party/bad").await;
     assert!(still.is_err(), "still broken");
-    assert_eq!(list_parked(&store, 100).await.unwrap().len(), 4);
-    drop(running);
+    let parked = list_parked(&store, 100).await.unwrap();
+    assert_eq!(parked.len(), 4);
+    assert!(parked[0].reason.contains(if panics { "panicked" } else { "cannot handle it" }));
+    assert!(parked[1].reason.contains("queued behind"));
     broken.store(false, Ordering::SeqCst);
     let done = retry_parked(&store, &consumer, "profiles", "default", "party/bad").await.unwrap();
     assert_eq!(done, 4);
     assert_eq!(effects(&store).await, (1..=12).collect::<Vec<_>>());
+    // The consumer, which never stopped, goes on with the stream.
+    let again = Command::Move("again".into());
+    rig.store.execute::<Place>("bad", &meta("bad-again"), again).await.unwrap();
+    caught_up(&store, "effects", 13).await;
+    assert_eq!(effects(&store).await, (1..=13).collect::<Vec<_>>());
+    assert!(list_parked(&store, 100).await.unwrap().is_empty());
+    drop(running);
 }
 
 /// Opens a mirror party for each party registered elsewhere.
+#[derive(Default)]
 struct Mirror {
+    /// Passing failures still to come.
     fails: AtomicU64,
+    /// Cannot handle `party/bad` while set.
+    broken: AtomicBool,
 }
 
 impl Reactor for Mirror {
@@ -210,6 +224,9 @@ impl Reactor for Mirror {
             {
                 return Err(Error::unavailable("not yet"));
             }
+            if self.broken.load(Ordering::SeqCst) && event.id() == "bad" {
+                return Err(Error::corrupt("cannot handle it"));
+            }
             let loaded = store.load::<Place>("default", event.id(), AsOf::Now).await?;
             let open = Command::Open { language: String::new() };
             let events = <Place as eventstore::Decider>::decide(&loaded.state, open, meta.at)
@@ -228,7 +245,10 @@ async fn a_reactor_appends_once_whatever_happens(rig: Rig) {
     let consumer = Consumer {
         name: "mirror".into(),
         sources: vec!["profiles".into()],
-        handler: Handler::Reactor(Arc::new(Mirror { fails: AtomicU64::new(3) })),
+        handler: Handler::Reactor(Arc::new(Mirror {
+            fails: AtomicU64::new(3),
+            ..Mirror::default()
+        })),
     };
     let running = Running::start(&rig, &store, &consumer, 2);
     for party in 0..12 {
@@ -248,6 +268,31 @@ async fn a_reactor_appends_once_whatever_happens(rig: Rig) {
     assert_eq!(store.read_head().await.unwrap().position, 12);
     assert!(store.verify().await.unwrap().is_ok());
     assert!(reset(&store, &consumer).await.is_err(), "a reactor is never rebuilt");
+}
+
+async fn a_reactor_parks_what_it_cannot_handle(rig: Rig) {
+    let store = rig.neighbour("mirror").await;
+    let mirror = Arc::new(Mirror { broken: AtomicBool::new(true), ..Mirror::default() });
+    let consumer = Consumer {
+        name: "mirror".into(),
+        sources: vec!["profiles".into()],
+        handler: Handler::Reactor(mirror.clone()),
+    };
+    let _running = Running::start(&rig, &store, &consumer, 1);
+    for party in ["good", "bad", "fine"] {
+        fill(&rig.store, party, 1).await;
+    }
+    caught_up(&store, "mirror", 6).await;
+    assert_eq!(store.read_head().await.unwrap().position, 2, "everything else goes on");
+    let parked = list_parked(&store, 10).await.unwrap();
+    assert_eq!(parked.iter().map(|it| it.position).collect::<Vec<_>>(), [3, 4]);
+    mirror.broken.store(false, Ordering::SeqCst);
+    for expected in [2, 0] {
+        let done = retry_parked(&store, &consumer, "profiles", "default", "party/bad").await;
+        assert_eq!(done.unwrap(), expected);
+    }
+    assert_eq!(store.read_head().await.unwrap().position, 3);
+    assert!(store.verify().await.unwrap().is_ok());
 }
 
 async fn a_consumer_that_is_reset_replays(rig: Rig) {

@@ -28,7 +28,7 @@ on_both_servers! {
 
 async fn a_server_killed_under_load_loses_nothing(mut server: NatsServer, on: On) {
     let line = Line::start(&server, on).await;
-    let load = Load::start(&[line.store.clone()], "p", 4, 250);
+    let load = Load::start(std::slice::from_ref(&line.store), "p", 4, 250);
     for position in [200, 800] {
         grows_to(&line.store, position).await;
         server.kill();
@@ -42,7 +42,7 @@ async fn a_server_killed_under_load_loses_nothing(mut server: NatsServer, on: On
 
 async fn deleted_storage_is_refilled(mut server: NatsServer, on: On) {
     let line = Line::start(&server, on).await;
-    let load = Load::start(&[line.store.clone()], "p", 2, 200);
+    let load = Load::start(std::slice::from_ref(&line.store), "p", 2, 200);
     eventually("the consumer reads", || async { line.counter.position().await > 100 }).await;
     server.kill();
     std::fs::remove_dir_all(server.storage()).unwrap();
@@ -53,7 +53,7 @@ async fn deleted_storage_is_refilled(mut server: NatsServer, on: On) {
 
 async fn a_deleted_stream_is_refilled_under_open_consumers(server: NatsServer, on: On) {
     let line = Line::start(&server, on).await;
-    let load = Load::start(&[line.store.clone()], "p", 2, 200);
+    let load = Load::start(std::slice::from_ref(&line.store), "p", 2, 200);
     for position in [100, 400] {
         eventually("the consumer reads", || async { line.counter.position().await > position })
             .await;
@@ -104,7 +104,7 @@ async fn deleted_messages_are_healed_from_the_producer(mut server: NatsServer, o
 async fn a_purge_is_healed_from_the_producer(server: NatsServer, on: On) {
     let line = Line::start(&server, on).await;
     // More than one page of healing.
-    Load::start(&[line.store.clone()], "p", 2, 300).done().await;
+    Load::start(std::slice::from_ref(&line.store), "p", 2, 300).done().await;
     line.settles(&[]).await;
     line.stream().await.purge().await.unwrap();
     let late = Counter::start(&line.nats, line.folder.path(), &line.store).await;
@@ -134,13 +134,13 @@ async fn two_relays_at_once_publish_one_history(server: NatsServer, on: On) {
 /// The copy has the same history and leases of its own: nothing keeps its relay from publishing.
 async fn a_copied_store_that_relays_too_does_no_harm(server: NatsServer, on: On) {
     let mut line = Line::start(&server, on).await;
-    Load::start(&[line.store.clone()], "p", 4, 250).done().await;
+    Load::start(std::slice::from_ref(&line.store), "p", 4, 250).done().await;
     line.close().await;
     let history = everything(&line.reopen(&line.database.clone()).await.unwrap()).await;
     let url = line.database.clone();
     let reopened = line.reopen(&url).await.unwrap();
     reopened.close().await;
-    let copy = line.copy_database();
+    let copy = line.copy_database().await;
     // Both fill an empty stream.
     let context = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
     context.delete_stream(format!("{}-profiles", line.nats.prefix)).await.unwrap();
@@ -160,6 +160,20 @@ async fn a_copied_store_that_relays_too_does_no_harm(server: NatsServer, on: On)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_stopped_leaves_its_lease_to_the_next() {
+    let server = NatsServer::start();
+    let mut line = Line::start(&server, On::Sqlite).await;
+    let expires = || async {
+        let lease = "SELECT expires_at FROM lease WHERE name = 'relay/profiles'";
+        line.store.query(lease, vec![]).await.unwrap().first().map(|it| it.int(0).unwrap())
+    };
+    eventually("the relay has its lease", || async { expires().await.is_some() }).await;
+    let relay = line.relay.take().unwrap();
+    relay.stop().await;
+    assert_eq!(expires().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_three_node_stream_survives_its_leader() {
     let mut servers = NatsServer::cluster();
     let urls: Vec<_> = servers.iter().map(NatsServer::url).collect();
@@ -175,7 +189,7 @@ async fn a_three_node_stream_survives_its_leader() {
     };
     eventually("the cluster has a leader", ready).await;
     let line = Line::over(nats, On::Sqlite, database, folder).await;
-    let load = Load::start(&[line.store.clone()], "p", 4, 400);
+    let load = Load::start(std::slice::from_ref(&line.store), "p", 4, 400);
     eventually("the consumer reads", || async { line.counter.position().await > 300 }).await;
     let leader = stream(&line.nats).await.cached_info().cluster.clone().unwrap().leader.unwrap();
     let node: usize = leader.trim_start_matches("node-").parse().unwrap();

@@ -23,6 +23,7 @@ on_every_pair! {
     a_handler_that_fails_is_tried_again
     the_runner_follows_a_clock_that_is_moved
     timers_follow_from_events
+    an_imported_firing_does_not_fire_again
 }
 
 async fn one_holder_at_a_time_and_the_epoch_grows(rig: Rig) {
@@ -199,27 +200,60 @@ async fn timers_follow_from_events(rig: Rig) {
     .await;
     stop.cancel();
     relaying.await.unwrap();
-    // The database forgets its last commit, as an asynchronous standby would.
+    forget_after(&rig, 1).await;
+    let restored = rig.replica().await;
+    assert_eq!(restored.head(), head);
+    assert_eq!(restored.next_due().await.unwrap(), Some(Timestamp(START.0 + 10)));
+    let again = restored.execute::<Place>("a", &meta("r"), Command::Remind(START.0 + 10)).await;
+    assert!(again.unwrap().repeated, "the request id came back with its unit");
+}
+
+/// A tail that states a timer and fires it leaves none behind when it is imported.
+async fn an_imported_firing_does_not_fire_again(rig: Rig) {
+    if !rig.is_remote() {
+        return;
+    }
+    fill(&rig.store, "a", 0).await;
+    let stop = CancellationToken::new();
+    let relaying = tokio::spawn(relay::run(rig.store.clone(), stop.clone()));
+    remind(&rig.store, "a", "r", START.0 + 10).await;
+    rig.clock.set(Timestamp(START.0 + 20));
+    assert_eq!(fire_due(&rig.store, &Closing::default()).await.unwrap(), 1);
+    let head = rig.store.read_head().await.unwrap();
+    eventually("the log has it", async || {
+        let tail = rig.store.log().tail("profiles").await.unwrap();
+        tail.is_some_and(|it| it.last == head.position)
+    })
+    .await;
+    stop.cancel();
+    relaying.await.unwrap();
+    forget_after(&rig, 1).await;
+    let restored = rig.replica().await;
+    assert_eq!(restored.head(), head);
+    assert_eq!(restored.next_due().await.unwrap(), None);
+    let handler = Closing::default();
+    assert_eq!(fire_due(&restored, &handler).await.unwrap(), 0);
+    assert_eq!(closed(&restored, "a").await, 1);
+}
+
+/// The database forgets what it committed after a position, as an asynchronous standby would.
+async fn forget_after(rig: &Rig, position: u64) {
     let mut tx = rig.store.database().begin().await.unwrap();
     if rig.store.database().is_postgres() {
         tx.exec("ALTER TABLE event DISABLE TRIGGER event_is_a_fact", vec![]).await.unwrap();
     } else {
         tx.exec("DROP TRIGGER event_is_not_deleted", vec![]).await.unwrap();
     }
-    let before = rig.store.read(0, 1).await.unwrap();
-    for sql in [
-        "DELETE FROM event WHERE position = 2",
-        "DELETE FROM timer",
-        "DELETE FROM place",
-        "DELETE FROM request WHERE position = 2",
-    ] {
+    let kept = rig.store.read(position - 1, 1).await.unwrap();
+    for sql in ["DELETE FROM event WHERE position > $1", "DELETE FROM request WHERE position > $1"]
+    {
+        tx.exec(sql, values![position]).await.unwrap();
+    }
+    for sql in ["DELETE FROM timer", "DELETE FROM place"] {
         tx.exec(sql, vec![]).await.unwrap();
     }
-    tx.exec("UPDATE head SET position = 1, chain = $1", values![before[0].chain]).await.unwrap();
+    tx.exec("UPDATE head SET position = $1, chain = $2", values![position, kept[0].chain])
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
-    let restored = rig.replica().await;
-    assert_eq!(restored.head(), head);
-    assert_eq!(restored.next_due().await.unwrap(), Some(Timestamp(START.0 + 10)));
-    let again = restored.execute::<Place>("a", &meta("r"), Command::Remind(START.0 + 10)).await;
-    assert!(again.unwrap().repeated, "the request id came back with its unit");
 }

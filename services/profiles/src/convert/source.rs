@@ -195,7 +195,8 @@ fn parse(source: &State, stated: &NewInteraction) -> Result<Parsed, (Code, Strin
     Ok((name.to_owned(), occurred_at, sorted, who))
 }
 
-fn message_id(text: &str) -> Option<&str> {
+/// The id of a message, if it can be one.
+pub(crate) fn message_id(text: &str) -> Option<&str> {
     let fits =
         (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
     fits.then_some(text)

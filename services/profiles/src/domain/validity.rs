@@ -38,6 +38,11 @@ impl Validity {
         self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
     }
 
+    /// Whether it never holds again: its end has come.
+    pub(crate) fn has_ended(&self, at: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= at)
+    }
+
     /// As an event states it; unreadable ends are open, because the fact was accepted once.
     pub(crate) fn of(stated: Option<&types::Validity>) -> Self {
         let end = |time: Option<prost_types::Timestamp>| time.as_ref().and_then(super::instant);
@@ -62,6 +67,8 @@ mod tests {
         let interval = Validity::new(Some(Timestamp(10)), Some(Timestamp(20))).expect("ordered");
         assert!(!interval.holds_at(Timestamp(9)) && interval.holds_at(Timestamp(10)));
         assert!(interval.holds_at(Timestamp(19)) && !interval.holds_at(Timestamp(20)));
+        assert!(!interval.has_ended(Timestamp(9)) && !interval.has_ended(Timestamp(19)));
+        assert!(interval.has_ended(Timestamp(20)));
         assert!(Validity::default().holds_at(Timestamp(i64::MIN)));
     }
 

@@ -54,11 +54,15 @@ impl ConsentService for Api {
         // Read before the statements: no objection that stood before this position is missed.
         let position = self.position();
         // Nobody may be contacted who is not known or is erased, whatever the regime.
-        self.living(&caller.tenant, &key.party_id, "key.party_id").await?;
+        let party = self.living(&caller.tenant, &key.party_id, "key.party_id").await?;
         let consent_id = key.consent_id(&caller.tenant);
         let loaded = self.deps.store.load::<Consent>(&caller.tenant, &consent_id, AsOf::Now).await;
         let state = loaded.map_err(Problem::from)?.state;
-        let verdict = consent::verdict(&state.statements, at, regime);
+        let verdict = match key.market.as_str() == party.market {
+            true => consent::verdict(&state.statements, at, regime),
+            // What was said in the market the party left counts there, and so do that market's rules.
+            false => Verdict::NoRecord,
+        };
         Ok(Response::new(proto::CheckConsentResponse {
             allowed: verdict.allows(),
             consent_id: if by_statement(verdict) { consent_id } else { String::new() },
@@ -103,7 +107,7 @@ impl Api {
         key: &Key,
         command: Command,
     ) -> Result<(proto::Consent, u64), Problem> {
-        self.living(&caller.tenant, &key.party_id, "key.party_id").await?;
+        self.concerned(meta, &key.party_id, "key.party_id").await?;
         let consent_id = key.consent_id(&caller.tenant);
         let done = self.execute::<Consent>(&consent_id, meta, command).await?;
         Ok((parse::consent(&consent_id, &done.state, meta.at, unsealed(caller)), done.position))

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::status::{CONFLICT, Problem, REQUEST_ID_REUSED};
-use eventstore::{AsOf, Decider as _, Error, Loaded, Metadata, Outcome, UnitError, hex};
+use eventstore::{Decider as _, Error, Loaded, Metadata, Outcome, UnitError, hex};
 use prost::Message as _;
 use rapport_proto::profiles::v1::record_interactions_response::{
     Verdict, verdict::Outcome as Told,
@@ -19,9 +19,11 @@ use rapport_proto::profiles::v1::{
 use super::Api;
 use crate::convert::source::{self as parse, Rejected, Report, Who};
 use crate::domain::interaction::{Code, Command, Interaction, Message, State};
-use crate::domain::source::{Source, Status};
+use crate::domain::source::{self, Source, Status};
 use crate::refusal::{self, SOURCE_DISABLED};
 use crate::view;
+
+mod repeat;
 
 /// Interactions in a request.
 const MOST: usize = 256;
@@ -42,9 +44,8 @@ struct Item {
 
 impl Item {
     fn recorded(tenant: &str, message: Message, party_id: String) -> Self {
-        let parts = [tenant, "itx", &message.source_id, &message.message_id];
         Self {
-            interaction_id: eventstore::derive_id("itx", &parts),
+            interaction_id: interaction_id(tenant, &message.source_id, &message.message_id),
             message_id: message.message_id.clone(),
             party_id,
             digest: message.body_digest.clone(),
@@ -55,9 +56,8 @@ impl Item {
 
     fn rejected(tenant: &str, source_id: &str, rejected: Rejected, digest: Vec<u8>) -> Self {
         let Rejected { message_id, code, detail, raw } = rejected;
-        let parts = [tenant, "itx", "rejected", source_id, code.as_str(), &hex(&digest)];
         Self {
-            interaction_id: eventstore::derive_id("itx", &parts),
+            interaction_id: rejected_id(tenant, source_id, code, &digest),
             message_id: message_id.clone(),
             party_id: String::new(),
             command: Command::Reject { source_id: source_id.to_owned(), message_id, code, raw },
@@ -76,6 +76,17 @@ impl Item {
             Command::Reject { .. } => self,
         }
     }
+}
+
+/// The stream of a message, whatever its body.
+fn interaction_id(tenant: &str, source_id: &str, message_id: &str) -> String {
+    eventstore::derive_id("itx", &[tenant, "itx", source_id, message_id])
+}
+
+/// The stream of a message that was refused.
+fn rejected_id(tenant: &str, source_id: &str, code: Code, digest: &[u8]) -> String {
+    let parts = [tenant, "itx", "rejected", source_id, code.as_str(), &hex(digest)];
+    eventstore::derive_id("itx", &parts)
 }
 
 fn unknown_party(message: Message) -> Rejected {
@@ -118,17 +129,38 @@ impl Api {
         if source.status != Status::Active {
             self.unless_repeated(meta, Problem::of(SOURCE_DISABLED)).await?;
         }
-        let reports: Vec<_> = (stated.iter())
-            .map(|it| {
-                let digest = |raw: &[u8]| self.deps.store.keys().request_digest(raw).to_vec();
-                parse::report(source_id, &source, it, digest)
-            })
-            .collect();
+        let reports: Vec<_> =
+            stated.iter().map(|it| self.report(&meta.tenant, source_id, &source, it)).collect();
         let who = self.resolve(&meta.tenant, &reports).await?;
         let items = (reports.into_iter().zip(stated))
             .map(|(report, stated)| self.item(&meta.tenant, source_id, report, stated, &who))
             .collect();
-        self.commit(meta, items, &who.markets).await
+        let (verdicts, position) = match self.commit(meta, items, &who.markets).await? {
+            Done::Now(verdicts, position) => (verdicts, position),
+            Done::Before(position) => {
+                (self.first_verdicts(meta, source_id, stated, position).await?, position)
+            }
+        };
+        Ok(RecordInteractionsResponse { verdicts, position })
+    }
+
+    fn report(
+        &self,
+        tenant: &str,
+        source_id: &str,
+        source: &source::State,
+        stated: &NewInteraction,
+    ) -> Result<Report, Rejected> {
+        let digest = |raw: &[u8]| self.digest(tenant, source_id, &stated.message_id, raw);
+        parse::report(source_id, source, stated, digest)
+    }
+
+    /// Keyed digest of a message. Equal bodies have different digests in other messages, sources and tenants: it
+    /// tells a repeat from a conflict and links nothing else.
+    fn digest(&self, tenant: &str, source_id: &str, message_id: &str, raw: &[u8]) -> Vec<u8> {
+        let body = hex(&eventstore::digest(raw));
+        let parts = ["interaction body", source_id, message_id, &body];
+        self.deps.store.keys().blind_index(tenant, &parts).to_vec()
     }
 
     /// The parties the messages name, and their markets.
@@ -144,7 +176,7 @@ impl Api {
                 Who::Nobody | Who::Party(_) => None,
             })
             .collect();
-        let holders = self.holders(tenant, &identifiers).await?;
+        let holders = self.named(tenant, &identifiers).await?;
         let by_identifier: Vec<_> = identifiers.into_iter().zip(holders).collect();
         let direct = named().filter_map(|who| match who {
             Who::Party(id) => Some(id.as_str()),
@@ -170,8 +202,8 @@ impl Api {
             },
             Err(rejected) => rejected,
         };
-        let digest = self.deps.store.keys().request_digest(&stated.encode_to_vec());
-        Item::rejected(tenant, source_id, rejected, digest.to_vec())
+        let digest = self.digest(tenant, source_id, &stated.message_id, &stated.encode_to_vec());
+        Item::rejected(tenant, source_id, rejected, digest)
     }
 
     async fn commit(
@@ -179,16 +211,17 @@ impl Api {
         meta: &Metadata,
         mut items: Vec<Item>,
         markets: &BTreeMap<String, String>,
-    ) -> Result<RecordInteractionsResponse, Problem> {
+    ) -> Result<Done, Problem> {
         for _ in 0..ATTEMPTS {
             let (verdicts, streams) =
                 decide(meta, &items, self.load_all(meta, &items).await?, markets);
             let outcome = match self.append(meta, streams).await? {
                 Appended::Outcome(outcome) => outcome,
-                Appended::Erased(party_id) => {
-                    // Its messages are refused one by one; those of others are recorded.
-                    let of_nobody = |item: Item| {
-                        if item.party_id == party_id { item.of_nobody(&meta.tenant) } else { item }
+                Appended::Erased(party_ids) => {
+                    // Their messages are refused one by one; those of others are recorded.
+                    let of_nobody = |item: Item| match party_ids.contains(&item.party_id) {
+                        true => item.of_nobody(&meta.tenant),
+                        false => item,
                     };
                     items = items.into_iter().map(of_nobody).collect();
                     continue;
@@ -196,12 +229,9 @@ impl Api {
             };
             match outcome {
                 Outcome::Committed { position } => {
-                    return Ok(RecordInteractionsResponse { verdicts, position });
+                    return Ok(Done::Now(verdicts, position));
                 }
-                Outcome::Repeated { position, .. } => {
-                    let verdicts = self.first_verdicts(meta, &items, position, markets).await?;
-                    return Ok(RecordInteractionsResponse { verdicts, position });
-                }
+                Outcome::Repeated { position, .. } => return Ok(Done::Before(position)),
                 Outcome::Conflict => {}
                 Outcome::RequestReused => {
                     let problem = Problem::of(REQUEST_ID_REUSED);
@@ -228,47 +258,23 @@ impl Api {
         meta: &Metadata,
         streams: Vec<(String, Stream)>,
     ) -> Result<Appended, Problem> {
-        let mut unit = self.deps.store.unit(meta.clone());
+        let (mut unit, mut erased) = (self.deps.store.unit(meta.clone()), BTreeSet::new());
         for (id, stream) in streams {
             let Stream { version, before, added, .. } = stream;
             match unit.push::<Interaction>(&id, version, &before, added).await {
                 Ok(()) => {}
                 // The keyring alone refuses here: the party's key is destroyed.
                 Err(UnitError::Store(Error::Refused(_))) => {
-                    return Ok(Appended::Erased(before.party_id));
+                    erased.insert(before.party_id);
                 }
                 Err(error) => return Err(refused_unit(error)),
             }
         }
+        if !erased.is_empty() {
+            return Ok(Appended::Erased(erased));
+        }
         let unit = unit.finish().map_err(refused_unit)?;
         Ok(Appended::Outcome(self.deps.store.append(unit).await))
-    }
-
-    /// The verdicts of a request that was made before: decided again over the streams as they stood then.
-    async fn first_verdicts(
-        &self,
-        meta: &Metadata,
-        items: &[Item],
-        position: u64,
-        markets: &BTreeMap<String, String>,
-    ) -> Result<Vec<Verdict>, Problem> {
-        let store = &self.deps.store;
-        let last = store.read(position.saturating_sub(1), 1).await?;
-        let envelope =
-            last.first().map(eventstore::Stored::envelope).transpose()?.unwrap_or_default();
-        let is_ours = envelope.tenant == meta.tenant
-            && envelope.method == meta.method
-            && envelope.request_id == meta.request_id
-            && envelope.actor.as_ref() == Some(&meta.actor);
-        // A request that recorded nothing left no event of its own.
-        let before =
-            if is_ours { position.saturating_sub(envelope.unit_size.into()) } else { position };
-        let mut loaded = Streams::new();
-        for item in items {
-            let (id, as_of) = (&item.interaction_id, AsOf::Position(before));
-            loaded.insert(id.clone(), store.load::<Interaction>(&meta.tenant, id, as_of).await?);
-        }
-        Ok(decide(meta, items, loaded, markets).0)
     }
 }
 
@@ -293,10 +299,16 @@ impl Resolved {
     }
 }
 
-/// What became of a unit, or the party whose key is gone.
+/// What became of a request: verdicts and their position, or the position at which it was granted before.
+enum Done {
+    Now(Vec<Verdict>, u64),
+    Before(u64),
+}
+
+/// What became of a unit, or the parties whose keys are gone.
 enum Appended {
     Outcome(Outcome),
-    Erased(String),
+    Erased(BTreeSet<String>),
 }
 
 /// Streams as they stand, by id.
@@ -338,21 +350,33 @@ fn decide(
 
 /// What became of an item, given the digest that was recorded before it.
 fn verdict(item: &Item, known: Option<Vec<u8>>) -> Verdict {
-    let (outcome, code) = match &item.command {
-        Command::Reject { code, .. } => (Told::Rejected, code.as_str()),
+    let outcome = match &item.command {
+        Command::Reject { code, .. } => return refused(&item.message_id, *code, &item.detail),
         Command::Record(message) => match known {
-            None => (Told::Recorded, ""),
-            Some(digest) if digest == message.body_digest => (Told::Duplicate, ""),
-            Some(_) => (Told::Conflicted, ""),
+            None => Told::Recorded,
+            Some(digest) if digest == message.body_digest => Told::Duplicate,
+            Some(_) => Told::Conflicted,
         },
     };
-    let refused = outcome == Told::Rejected;
+    taken(&item.message_id, &item.interaction_id, outcome)
+}
+
+fn taken(message_id: &str, interaction_id: &str, outcome: Told) -> Verdict {
     Verdict {
-        message_id: item.message_id.clone(),
+        message_id: message_id.to_owned(),
         outcome: outcome.into(),
-        interaction_id: if refused { String::new() } else { item.interaction_id.clone() },
-        code: code.to_owned(),
-        detail: item.detail.clone(),
+        interaction_id: interaction_id.to_owned(),
+        ..Verdict::default()
+    }
+}
+
+fn refused(message_id: &str, code: Code, detail: &str) -> Verdict {
+    Verdict {
+        message_id: message_id.to_owned(),
+        outcome: Told::Rejected.into(),
+        code: code.as_str().to_owned(),
+        detail: detail.to_owned(),
+        ..Verdict::default()
     }
 }
 

@@ -78,7 +78,7 @@ impl PartyService for Api {
         let identifier = parse::lookup(request)?;
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
-        let holder = self.holders(&caller.tenant, &[identifier]).await?.pop().flatten();
+        let holder = self.named(&caller.tenant, &[identifier]).await?.pop().flatten();
         let party_id = holder.ok_or_else(|| unknown("value"))?;
         let found = self.find::<Party>(&caller.tenant, &party_id, "value").await?;
         let party = resource(caller, &party_id, found);
@@ -225,11 +225,10 @@ impl PartyService for Api {
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let stated = relations::stated(request.get_ref())?;
         let relation_id = parse::derived_id("rel", &meta, 0);
-        let tenant = &caller.tenant;
         let command = relation::Command::Record(relation::New {
             kind: stated.kind,
-            from: self.end(tenant, stated.from_party_id, "relation.from_party_id").await?,
-            to: self.end(tenant, stated.to_party_id, "relation.to_party_id").await?,
+            from: self.end(&meta, stated.from_party_id, "relation.from_party_id").await?,
+            to: self.end(&meta, stated.to_party_id, "relation.to_party_id").await?,
             role: stated.role,
             product_id: stated.product_id,
             valid: stated.valid,
@@ -352,8 +351,8 @@ impl Api {
             return Ok(());
         }
         let holders = self.holders(&meta.tenant, identifiers).await?;
-        let taken =
-            holders.iter().position(|it| it.as_deref().is_some_and(|holder| holder != party_id));
+        let taken = (holders.iter())
+            .position(|it| it.as_ref().is_some_and(|it| it.excludes(party_id, meta.at)));
         let Some(index) = taken else { return Ok(()) };
         let problem =
             Problem::of(IDENTIFIER_TAKEN).violation(field(index), IDENTIFIER_TAKEN.remedy);
@@ -380,11 +379,11 @@ impl Api {
 
     async fn end(
         &self,
-        tenant: &str,
+        meta: &Metadata,
         party_id: String,
         field: &str,
     ) -> Result<relation::End, Problem> {
-        let party = self.living(tenant, &party_id, field).await?;
+        let party = self.concerned(meta, &party_id, field).await?;
         Ok(relation::End { party_id, kind: party.kind })
     }
 }

@@ -207,3 +207,66 @@ async fn evidence_is_shown_only_with_the_permission_to_unseal() {
     );
     world.harness.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_said_in_one_market_does_not_count_in_another() {
+    let world = World::start().await;
+    let party_id = world.party_of(PartyKind::Hcp).await;
+    world.consents().record_consent(grant(&party_id)).await.expect("recorded");
+    assert_eq!(verdict(&world, &party_id, Regime::OptIn).await, (true, String::new()));
+    let move_to = |market: &str| proto::MovePartyRequest {
+        name: party_name(&party_id),
+        market: market.into(),
+        ..Default::default()
+    };
+    world.parties().move_party(move_to("FR")).await.expect("moved");
+    for regime in [Regime::OptIn, Regime::OptOut, Regime::NotRequired, Regime::Unspecified] {
+        assert_eq!(verdict(&world, &party_id, regime).await, (false, "no_record".into()));
+    }
+    world.parties().move_party(move_to("DE")).await.expect("moved back");
+    assert_eq!(verdict(&world, &party_id, Regime::OptIn).await, (true, String::new()));
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_repeat_after_erasure_gets_the_first_reply() {
+    let world = World::start().await;
+    let party_id = world.register(professional()).await;
+    let recording =
+        proto::RecordConsentRequest { request_id: "request-1".into(), ..grant(&party_id) };
+    let withdrawing = proto::WithdrawConsentRequest {
+        evidence: "call 9".into(),
+        request_id: "request-2".into(),
+        ..withdrawal(&party_id)
+    };
+    let record = async |it: &proto::RecordConsentRequest| {
+        Ok::<_, Status>(world.consents().record_consent(it.clone()).await?.into_inner())
+    };
+    let withdraw = async |it: &proto::WithdrawConsentRequest| {
+        Ok::<_, Status>(world.consents().withdraw_consent(it.clone()).await?.into_inner())
+    };
+    let granted = record(&recording).await.expect("recorded");
+    let withdrawn = withdraw(&withdrawing).await.expect("withdrawn");
+    let store = &world.harness.deps("profiles").store;
+    let now = store.clock().now();
+    store.keys().destroy(ACME, &party_id, "request", now).await.expect("destroyed");
+
+    // What is erased is not shown again; everything else is as it was told.
+    let without = |consent: Option<proto::Consent>| {
+        consent.map(|it| proto::Consent { evidence: String::new(), ..it })
+    };
+    let again = record(&recording).await.expect("the first reply");
+    assert_eq!(
+        (without(again.consent), again.position),
+        (without(granted.consent), granted.position)
+    );
+    let again = withdraw(&withdrawing).await.expect("the first reply");
+    assert_eq!(
+        (without(again.consent), again.position),
+        (without(withdrawn.consent), withdrawn.position)
+    );
+    let new = proto::RecordConsentRequest { request_id: "request-3".into(), ..recording };
+    let refused = record(&new).await.expect_err("erased");
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "PARTY_ERASED".into()));
+    world.harness.stop().await;
+}

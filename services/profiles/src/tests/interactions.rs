@@ -324,3 +324,133 @@ async fn messages_of_an_erased_party_are_refused_and_those_of_others_recorded() 
     assert_eq!(found, expected);
     world.harness.stop().await;
 }
+
+fn vip(message_id: &str, party: Option<Party>) -> proto::NewInteraction {
+    let mut stated = order(message_id, party);
+    stated.properties.as_mut().expect("properties").fields.insert("vip".into(), text("yes"));
+    stated
+}
+
+#[tokio::test]
+async fn the_same_request_gets_the_same_verdicts_whatever_changed_since() {
+    let (world, party_id) = world_with_source().await;
+    let later = || {
+        let reference = proto::IdentifierRef { system: "crm".into(), value: "K-9".into() };
+        order("m-1", Some(Party::Identifier(reference)))
+    };
+    let sent = |request_id: &str| proto::RecordInteractionsRequest {
+        request_id: request_id.into(),
+        ..request(vec![later(), order("m-2", by_npi()), vip("m-3", None), order("m-2", by_npi())])
+    };
+    let ask = async |request_id| {
+        let reply = world.sources().record_interactions(sent(request_id)).await;
+        reply.expect("verdicts").into_inner()
+    };
+    let (first, nothing_new) = (ask("request-1").await, ask("request-2").await);
+    let told = |reply: &proto::RecordInteractionsResponse| -> Vec<_> {
+        reply.verdicts.iter().map(|it| (it.outcome(), it.code.clone())).collect()
+    };
+    let (rejected, duplicate) =
+        ((Outcome::Rejected, "unknown_party".to_owned()), (Outcome::Duplicate, String::new()));
+    let recorded = (Outcome::Recorded, String::new());
+    assert_eq!(
+        told(&first),
+        [rejected.clone(), recorded.clone(), recorded.clone(), duplicate.clone()]
+    );
+    assert_eq!(told(&nothing_new), [rejected, duplicate.clone(), duplicate.clone(), duplicate]);
+
+    let remove = proto::RemoveIdentifierRequest {
+        name: party_name(&party_id),
+        number: 1,
+        reason: "moved".into(),
+        ..Default::default()
+    };
+    world.parties().remove_identifier(remove).await.expect("removed");
+    let newcomer = proto::RegisterPartyRequest {
+        identifiers: vec![identifier("npi", NPI), identifier("crm", "K-9")],
+        ..registration(PartyKind::Hcp)
+    };
+    world.register(newcomer).await;
+    let extend = proto::ExtendSourceSchemaRequest {
+        name: format!("tenants/{ACME}/sources/web"),
+        clear_fields: vec![proto::ClearField { name: "vip".into(), kind: ClearKind::Flag.into() }],
+        ..Default::default()
+    };
+    world.sources().extend_source_schema(extend).await.expect("extended");
+    assert_eq!(ask("request-1").await, first);
+    assert_eq!(outcomes(&world, request(vec![later()])).await, [recorded]);
+    assert_eq!((ask("request-1").await, ask("request-2").await), (first, nothing_new));
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_of_many_large_messages_gets_the_same_verdicts() {
+    let (world, _) = world_with_source().await;
+    let large = |n: usize| {
+        let properties = Struct { fields: [("note".to_owned(), text(&"x".repeat(60_000)))].into() };
+        proto::NewInteraction {
+            properties: Some(properties),
+            party: Some(Party::PartyId("pty_nobody".into())),
+            ..order(&format!("m-{n}"), None)
+        }
+    };
+    let sent = proto::RecordInteractionsRequest {
+        request_id: "request-1".into(),
+        ..request((0..64).map(large).collect())
+    };
+    let first = world.sources().record_interactions(sent.clone()).await.expect("verdicts");
+    world.source("app").await;
+    let again = world.sources().record_interactions(sent).await.expect("verdicts");
+    assert_eq!(again.into_inner(), first.into_inner());
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn messages_of_many_erased_parties_are_refused_at_once() {
+    let (world, _) = world_with_source().await;
+    let store = &world.harness.deps("profiles").store;
+    let mut messages = vec![order("m", None)];
+    for n in 0..12 {
+        let party_id = world
+            .register(proto::RegisterPartyRequest {
+                contact_points: vec![email(EMAIL)],
+                ..registration(PartyKind::Hcp)
+            })
+            .await;
+        let now = store.clock().now();
+        store.keys().destroy(ACME, &party_id, "request", now).await.expect("destroyed");
+        messages.push(order(&format!("m-{n}"), Some(Party::PartyId(party_id))));
+    }
+    let found = outcomes(&world, request(messages)).await;
+    let refused = (Outcome::Rejected, "unknown_party".to_owned());
+    assert_eq!(found[0], (Outcome::Recorded, String::new()));
+    assert_eq!(found[1..], vec![refused; 12]);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn equal_bodies_have_different_digests_in_every_message_source_and_tenant() {
+    let (world, _) = world_with_source().await;
+    world.source("app").await;
+    let umbrella = || SourceServiceClient::new(world.harness.person(UMBRELLA, "admin", &["*"]));
+    let parent = format!("tenants/{UMBRELLA}");
+    let registration =
+        proto::RegisterSourceRequest { parent: parent.clone(), ..source_registration("web") };
+    umbrella().register_source(registration).await.expect("registered");
+    let to = |parent: String| proto::RecordInteractionsRequest {
+        parent,
+        ..request(vec![order("m-1", None)])
+    };
+    outcomes(&world, to(format!("tenants/{ACME}/sources/web"))).await;
+    outcomes(&world, to(format!("tenants/{ACME}/sources/app"))).await;
+    let elsewhere = umbrella().record_interactions(to(format!("{parent}/sources/web"))).await;
+    assert_eq!(elsewhere.expect("verdicts").into_inner().verdicts[0].outcome(), Outcome::Recorded);
+    let store = &world.harness.deps("profiles").store;
+    let rows = store.query("SELECT body_digest FROM interaction", vec![]).await.expect("read");
+    let digests: Vec<_> = rows.iter().map(|row| row.blob(0).expect("bytes")).collect();
+    assert_eq!(digests.len(), 3);
+    for (n, digest) in digests.iter().enumerate() {
+        assert!(!digests[..n].contains(digest));
+    }
+    world.harness.stop().await;
+}

@@ -437,3 +437,47 @@ async fn an_erased_party_shows_nothing_and_accepts_nothing() {
     assert_eq!(told(&refused), (Code::FailedPrecondition, "PARTY_ERASED".into()));
     world.harness.stop().await;
 }
+
+#[tokio::test]
+async fn an_identifier_is_taken_before_it_holds() {
+    let world = World::start().await;
+    let day = std::time::Duration::from_secs(86_400);
+    let (start, end) = (chassis::testing::START.plus(day), chassis::testing::START.plus(day * 2));
+    let valid = rapport_proto::types::Validity { from: time(start), until: time(end) };
+    let party_id = world
+        .register(proto::RegisterPartyRequest {
+            identifiers: vec![proto::Identifier { valid: Some(valid), ..identifier("npi", NPI) }],
+            ..registration(PartyKind::Hcp)
+        })
+        .await;
+    let other = || proto::RegisterPartyRequest {
+        identifiers: vec![identifier("npi", NPI)],
+        ..registration(PartyKind::Hcp)
+    };
+    let look_up = async || {
+        let lookup = proto::LookupPartyRequest {
+            parent: parent(),
+            system: "npi".into(),
+            value: NPI.into(),
+            ..Default::default()
+        };
+        let found = world.parties().lookup_party(lookup).await?.into_inner();
+        Ok::<_, Status>(found.party.expect("a party").party_id)
+    };
+    for time in [chassis::testing::START, start] {
+        world.harness.clock.set(time);
+        let refused = world.parties().register_party(other()).await.expect_err("taken");
+        assert_eq!(told(&refused), (Code::AlreadyExists, "IDENTIFIER_TAKEN".into()));
+        // The field is named by the check before the unit only, never by the view.
+        assert_eq!(fields(&refused), ["identifiers[0].value"]);
+        match time == start {
+            true => assert_eq!(look_up().await.expect("found"), party_id),
+            false => assert_eq!(look_up().await.expect_err("not yet").code(), Code::NotFound),
+        }
+    }
+    world.harness.clock.set(end);
+    assert_eq!(look_up().await.expect_err("no longer").code(), Code::NotFound);
+    let second = world.register(other()).await;
+    assert_eq!(look_up().await.expect("found"), second);
+    world.harness.stop().await;
+}

@@ -79,3 +79,55 @@ async fn relations_join_known_parties_of_the_right_kinds() {
     assert_eq!(fields(&refused), ["relation.product_id"]);
     world.harness.stop().await;
 }
+
+#[tokio::test]
+async fn a_repeat_after_the_erasure_of_an_end_gets_the_first_reply() {
+    let world = World::start().await;
+    let (doctor, clinic) =
+        (world.register(professional()).await, world.party_of(PartyKind::Hco).await);
+    let record = proto::RecordRelationRequest {
+        request_id: "request-1".into(),
+        ..relation(proto::RelationKind::Affiliated, &doctor, &clinic)
+    };
+    let recorded = world.parties().record_relation(record.clone()).await.expect("recorded");
+    let recorded = recorded.into_inner();
+    let relation_id = &recorded.relation.as_ref().expect("a relation").relation_id;
+    let end = proto::EndRelationRequest {
+        name: format!("tenants/{ACME}/relations/{relation_id}"),
+        reason: "moved".into(),
+        request_id: "request-2".into(),
+        ..Default::default()
+    };
+    let ended = world.parties().end_relation(end.clone()).await.expect("ended").into_inner();
+    let store = &world.harness.deps("profiles").store;
+    let now = store.clock().now();
+    store.keys().destroy(ACME, &doctor, "request", now).await.expect("destroyed");
+    let again = world.parties().record_relation(record.clone()).await.expect("the first reply");
+    assert_eq!(again.into_inner(), recorded);
+    let again = world.parties().end_relation(end).await.expect("the first reply");
+    assert_eq!(again.into_inner(), ended);
+    let new = proto::RecordRelationRequest { request_id: "request-3".into(), ..record };
+    let refused = world.parties().record_relation(new).await.expect_err("erased");
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "PARTY_ERASED".into()));
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_relation_stands_on_the_timeline_of_the_party_it_starts_at() {
+    let world = World::start().await;
+    let (doctor, patient) =
+        (world.party_of(PartyKind::Hcp).await, world.party_of(PartyKind::Patient).await);
+    let treats = relation(proto::RelationKind::Treats, &doctor, &patient);
+    world.parties().record_relation(treats).await.expect("recorded");
+    let summaries = async |party_id: &str| -> Vec<String> {
+        let list = proto::ListTimelineEntriesRequest {
+            parent: party_name(party_id),
+            ..Default::default()
+        };
+        let listed = world.parties().list_timeline_entries(list).await.expect("listed");
+        listed.into_inner().timeline_entries.into_iter().map(|it| it.summary).collect()
+    };
+    assert_eq!(summaries(&doctor).await, ["Party registered", "Relation recorded"]);
+    assert_eq!(summaries(&patient).await, ["Party registered"]);
+    world.harness.stop().await;
+}

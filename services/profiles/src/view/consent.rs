@@ -5,22 +5,14 @@ use rapport_proto::profiles::v1::{ConsentKey, consent_event::Event};
 
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
     let mut rows = Vec::new();
-    // A consent's key never changes, so its first statement says all there is to list.
+    // A consent's key never changes, so its first statement says whose it is.
     for event in events.iter().filter(|event| event.envelope.version == 1) {
         if let Some(key) = key_of(event.decode()?) {
-            rows.push(values![
-                &event.envelope.tenant,
-                &key.party_id,
-                event.id(),
-                key.purpose,
-                key.channel,
-                &key.sender_id,
-                &key.market
-            ]);
+            rows.push(values![&event.envelope.tenant, &key.party_id, event.id()]);
         }
     }
     tx.insert_many(
-        "INSERT INTO consent (tenant, party_id, consent_id, purpose, channel, sender_id, market)",
+        "INSERT INTO consent (tenant, party_id, consent_id)",
         rows,
         "ON CONFLICT (tenant, party_id, consent_id) DO NOTHING",
     )

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use eventstore::{Database, Error, Keyring, Recorded, Timestamp, Tx, Value, values};
+use eventstore::{Database, Error, Keyring, Recorded, Row, Timestamp, Tx, Value, values};
 use rapport_proto::Personal;
 use rapport_proto::profiles::v1::party_event::Event;
 
@@ -18,11 +18,19 @@ pub(crate) const TAKEN: &str = "IDENTIFIER_TAKEN";
 /// Tenant and blind index.
 type Key = (String, Vec<u8>);
 
+/// Who claims an identifier.
 #[derive(Clone, Debug, PartialEq)]
-struct Holder {
-    party_id: String,
+pub(crate) struct Holder {
+    pub(crate) party_id: String,
     number: u32,
-    valid: Validity,
+    pub(crate) valid: Validity,
+}
+
+impl Holder {
+    /// Whether the party cannot have the identifier: another one has it until its end, also before its start.
+    pub(crate) fn excludes(&self, party_id: &str, at: Timestamp) -> bool {
+        self.party_id != party_id && !self.valid.has_ended(at)
+    }
 }
 
 /// What a batch says, in order.
@@ -103,21 +111,22 @@ async fn load(tx: &mut Tx, changes: &[Change]) -> Result<BTreeMap<Key, Holder>, 
     );
     let mut holders = BTreeMap::new();
     for row in rows {
-        let number = u32::try_from(row.int(3)?).unwrap_or_default();
-        let valid = Validity::of_ends(row.time(4)?, row.time(5)?);
-        let holder = Holder { party_id: row.text(2)?.to_owned(), number, valid };
-        holders.insert((row.text(0)?.to_owned(), row.blob(1)?.to_vec()), holder);
+        holders.insert((row.text(0)?.to_owned(), row.blob(1)?.to_vec()), holder(&row)?);
     }
     Ok(holders)
+}
+
+/// Columns `tenant, value_index, party_id, number, valid_from, valid_until`.
+fn holder(row: &Row) -> Result<Holder, Error> {
+    let number = u32::try_from(row.int(3)?).unwrap_or_default();
+    let valid = Validity::of_ends(row.time(4)?, row.time(5)?);
+    Ok(Holder { party_id: row.text(2)?.to_owned(), number, valid })
 }
 
 fn fold(holders: &mut BTreeMap<Key, Holder>, change: Change) -> Result<(), Error> {
     match change {
         Change::Added { key, holder, at } => {
-            let taken = holders.get(&key).is_some_and(|held| {
-                held.party_id != holder.party_id && held.valid.until.is_none_or(|end| at < end)
-            });
-            if taken {
+            if holders.get(&key).is_some_and(|it| it.excludes(&holder.party_id, at)) {
                 return Err(Error::refused(TAKEN));
             }
             holders.insert(key, holder);
@@ -166,14 +175,13 @@ async fn write(
     .map(drop)
 }
 
-/// The parties that identifiers name at an instant, in the order asked; `None` where there is none.
+/// Who claims identifiers, in the order asked; `None` where nobody does.
 pub(crate) async fn find(
     database: &Database,
     keys: &Keyring,
     tenant: &str,
     identifiers: &[Identifier],
-    at: Timestamp,
-) -> Result<Vec<Option<String>>, Error> {
+) -> Result<Vec<Option<Holder>>, Error> {
     let index =
         |it: &Identifier| keys.blind_index(tenant, &["identifier", it.system(), it.value()]);
     let indexes: Vec<_> = identifiers.iter().map(index).collect();
@@ -182,16 +190,14 @@ pub(crate) async fn find(
         .query_keys(
             "k(tenant, value_index)",
             &wanted,
-            "SELECT i.value_index, i.party_id, i.valid_from, i.valid_until
+            "SELECT i.tenant, i.value_index, i.party_id, i.number, i.valid_from, i.valid_until
              FROM k
              JOIN identifier i ON i.tenant = k.tenant AND i.value_index = k.value_index",
         )
         .await?;
     let mut found = BTreeMap::new();
     for row in rows {
-        if Validity::of_ends(row.time(2)?, row.time(3)?).holds_at(at) {
-            found.insert(row.hash(0)?, row.text(1)?.to_owned());
-        }
+        found.insert(row.hash(1)?, holder(&row)?);
     }
     Ok(indexes.iter().map(|index| found.get(index).cloned()).collect())
 }

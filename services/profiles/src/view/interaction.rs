@@ -1,6 +1,8 @@
 //! Interactions of a party in the order in which they happened.
 
-use eventstore::{Database, Error, Recorded, Timestamp, Tx, values};
+use std::collections::BTreeMap;
+
+use eventstore::{Database, Error, Recorded, Timestamp, Tx, Value, values};
 use rapport_proto::profiles::v1::interaction_event::Event;
 
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
@@ -84,6 +86,42 @@ pub(crate) async fn list(
             Ok((row.text(0)?.to_owned(), place))
         })
         .collect()
+}
+
+/// A message that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) position: u64,
+    pub(crate) body_digest: Vec<u8>,
+}
+
+/// Which of a source's messages were recorded up to a position, by message id.
+pub(crate) async fn kept(
+    database: &Database,
+    tenant: &str,
+    source_id: &str,
+    message_ids: impl Iterator<Item = &str>,
+    up_to: u64,
+) -> Result<BTreeMap<String, Kept>, Error> {
+    let keys: Vec<Vec<Value>> = message_ids.map(|id| values![tenant, source_id, id]).collect();
+    let rows = database
+        .query_keys(
+            "k(tenant, source_id, message_id)",
+            &keys,
+            "SELECT i.message_id, i.position, i.body_digest
+             FROM k
+             JOIN interaction i ON i.tenant = k.tenant AND i.source_id = k.source_id
+                 AND i.message_id = k.message_id",
+        )
+        .await?;
+    let mut found = BTreeMap::new();
+    for row in rows {
+        let kept = Kept { position: row.count(1)?, body_digest: row.blob(2)?.to_vec() };
+        if kept.position <= up_to {
+            found.insert(row.text(0)?.to_owned(), kept);
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

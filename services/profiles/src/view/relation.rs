@@ -8,7 +8,6 @@ use rapport_proto::profiles::v1::relation_event::Event;
 use crate::domain::validity::Validity;
 
 struct Entry {
-    kind: i64,
     from_party_id: String,
     to_party_id: String,
     valid_from: Timestamp,
@@ -26,7 +25,6 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
             Some(Event::Recorded(it)) => {
                 let (valid_from, valid_until) = Validity::of(it.valid.as_ref()).ends();
                 let entry = Entry {
-                    kind: it.kind.into(),
                     from_party_id: it.from_party_id,
                     to_party_id: it.to_party_id,
                     valid_from,
@@ -59,7 +57,7 @@ async fn load(
         .query_keys(
             "k(tenant, relation_id)",
             &known,
-            "SELECT r.tenant, r.relation_id, r.kind, r.from_party_id, r.to_party_id, r.valid_from, r.valid_until
+            "SELECT r.tenant, r.relation_id, r.from_party_id, r.to_party_id, r.valid_from, r.valid_until
              FROM k
              JOIN relation r ON r.tenant = k.tenant AND r.relation_id = k.relation_id",
         )
@@ -67,11 +65,10 @@ async fn load(
     let mut entries = BTreeMap::new();
     for row in rows {
         let entry = Entry {
-            kind: row.int(2)?,
-            from_party_id: row.text(3)?.to_owned(),
-            to_party_id: row.text(4)?.to_owned(),
-            valid_from: row.time(5)?,
-            valid_until: row.time(6)?,
+            from_party_id: row.text(2)?.to_owned(),
+            to_party_id: row.text(3)?.to_owned(),
+            valid_from: row.time(4)?,
+            valid_until: row.time(5)?,
         };
         entries.insert((row.text(0)?.to_owned(), row.text(1)?.to_owned()), entry);
     }
@@ -84,7 +81,6 @@ async fn write(tx: &mut Tx, entries: BTreeMap<(String, String), Entry>) -> Resul
             values![
                 tenant,
                 relation_id,
-                it.kind,
                 it.from_party_id,
                 it.to_party_id,
                 it.valid_from,
@@ -94,7 +90,7 @@ async fn write(tx: &mut Tx, entries: BTreeMap<(String, String), Entry>) -> Resul
         .collect();
     tx.insert_many(
         "INSERT INTO relation
-             (tenant, relation_id, kind, from_party_id, to_party_id, valid_from, valid_until)",
+             (tenant, relation_id, from_party_id, to_party_id, valid_from, valid_until)",
         rows,
         "ON CONFLICT (tenant, relation_id) DO UPDATE SET valid_until = excluded.valid_until",
     )

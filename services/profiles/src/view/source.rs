@@ -1,25 +1,17 @@
 //! Sources by id.
 
 use eventstore::{Database, Error, Recorded, Tx, values};
-use rapport_proto::profiles::v1::{source, source_event::Event};
 
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
-    let mut states = std::collections::BTreeMap::new();
-    for event in events {
-        let state = match event.decode()? {
-            Some(Event::Registered(_)) => source::State::Active,
-            Some(Event::Disabled(_)) => source::State::Disabled,
-            Some(Event::SchemaExtended(_)) | None => continue,
-        };
-        states.insert((event.envelope.tenant.clone(), event.id().to_owned()), state);
-    }
-    let rows = (states.into_iter())
-        .map(|((tenant, source_id), state)| values![tenant, source_id, state as i32])
+    // A source is there for ever from its first fact, its registration.
+    let rows = (events.iter())
+        .filter(|event| event.envelope.version == 1)
+        .map(|event| values![&event.envelope.tenant, event.id()])
         .collect();
     tx.insert_many(
-        "INSERT INTO source (tenant, source_id, state)",
+        "INSERT INTO source (tenant, source_id)",
         rows,
-        "ON CONFLICT (tenant, source_id) DO UPDATE SET state = excluded.state",
+        "ON CONFLICT (tenant, source_id) DO NOTHING",
     )
     .await
     .map(drop)

@@ -27,7 +27,7 @@ async fn forked(server: NatsServer, on: On, written: usize) {
     fill(&line.store, "a", 30).await;
     line.settles(&[]).await;
     line.close().await;
-    let older = line.copy_database();
+    let older = line.copy_database().await;
     let url = line.database.clone();
     line.go_on(&url).await.unwrap();
     fill(&line.store, "b", 20).await;

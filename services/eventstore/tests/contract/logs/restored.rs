@@ -12,7 +12,7 @@ use super::line::{
     Line, Load, On, Reply, copy_folder, copy_stream, everything, insist, put_back, replies_hold,
 };
 use crate::on_both_servers;
-use crate::rig::{Command, Place, START, eventually, fill, meta, options, places};
+use crate::rig::{Command, POSTGRES, Place, START, eventually, fill, meta, options, places};
 
 on_both_servers! {
     a_store_restored_from_a_copy_has_everything_again
@@ -58,7 +58,7 @@ async fn a_store_restored_from_a_copy_has_everything_again(server: NatsServer, o
     insist(&line.store, "secret", "s", Command::Hide("old".into())).await;
     line.settles(&[]).await;
     line.close().await;
-    let older = line.copy_database();
+    let older = line.copy_database().await;
     let url = line.database.clone();
     line.go_on(&url).await.unwrap();
 
@@ -68,7 +68,7 @@ async fn a_store_restored_from_a_copy_has_everything_again(server: NatsServer, o
     assert_eq!(fire_due(&line.store, &Closes).await.unwrap(), 1);
     let hidden = insist(&line.store, "secret", "s2", Command::Hide("new".into())).await;
     // More than one page, with units across its end.
-    let replies = Load::start(&[line.store.clone()], "p", 3, 150).done().await;
+    let replies = Load::start(std::slice::from_ref(&line.store), "p", 3, 150).done().await;
     line.settles(&[]).await;
     let (events, timed) = (everything(&line.store).await, timers(&line.store).await);
     let shown = places(&line.store).await;
@@ -93,7 +93,7 @@ async fn a_log_that_ends_inside_a_unit_is_refused(server: NatsServer, on: On) {
     let mut line = Line::start(&server, on).await;
     fill(&line.store, "a", 4).await;
     line.close().await;
-    let older = line.copy_database();
+    let older = line.copy_database().await;
     let url = line.database.clone();
     line.go_on(&url).await.unwrap();
     insist(&line.store, "a", "unit", Command::MoveOften(5)).await;
@@ -102,7 +102,7 @@ async fn a_log_that_ends_inside_a_unit_is_refused(server: NatsServer, on: On) {
     // The database failed over while the relay was in the middle of the unit.
     line.nats = copy_stream(&before, 8).await;
     line.close().await;
-    let error = line.go_on(&older).await.err().expect("it must not start").to_string();
+    let error = line.go_on(&older).await.unwrap_err().to_string();
     assert!(error.contains("inside a unit: event 8 of party \"a\" is 3 of 5"), "{error}");
     line.nats = before;
     line.go_on(&older).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_log_that_names_a_lost_key_is_refused(server: NatsServer, on: On) {
     let mut line = Line::start(&server, on).await;
     fill(&line.store, "a", 4).await;
     line.close().await;
-    let older = line.copy_database();
+    let older = line.copy_database().await;
     let url = line.database.clone();
     line.go_on(&url).await.unwrap();
     fill(&line.store, "secret", 0).await;
@@ -121,7 +121,7 @@ async fn a_log_that_names_a_lost_key_is_refused(server: NatsServer, on: On) {
     fill(&line.store, "b", 4).await;
     line.settles(&[]).await;
     line.close().await;
-    let error = line.go_on(&older).await.err().expect("it must not start").to_string();
+    let error = line.go_on(&older).await.unwrap_err().to_string();
     assert!(error.contains("event 7 of party \"secret\" names key key_"), "{error}");
 }
 
@@ -183,6 +183,30 @@ async fn a_store_restored_under_a_running_service_imports_before_it_writes() {
     replies.extend(next);
     replies_hold(&stores[1], &replies).await;
     swap.line.settles(&[]).await;
+}
+
+/// The same server, the same connections: only the tables went back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_restored_under_a_running_service_are_noticed_by_the_next_write() {
+    const TABLES: [&str; 6] = ["head", "event", "request", "timer", "place", "subject_key"];
+    let server = NatsServer::start();
+    let line = Line::start(&server, On::Postgres).await;
+    let psql = |sql: String| POSTGRES.psql(line.database.rsplit('/').next().unwrap(), &sql);
+    fill(&line.store, "a", 4).await;
+    for table in TABLES {
+        psql(format!("CREATE TABLE older_{table} AS TABLE {table}"));
+    }
+    let mut replies = Load::start(std::slice::from_ref(&line.store), "p", 2, 40).done().await;
+    line.settles(&[]).await;
+    let before = everything(&line.store).await;
+    let back = TABLES.map(|it| format!("DELETE FROM {it}; INSERT INTO {it} TABLE older_{it};"));
+    psql(format!("BEGIN; ALTER TABLE event DISABLE TRIGGER USER; {} COMMIT", back.concat()));
+    let next = insist(&line.store, "a", "next", Command::MoveOften(2)).await;
+    assert_eq!(next.position, before.len() as u64 + 2);
+    assert_eq!(everything(&line.store).await[..before.len()], before);
+    replies.push(next);
+    replies_hold(&line.store, &replies).await;
+    line.settles(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
