@@ -64,26 +64,57 @@ pub(crate) struct Pending {
 /// How often a store that cannot be written is tried while nobody asks.
 const PROBE: Duration = Duration::from_millis(500);
 
+/// Version by tenant and stream.
+type Versions = HashMap<(String, String), u64>;
+
+/// Streams whose versions are remembered, at most.
+const REMEMBERED: usize = 100_000;
+
+/// What a committer knows from its last transaction.
+#[derive(Default)]
+struct Memory {
+    /// The append connection whose database was looked at.
+    checked: Option<u64>,
+    /// Where it left the head. While the head stands there, nobody else has appended, and the versions
+    /// it left stand too: they need not be read again.
+    head: Head,
+    versions: Versions,
+}
+
+impl Memory {
+    fn forget_unless(&mut self, head: Head) {
+        if self.head != head || self.versions.len() > REMEMBERED {
+            self.versions.clear();
+            self.head = head;
+        }
+    }
+
+    fn keep(&mut self, head: Head, versions: Versions) {
+        self.head = head;
+        self.versions.extend(versions);
+    }
+}
+
 /// Gathers and commits until the store is closed.
 pub(crate) async fn run(
     store: Weak<Inner>,
     mut queue: mpsc::Receiver<Pending>,
     mut health: watch::Receiver<bool>,
 ) {
-    let mut checked = None;
+    let mut memory = Memory::default();
     loop {
         let first = tokio::select! {
             first = queue.recv() => first,
             Ok(()) = unhealthy(&mut health) => {
                 let Some(store) = store.upgrade() else { return };
-                let result = attempt(&store, &[], &mut checked).await;
+                let result = attempt(&store, &[], &mut memory).await;
                 store.note_health(&result);
                 continue;
             }
         };
         let (Some(first), Some(store)) = (first, store.upgrade()) else { return };
         let batch = gather(&store, first, &mut queue).await;
-        commit(&store, batch, &mut checked).await;
+        commit(&store, batch, &mut memory).await;
     }
 }
 
@@ -122,10 +153,10 @@ async fn gather(
 }
 
 /// Commits a batch and answers every unit in it.
-async fn commit(store: &Arc<Inner>, batch: Vec<Pending>, checked: &mut Option<u64>) {
-    if let Some(poisoned) = commit_together(store, batch, checked).await {
+async fn commit(store: &Arc<Inner>, batch: Vec<Pending>, memory: &mut Memory) {
+    if let Some(poisoned) = commit_together(store, batch, memory).await {
         for pending in poisoned {
-            commit_together(store, vec![pending], checked).await;
+            commit_together(store, vec![pending], memory).await;
         }
     }
 }
@@ -134,13 +165,13 @@ async fn commit(store: &Arc<Inner>, batch: Vec<Pending>, checked: &mut Option<u6
 async fn commit_together(
     store: &Arc<Inner>,
     mut batch: Vec<Pending>,
-    checked: &mut Option<u64>,
+    memory: &mut Memory,
 ) -> Option<Vec<Pending>> {
     let give_up = Instant::now() + store.commit.patience;
     let mut pause = Duration::from_millis(20);
     loop {
         let units: Vec<_> = batch.iter().map(|it| &it.unit).collect();
-        let result = attempt(store, &units, checked).await;
+        let result = attempt(store, &units, memory).await;
         store.note_health(&result);
         match result {
             Ok((outcomes, head)) => {
@@ -187,9 +218,9 @@ fn fail(batch: Vec<Pending>, error: Error) {
 async fn attempt(
     store: &Arc<Inner>,
     units: &[&Unit],
-    checked: &mut Option<u64>,
+    memory: &mut Memory,
 ) -> Result<(Vec<Outcome>, Head), Error> {
-    AssertUnwindSafe(transact(store, units, checked))
+    AssertUnwindSafe(transact(store, units, memory))
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(Error::corrupt("a view panicked")))
@@ -198,11 +229,12 @@ async fn attempt(
 async fn transact(
     store: &Arc<Inner>,
     units: &[&Unit],
-    checked: &mut Option<u64>,
+    memory: &mut Memory,
 ) -> Result<(Vec<Outcome>, Head), Error> {
     failpoint::reach("before_begin").await;
-    let (mut tx, head) = begin(store, checked).await?;
-    match run_in(store, &mut tx, head, units).await {
+    let (mut tx, head) = begin(store, &mut memory.checked).await?;
+    memory.forget_unless(head);
+    match run_in(store, &mut tx, head, units, &memory.versions).await {
         Ok((plan, outcomes)) => {
             if units.is_empty() || !plan.ends.is_empty() {
                 failpoint::reach("before_commit").await;
@@ -210,6 +242,7 @@ async fn transact(
             } else {
                 tx.rollback().await?;
             }
+            memory.keep(plan.head, plan.seen.versions);
             Ok((outcomes, plan.head))
         }
         Err(error) => {
@@ -246,8 +279,9 @@ async fn run_in(
     tx: &mut Tx,
     head: Head,
     units: &[&Unit],
+    known: &Versions,
 ) -> Result<(Plan, Vec<Outcome>), Error> {
-    let seen = Seen::read(tx, units).await?;
+    let seen = Seen::read(tx, units, known).await?;
     let mut plan = Plan::new(head, seen);
     let judged: Vec<_> = units.iter().map(|unit| plan.judge(unit)).collect();
     let accepted = units.iter().zip(&judged).filter(|it| it.1.is_none()).map(|it| *it.0);
@@ -302,14 +336,14 @@ fn request_name(unit: &Unit) -> RequestName {
 /// What was read under the head lock.
 struct Seen {
     requests: HashMap<RequestName, Row>,
-    versions: HashMap<(String, String), u64>,
+    versions: Versions,
     subjects: Vec<(String, String)>,
     timers: Vec<TimerKey>,
     checkpoints: HashMap<(String, String), u64>,
 }
 
 impl Seen {
-    async fn read(tx: &mut Tx, units: &[&Unit]) -> Result<Self, Error> {
+    async fn read(tx: &mut Tx, units: &[&Unit], known: &Versions) -> Result<Self, Error> {
         let names: Vec<_> = units
             .iter()
             .map(|it| {
@@ -334,7 +368,7 @@ impl Seen {
         }
         Ok(Self {
             requests,
-            versions: versions(tx, units).await?,
+            versions: versions(tx, units, known).await?,
             subjects: subjects(tx, units).await?,
             timers: {
                 let fires: Vec<_> = units.iter().filter_map(|it| it.fires()).collect();
@@ -345,22 +379,30 @@ impl Seen {
     }
 }
 
-async fn versions(tx: &mut Tx, units: &[&Unit]) -> Result<HashMap<(String, String), u64>, Error> {
-    let streams: Vec<_> = units
-        .iter()
-        .flat_map(|unit| unit.expects.iter().map(|it| values![&unit.meta.tenant, &it.0]))
-        .collect();
-    tx.query_keys(
-        "k(tenant, stream)",
-        &streams,
-        "SELECT k.tenant, k.stream, COALESCE((SELECT max(e.version) FROM event e
-             WHERE e.tenant = k.tenant AND e.stream = k.stream), 0)
-         FROM k",
-    )
-    .await?
-    .iter()
-    .map(|row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.count(2)?)))
-    .collect()
+async fn versions(tx: &mut Tx, units: &[&Unit], known: &Versions) -> Result<Versions, Error> {
+    let expects = units.iter().flat_map(|unit| {
+        unit.expects.iter().map(|it| (unit.meta.tenant.clone(), it.0.clone()))
+    });
+    let (mut versions, mut unknown) = (Versions::new(), Vec::new());
+    for stream in expects {
+        match known.get(&stream) {
+            Some(version) => drop(versions.insert(stream, *version)),
+            None => unknown.push(values![stream.0, stream.1]),
+        }
+    }
+    let rows = tx
+        .query_keys(
+            "k(tenant, stream)",
+            &unknown,
+            "SELECT k.tenant, k.stream, COALESCE((SELECT max(e.version) FROM event e
+                 WHERE e.tenant = k.tenant AND e.stream = k.stream), 0)
+             FROM k",
+        )
+        .await?;
+    for row in &rows {
+        versions.insert((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.count(2)?);
+    }
+    Ok(versions)
 }
 
 async fn subjects(tx: &mut Tx, units: &[&Unit]) -> Result<Vec<(String, String)>, Error> {

@@ -59,6 +59,7 @@ pub use ids::{Ids, derive_id, draw, hex};
 pub use keys::{DataKey, KeyState, Keyring, RootKey};
 pub use lease::Lease;
 pub use log::{Batch, Log, NatsLog, NatsOptions, Reader, Tail, subject_of};
+pub use reconcile::unfence;
 pub use replay::{Fault, Rebuilt};
 pub use sql::{Database, DatabaseOptions, Row, Tx, Value};
 pub use store::{AsOf, CommitOptions, ExecuteError, Executed, Loaded, Store, StoreOptions};

@@ -12,6 +12,7 @@ use crate::commit;
 use crate::error::Error;
 use crate::event::{Head, Recorded, Stored};
 use crate::log::{self, Tail};
+use crate::sql::Database;
 use crate::store::{Inner, Store};
 use crate::timers;
 use crate::values;
@@ -260,6 +261,15 @@ fn requests(events: &[Recorded]) -> Vec<Vec<crate::Value>> {
             values![tenant, caller, method, id, digest, stream, version, position, now]
         })
         .collect()
+}
+
+/// Clears a fence, after a person chose a branch and put the other side right; returns whether there was
+/// one. Store and log are compared again before the next write.
+pub async fn unfence(database: &Database) -> Result<bool, Error> {
+    let cleared = database
+        .exec("UPDATE head SET fenced = '' WHERE one = 1 AND fenced <> ''", vec![])
+        .await?;
+    Ok(cleared > 0)
 }
 
 /// Finds where the histories part, fences the head under its lock, and says so.

@@ -161,7 +161,9 @@ async fn measure(pool: &PgPool, time: Duration, repetitions: usize) -> Result<(f
     let mut query = GenericQuery::new(places);
     let failed = Arc::new(AtomicU64::new(0));
     let count = failed.clone();
-    query.use_error_handler(Box::new(move |_| drop(count.fetch_add(1, Ordering::Relaxed))));
+    query.use_error_handler(Box::new(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
     let framework: Framework = Arc::new(postgres_cqrs(pool.clone(), vec![Box::new(query)], ()));
 
     let mut clients: Vec<_> =
