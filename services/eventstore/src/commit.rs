@@ -380,9 +380,9 @@ impl Seen {
 }
 
 async fn versions(tx: &mut Tx, units: &[&Unit], known: &Versions) -> Result<Versions, Error> {
-    let expects = units.iter().flat_map(|unit| {
-        unit.expects.iter().map(|it| (unit.meta.tenant.clone(), it.0.clone()))
-    });
+    let expects = units
+        .iter()
+        .flat_map(|unit| unit.expects.iter().map(|it| (unit.meta.tenant.clone(), it.0.clone())));
     let (mut versions, mut unknown) = (Versions::new(), Vec::new());
     for stream in expects {
         match known.get(&stream) {

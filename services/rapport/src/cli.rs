@@ -102,6 +102,8 @@ enum StoreCommand {
     /// Re-read every event; check gaps, versions and the chain. Exit code 1 and the position of the
     /// first fault if there is one
     Verify,
+    /// Let a fenced store write again, after a person chose a branch and put the other side right
+    Unfence,
 }
 
 #[derive(Subcommand)]
@@ -162,6 +164,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Rebuild { view } => stores::rebuild(&settings, &view).await?,
         Command::Store(StoreCommand::Verify) => return stores::verify(&settings).await,
+        Command::Store(StoreCommand::Unfence) => stores::unfence(&settings).await?,
         Command::Parked(Parked::List) => stores::list_parked(&settings).await?,
         Command::Parked(Parked::Retry { consumer, source, tenant, stream }) => {
             stores::retry_parked(&settings, &consumer, &source, &tenant, &stream).await?;

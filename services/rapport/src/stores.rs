@@ -79,6 +79,20 @@ pub(crate) async fn verify(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+pub(crate) async fn unfence(settings: &Settings) -> anyhow::Result<()> {
+    for target in targets::select(&settings.targets)? {
+        let store = open(settings, target.name).await?;
+        let was = eventstore::unfence(store.database()).await?;
+        print(&format!(
+            "{}: {}\n",
+            target.name,
+            if was { "writes again" } else { "was not fenced" }
+        ));
+        store.close().await;
+    }
+    Ok(())
+}
+
 pub(crate) async fn list_parked(settings: &Settings) -> anyhow::Result<()> {
     for target in targets::select(&settings.targets)? {
         let store = open(settings, target.name).await?;

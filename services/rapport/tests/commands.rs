@@ -101,6 +101,7 @@ async fn an_operator_reads_rebuilds_and_verifies() {
     let chain = lines[2]["chain"].as_str().expect("a chain");
     assert_eq!(verified, format!("profiles: 3 events, chain {chain}\n"));
     assert_eq!(succeeds(here, &["parked", "list"]), "");
+    assert_eq!(succeeds(here, &["store", "unfence"]), "profiles: was not fenced\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

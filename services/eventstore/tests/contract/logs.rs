@@ -205,7 +205,7 @@ async fn a_three_node_stream_survives_its_leader() {
 #[tokio::test]
 async fn a_server_that_takes_only_small_messages_is_refused() {
     let server = NatsServer::configured("max_payload: 262144");
-    let error = Log::nats(options(&server.url())).await.err().expect("it must not start");
+    let error = Log::nats(options(&server.url())).await.err().unwrap();
     assert!(error.to_string().contains("max_payload is 262144"), "{error}");
 }
 

@@ -39,12 +39,17 @@ async fn forked(server: NatsServer, on: On, written: usize) {
     fill(&forked, "c", written).await;
     let ours = everything(&forked).await;
     for _ in 0..2 {
-        let error = line.reopen(&older).await.err().expect("it must not start");
+        let error = line.reopen(&older).await.err().unwrap();
         tells_the_fork(&error, 32, &ours, &theirs);
     }
     // A replica that was open all the time refuses too.
     writes_nothing(&forked, "replica").await;
     assert_eq!(everything(&forked).await, ours);
+    // Cleared while the log still tells another history, it is fenced again.
+    assert!(eventstore::unfence(forked.database()).await.unwrap());
+    assert!(!eventstore::unfence(forked.database()).await.unwrap());
+    let error = line.reopen(&older).await.err().unwrap();
+    tells_the_fork(&error, 32, &ours, &theirs);
     // The other branch is none the worse.
     line.go_on(&url).await.unwrap();
     fill(&line.store, "d", 5).await;
