@@ -10,11 +10,15 @@
 //! - [`EventSet`] for each `oneof event`: how the facts of one aggregate are named, encoded, decoded, and
 //!   which of their fields are [`Personal`].
 //!
+//! [`UPCASTERS`] lift released shapes of events to today's, for every reader alike.
+//!
 //! Feature `grpc` adds clients and servers. The event core uses the crate without it.
 
 mod personal;
+mod upcast;
 
 pub use personal::{CIPHER, Personal};
+pub use upcast::{UPCASTERS, Upcaster};
 
 /// The types shared by all services.
 pub mod r#type {

@@ -88,7 +88,7 @@ pub(crate) struct Places;
 
 /// The tables and the view.
 pub(crate) fn schema() -> Schema {
-    Schema { migrations: vec![PLACES], views: vec![Box::new(Places)], upcasters: Vec::new() }
+    Schema { migrations: vec![PLACES], views: vec![Box::new(Places)] }
 }
 
 const PLACES: Migration = Migration::portable(

@@ -36,7 +36,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 #[derive(Clone, Copy)]
 pub struct Target {
     pub name: &'static str,
-    /// Migrations, views and upcasters of its store.
+    /// Migrations and views of its store.
     pub schema: fn() -> Schema,
     /// What it refuses with, beside the chassis's own reasons; for the catalogue.
     pub reasons: &'static [Reason],

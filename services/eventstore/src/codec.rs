@@ -5,30 +5,17 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use prost::Message as _;
 use rapport_proto::types::Envelope;
-use rapport_proto::{EventSet, Personal};
+use rapport_proto::{EventSet, Personal, UPCASTERS};
 
 use crate::error::Error;
 use crate::event::{About, Recorded, Stored};
 use crate::ids::Ids;
 use crate::keys::{DataKey, KeyState};
 
-/// Lifts one released shape of an event to the next. Pure; the stored bytes stay as they are.
-#[derive(Clone, Copy)]
-pub struct Upcaster {
-    /// Full protobuf name of the event.
-    pub type_name: &'static str,
-    /// Schema hash of the shape it lifts, as it stands in envelopes.
-    pub from: &'static str,
-    /// Schema hash of the shape it makes.
-    pub to: &'static str,
-    /// The payload in the old shape to the payload in the new one.
-    pub upcast: fn(&[u8]) -> Result<Vec<u8>, prost::DecodeError>,
-}
-
 /// Lifts a payload step by step until no upcaster applies.
-pub fn lift(envelope: &mut Envelope, upcasters: &[Upcaster]) -> Result<(), Error> {
+pub fn lift(envelope: &mut Envelope) -> Result<(), Error> {
     while let Some(step) =
-        upcasters.iter().find(|it| it.type_name == envelope.r#type && it.from == envelope.schema)
+        UPCASTERS.iter().find(|it| it.type_name == envelope.r#type && it.from == envelope.schema)
     {
         envelope.payload = (step.upcast)(&envelope.payload)
             .map_err(|it| Error::corrupt(format!("upcast {}: {it}", envelope.r#type)))?;
@@ -131,13 +118,9 @@ fn associated(event_id: &str, path: &str, tenant: &str) -> Vec<u8> {
 }
 
 /// Decodes a stored event and lifts its payload.
-pub(crate) fn recorded(
-    stored: &Stored,
-    upcasters: &[Upcaster],
-    key: KeyState,
-) -> Result<Recorded, Error> {
+pub(crate) fn recorded(stored: &Stored, key: KeyState) -> Result<Recorded, Error> {
     let mut envelope = stored.envelope()?;
-    lift(&mut envelope, upcasters)?;
+    lift(&mut envelope)?;
     Ok(Recorded {
         position: stored.position,
         chain: stored.chain,

@@ -47,7 +47,7 @@ pub mod trace;
 mod unit;
 mod view;
 
-pub use codec::{Upcaster, lift};
+pub use codec::lift;
 pub use commit::Outcome;
 pub use consumer::{Consumer, Handler, Parked, Reactor, SourceReader};
 pub use decider::{Decider, fold};

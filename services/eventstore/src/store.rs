@@ -361,7 +361,7 @@ impl Store {
     pub async fn recorded(&self, events: Vec<Stored>) -> Result<Vec<Recorded>, Error> {
         let mut recorded = events
             .iter()
-            .map(|it| codec::recorded(it, &self.0.schema.upcasters, KeyState::Absent))
+            .map(|it| codec::recorded(it, KeyState::Absent))
             .collect::<Result<Vec<_>, _>>()?;
         let sealed = recorded
             .iter()

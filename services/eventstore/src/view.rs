@@ -2,7 +2,6 @@
 
 use futures::future::BoxFuture;
 
-use crate::codec::Upcaster;
 use crate::error::Error;
 use crate::event::Recorded;
 use crate::keys::Keyring;
@@ -84,6 +83,4 @@ pub struct Schema {
     pub migrations: Vec<Migration>,
     /// Views updated in the commit.
     pub views: Vec<Box<dyn View>>,
-    /// How released shapes of events are lifted to today's.
-    pub upcasters: Vec<Upcaster>,
 }

@@ -38,7 +38,6 @@ mod domain;
 mod grpc;
 mod refusal;
 mod timers;
-mod upcast;
 mod view;
 
 #[cfg(test)]
@@ -54,7 +53,7 @@ use rapport_proto::profiles::v1::consent_service_server::ConsentServiceServer;
 use rapport_proto::profiles::v1::party_service_server::PartyServiceServer;
 use rapport_proto::profiles::v1::source_service_server::SourceServiceServer;
 
-/// The tables, the view, and how released events are read.
+/// The tables and the view.
 pub fn schema() -> Schema {
     Schema {
         migrations: vec![Migration::portable(
@@ -62,7 +61,6 @@ pub fn schema() -> Schema {
             include_str!("../migrations/0001_profiles.sql"),
         )],
         views: vec![Box::new(view::Profiles::default())],
-        upcasters: upcast::upcasters(),
     }
 }
 

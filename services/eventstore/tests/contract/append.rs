@@ -33,6 +33,7 @@ on_every_pair! {
     a_page_is_bounded_in_bytes
     personal_fields_are_sealed_and_bound_to_their_place
     a_destroyed_key_erases
+    a_released_shape_is_lifted_for_every_reader
     tenants_do_not_meet
     a_view_rebuilt_from_zero_is_the_same
     a_changed_byte_is_found
@@ -330,6 +331,34 @@ async fn a_destroyed_key_erases(rig: Rig) {
     assert_eq!(rig.store.verify().await.unwrap().unwrap().position, 2, "proofs cover ciphertext");
     let more = rig.store.execute::<Place>("a", &meta("i"), Command::Hide("x".into())).await;
     assert!(matches!(more, Err(ExecuteError::Store(Error::Refused(_)))));
+}
+
+async fn a_released_shape_is_lifted_for_every_reader(rig: Rig) {
+    use prost::Message as _;
+    use rapport_proto::profiles::v1::{PartyContactPointAdded, Verification, party_event::Event};
+    // Field 4, `verified`, alone: how the first shape said it.
+    let payload = vec![4 << 3, 1];
+    let step = rapport_proto::UPCASTERS[0];
+    let envelope = rapport_proto::types::Envelope {
+        r#type: step.type_name.into(),
+        schema: step.from.into(),
+        payload,
+        ..Default::default()
+    };
+    let stored = eventstore::Stored {
+        position: 1,
+        chain: eventstore::ORIGIN,
+        envelope: envelope.encode_to_vec().into(),
+        hop: String::new(),
+    };
+    let reader = rig.neighbour("reader").await;
+    let read = reader.recorded(vec![stored]).await.unwrap().remove(0);
+    let added = PartyContactPointAdded {
+        verification: Verification::Verified.into(),
+        ..Default::default()
+    };
+    assert_eq!(read.decode::<Event>().unwrap(), Some(Event::ContactPointAdded(added)));
+    assert_eq!(read.envelope.schema, step.to);
 }
 
 async fn tenants_do_not_meet(rig: Rig) {

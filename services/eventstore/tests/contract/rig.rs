@@ -158,7 +158,6 @@ pub(crate) fn schema() -> Schema {
                  PRIMARY KEY (tenant, language));",
         )],
         views: vec![Box::new(Places)],
-        upcasters: Vec::new(),
     }
 }
 
