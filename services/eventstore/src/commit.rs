@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::Error;
 use crate::event::{Head, next_chain};
 use crate::failpoint;
+use crate::ids::hex;
 use crate::keys;
 use crate::reconcile;
 use crate::sql::{Row, Tx, Value};
@@ -236,11 +237,13 @@ async fn transact(
     memory.forget_unless(head);
     match run_in(store, &mut tx, head, units, &memory.versions).await {
         Ok((plan, outcomes)) => {
-            if units.is_empty() || !plan.ends.is_empty() {
-                failpoint::reach("before_commit").await;
+            if units.is_empty() {
                 tx.commit().await?;
-            } else {
+            } else if plan.ends.is_empty() {
                 tx.rollback().await?;
+            } else {
+                failpoint::reach("before_head").await;
+                commit_at(tx, plan.head).await?;
             }
             memory.keep(plan.head, plan.seen.versions);
             Ok((outcomes, plan.head))
@@ -253,6 +256,25 @@ async fn transact(
             Err(error)
         }
     }
+}
+
+/// Moves the head and commits. On PostgreSQL both are one message: a round trip less for every batch.
+async fn commit_at(mut tx: Tx, head: Head) -> Result<(), Error> {
+    if tx.is_postgres() {
+        failpoint::reach("before_commit").await;
+        let (position, chain) = (head.position, hex(&head.chain));
+        let last = format!(
+            "UPDATE head SET position = {position}, chain = decode('{chain}', 'hex') WHERE one = 1"
+        );
+        return tx.commit_after(&last).await;
+    }
+    tx.exec(
+        "UPDATE head SET position = $1, chain = $2 WHERE one = 1",
+        values![head.position, head.chain],
+    )
+    .await?;
+    failpoint::reach("before_commit").await;
+    tx.commit().await
 }
 
 /// Begins on a connection whose database was looked at, and locks the head.
@@ -290,12 +312,6 @@ async fn run_in(
         tx.exec("UPDATE head SET position = position WHERE one = 1", vec![]).await?;
     } else if !plan.ends.is_empty() {
         write(store, tx, &plan.heads, &accepted.collect::<Vec<_>>(), &plan.ends).await?;
-        failpoint::reach("before_head").await;
-        tx.exec(
-            "UPDATE head SET position = $1, chain = $2 WHERE one = 1",
-            values![plan.head.position, plan.head.chain],
-        )
-        .await?;
     }
     let mut ends = plan.ends.iter();
     let outcomes = judged

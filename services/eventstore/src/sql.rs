@@ -465,6 +465,19 @@ impl Tx {
         self.end("COMMIT").await
     }
 
+    /// Runs a last statement, which takes no arguments, and commits; on PostgreSQL in one message.
+    pub(crate) async fn commit_after(mut self, last: &str) -> Result<(), Error> {
+        if !self.is_postgres() {
+            self.script(last).await?;
+            return self.commit().await;
+        }
+        self.script(&format!("{last}; COMMIT")).await?;
+        if let Inner::Postgres(connection) = self.0 {
+            connection.give_back();
+        }
+        Ok(())
+    }
+
     /// Rolls back.
     pub async fn rollback(self) -> Result<(), Error> {
         self.end("ROLLBACK").await

@@ -108,7 +108,7 @@ async fn nobody_hears_of_another_tenants_events_by_any_method() {
     let head = || GetHeadRequest { source: "profiles".into() };
     let status = client.get_head(head()).await.expect_err("tells about all tenants");
     assert_eq!(reason(&status).as_deref(), Some("PERMISSION_MISSING"));
-    let operator = harness.person("umbrella", "otto", &["eventlog.heads.operate"]);
+    let operator = harness.person("umbrella", "otto", &["eventlog.heads.read"]);
     for connection in [operator, harness.target("kpis", "profiles", "")] {
         let reply = EventLogServiceClient::new(connection).get_head(head()).await.expect("told");
         assert_eq!(reply.get_ref().position, 7);
