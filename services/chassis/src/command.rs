@@ -36,7 +36,7 @@ impl Deps {
             request_digest: self
                 .store
                 .keys()
-                .request_digest(&request.get_ref().encode_to_vec())
+                .request_digest(&caller.tenant, &request.get_ref().encode_to_vec())
                 .to_vec(),
             correlation_id: request_id.clone(),
             traceparent: propagation::current_traceparent().unwrap_or_default(),

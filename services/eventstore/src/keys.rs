@@ -120,9 +120,9 @@ impl Keyring {
         mac(&self.0.index, &all)
     }
 
-    /// A keyed digest of a request's body.
-    pub fn request_digest(&self, body: &[u8]) -> Hash {
-        mac(&self.0.digest, &[body])
+    /// A keyed digest of a request's body; the same body has another digest in another tenant.
+    pub fn request_digest(&self, tenant: &str, body: &[u8]) -> Hash {
+        mac(&self.0.digest, &[tenant.as_bytes(), body])
     }
 
     /// The key of a subject, made if there is none. `Err` when it is destroyed.

@@ -21,7 +21,7 @@ use crate::metrics;
 use crate::reconcile;
 use crate::sql::{Database, DatabaseOptions, Row};
 use crate::time::{Clock, Timestamp};
-use crate::timers::{self, Timer, TimerKey};
+use crate::timers::{self, Timer};
 use crate::trace;
 use crate::unit::{Unit, UnitBuilder, UnitError};
 use crate::values;
@@ -575,11 +575,6 @@ impl Store {
     /// Claims timers that are due, earliest first.
     pub async fn claim_due(&self, limit: u32) -> Result<Vec<Timer>, Error> {
         timers::claim(&self.0.database, self.0.clock.now(), limit.into()).await
-    }
-
-    /// Gives a claimed timer back.
-    pub async fn release_timer(&self, key: &TimerKey) -> Result<(), Error> {
-        timers::release(&self.0.database, key).await
     }
 
     /// The earliest instant at which a timer is due.

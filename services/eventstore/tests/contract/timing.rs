@@ -189,20 +189,8 @@ async fn timers_follow_from_events(rig: Rig) {
         return;
     }
     fill(&rig.store, "a", 0).await;
-    let stop = CancellationToken::new();
-    let relaying = tokio::spawn(relay::run(rig.store.clone(), stop.clone()));
     remind(&rig.store, "a", "r", START.0 + 10).await;
-    let head = rig.store.read_head().await.unwrap();
-    eventually("the log has it", async || {
-        let tail = rig.store.log().tail("profiles").await.unwrap();
-        tail.is_some_and(|it| it.last == head.position)
-    })
-    .await;
-    stop.cancel();
-    relaying.await.unwrap();
-    forget_after(&rig, 1).await;
-    let restored = rig.replica().await;
-    assert_eq!(restored.head(), head);
+    let restored = restored_from_the_log(&rig, 1).await;
     assert_eq!(restored.next_due().await.unwrap(), Some(Timestamp(START.0 + 10)));
     let again = restored.execute::<Place>("a", &meta("r"), Command::Remind(START.0 + 10)).await;
     assert!(again.unwrap().repeated, "the request id came back with its unit");
@@ -214,12 +202,21 @@ async fn an_imported_firing_does_not_fire_again(rig: Rig) {
         return;
     }
     fill(&rig.store, "a", 0).await;
-    let stop = CancellationToken::new();
-    let relaying = tokio::spawn(relay::run(rig.store.clone(), stop.clone()));
     remind(&rig.store, "a", "r", START.0 + 10).await;
     rig.clock.set(Timestamp(START.0 + 20));
     assert_eq!(fire_due(&rig.store, &Closing::default()).await.unwrap(), 1);
+    let restored = restored_from_the_log(&rig, 1).await;
+    assert_eq!(restored.next_due().await.unwrap(), None);
+    let handler = Closing::default();
+    assert_eq!(fire_due(&restored, &handler).await.unwrap(), 0);
+    assert_eq!(closed(&restored, "a").await, 1);
+}
+
+/// Relays everything, lets the database forget what came after a position, and opens it again.
+async fn restored_from_the_log(rig: &Rig, position: u64) -> Store {
     let head = rig.store.read_head().await.unwrap();
+    let stop = CancellationToken::new();
+    let relaying = tokio::spawn(relay::run(rig.store.clone(), stop.clone()));
     eventually("the log has it", async || {
         let tail = rig.store.log().tail("profiles").await.unwrap();
         tail.is_some_and(|it| it.last == head.position)
@@ -227,13 +224,10 @@ async fn an_imported_firing_does_not_fire_again(rig: Rig) {
     .await;
     stop.cancel();
     relaying.await.unwrap();
-    forget_after(&rig, 1).await;
+    forget_after(rig, position).await;
     let restored = rig.replica().await;
     assert_eq!(restored.head(), head);
-    assert_eq!(restored.next_due().await.unwrap(), None);
-    let handler = Closing::default();
-    assert_eq!(fire_due(&restored, &handler).await.unwrap(), 0);
-    assert_eq!(closed(&restored, "a").await, 1);
+    restored
 }
 
 /// The database forgets what it committed after a position, as an asynchronous standby would.
