@@ -27,13 +27,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Encoded by protox itself: a round trip through prost-types would drop the access option.
     fs::write(out.join("rapport.binpb"), compiler.encode_file_descriptor_set())?;
 
+    // Authored documents and the CLI find a message's descriptor by its name.
+    let mut names = prost_build::Config::new();
+    names.enable_type_names();
     let grpc = env::var_os("CARGO_FEATURE_GRPC").is_some();
     tonic_prost_build::configure()
         .build_client(grpc)
         .build_server(grpc)
         .btree_map(".")
         .extern_path(format!(".{SEALED}"), "crate::Personal")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), names)?;
 
     let pool = compiler.descriptor_pool();
     let mut generated = access_table(&pool)?;

@@ -14,9 +14,11 @@
 //!
 //! Feature `grpc` adds clients and servers. The event core uses the crate without it.
 
+mod meaning;
 mod personal;
 mod upcast;
 
+pub use meaning::{audience_of, purpose_of};
 pub use personal::{CIPHER, Personal};
 pub use upcast::{UPCASTERS, Upcaster};
 
@@ -44,8 +46,16 @@ macro_rules! packages {
 }
 
 packages! {
+    /// What may be said, to whom, where, until when, and who approved it.
+    content
+    /// What is best now, and why; what a country allows.
+    decisioning
+    /// The one door through which anything leaves.
+    delivery
     /// Reading and following a source.
     eventlog
+    /// When something should happen.
+    journeys
     /// Who the customer is and what they allowed.
     profiles
     /// The simulated clock.

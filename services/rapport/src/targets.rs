@@ -3,13 +3,26 @@
 use anyhow::bail;
 use chassis::Target;
 
+/// A row: every service crate has the same three things.
+macro_rules! row {
+    ($name:ident) => {
+        Target {
+            name: stringify!($name),
+            schema: $name::schema,
+            reasons: $name::REASONS,
+            service: $name::service,
+        }
+    };
+}
+
 /// Every target of this binary; `all` is the whole table.
-pub const TARGETS: &[Target] = &[Target {
-    name: "profiles",
-    schema: profiles::schema,
-    reasons: profiles::REASONS,
-    service: profiles::service,
-}];
+pub const TARGETS: &[Target] = &[
+    row!(profiles),
+    row!(content),
+    row!(decisioning),
+    row!(journeys),
+    row!(delivery),
+];
 
 /// The rows that names ask for.
 pub fn select(names: &[String]) -> anyhow::Result<Vec<Target>> {

@@ -1,0 +1,18 @@
+//! # When something should happen: journeys, instances, durable timers
+
+use chassis::deps::Deps;
+use chassis::service::Service;
+use eventstore::Schema;
+
+/// Reasons of this service's refusals.
+pub const REASONS: &[chassis::status::Reason] = &[];
+
+/// The tables and the view.
+pub fn schema() -> Schema {
+    Schema::default()
+}
+
+/// The service.
+pub fn service(_deps: &Deps) -> Service {
+    Service::new()
+}
