@@ -1,9 +1,20 @@
 //! Stories on a whole platform, in each topology. One binary; one file per story a user would tell.
 
+mod an_event_and_its_timeout_at_once;
+mod an_exit_criterion_is_met_while_queued;
+mod caps_hold_under_concurrency;
+mod clocks_and_calendars;
+mod content_that_expires_while_a_touch_waits;
 #[cfg(feature = "failpoints")]
 mod crash_at_any_point;
+mod one_event_twice_is_one_event;
 mod one_trace_per_command;
+mod only_what_was_signed_is_said;
 mod same_answers_in_every_topology;
+mod stage;
+mod what_a_country_forbids;
+mod withdrawn_consent_stops_what_was_decided;
+mod withdrawn_content_is_never_sent_again;
 
 /// The node binary.
 const NODE: &str = env!("CARGO_BIN_EXE_node");

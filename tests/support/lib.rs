@@ -4,6 +4,8 @@
 pub mod mirror;
 mod node;
 mod platform;
+mod time;
 
 pub use node::Node;
 pub use platform::{Client, Platform, Topology, eventually};
+pub use time::Time;

@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use chassis::Target;
 use chassis::testing::{AUDIENCE, OidcIssuer};
 use eventstore::testing::{NatsServer, Postgres, free_port};
 use eventstore::{Clock, DatabaseOptions, Ids, Log, RootKey, Store, StoreOptions};
@@ -16,7 +15,10 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use crate::{Node, mirror};
+use rapport::demo::Cast;
+use rapport::remote::{Addresses, Remote};
+
+use crate::{Node, Time, mirror};
 
 static POSTGRES: LazyLock<Postgres> = LazyLock::new(Postgres::start);
 static NATS: LazyLock<NatsServer> = LazyLock::new(NatsServer::start);
@@ -40,17 +42,28 @@ pub struct Platform {
     folder: TempDir,
     /// Prefix of databases and streams: letters only.
     name: String,
+    /// Targets with the ports of their nodes; in one process all have the first one's.
+    targets: Vec<(&'static str, u16)>,
     nodes: Vec<Node>,
-    ports: [u16; 2],
 }
 
 impl Platform {
-    /// Prepares a platform; `program` is the node binary.
+    /// Prepares `profiles` and the target that reads it; `program` is the node binary.
     pub async fn new(topology: Topology, program: &str) -> Self {
+        Self::of(topology, program, vec!["profiles", "mirror"]).await
+    }
+
+    /// Prepares every target of the binary.
+    pub async fn whole(topology: Topology, program: &str) -> Self {
+        let targets = rapport::targets::TARGETS.iter().map(|it| it.name).collect();
+        Self::of(topology, program, targets).await
+    }
+
+    async fn of(topology: Topology, program: &str, targets: Vec<&'static str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let name = letters(&Ids::system().bytes::<12>());
         if topology == Topology::Distributed {
-            for target in ["profiles", "mirror"] {
+            for target in &targets {
                 POSTGRES.psql("postgres", &format!("CREATE DATABASE {name}_{target}"));
             }
         }
@@ -66,36 +79,53 @@ impl Platform {
             program: program.to_owned(),
             folder,
             name,
+            targets: targets.into_iter().map(|it| (it, free_port())).collect(),
             nodes: Vec::new(),
-            ports: [free_port(), free_port()],
         }
     }
 
     /// Starts every node, one of them with a failpoint: the one that runs `profiles`, or `mirror` for
     /// points inside a consumer.
     pub fn start(&mut self, failpoint: Option<&str>) {
-        let program = self.program.clone();
-        self.nodes = match self.topology {
-            Topology::Embedded => {
-                vec![Node::start(&program, &self.settings("all", 0), failpoint)]
-            }
-            Topology::Distributed => {
-                let consumer = failpoint.is_some_and(|it| it.starts_with("consumer_"));
-                let (first, second) = if consumer { (None, failpoint) } else { (failpoint, None) };
-                vec![
-                    Node::start(&program, &self.settings("profiles", 0), first),
-                    Node::start(&program, &self.settings("mirror", 1), second),
-                ]
-            }
-        };
+        let consumer = failpoint.is_some_and(|it| it.starts_with("consumer_"));
+        let parks = if consumer { "mirror" } else { "profiles" };
+        let alone = self.topology == Topology::Embedded;
+        let count = if alone { 1 } else { self.targets.len() };
+        self.nodes = (0..count)
+            .map(|index| {
+                let here = alone || self.targets[index].0 == parks;
+                Node::start(&self.program, &self.settings(index), failpoint.filter(|_| here))
+            })
+            .collect();
     }
 
-    fn settings(&self, targets: &str, index: usize) -> Vec<String> {
+    /// Kills the node of a target (SIGKILL) and starts it again; in one process that is everything.
+    pub fn restart(&mut self, target: &str) {
+        let index = self.index(target);
+        self.nodes[index].kill();
+        self.nodes[index] = Node::start(&self.program, &self.settings(index), None);
+    }
+
+    /// Node that runs a target.
+    fn index(&self, target: &str) -> usize {
+        match self.topology {
+            Topology::Embedded => 0,
+            Topology::Distributed => {
+                self.targets.iter().position(|it| it.0 == target).expect("a target of this platform")
+            }
+        }
+    }
+
+    fn settings(&self, index: usize) -> Vec<String> {
         let path = |file: &str| self.folder.path().join(file).display().to_string();
+        let targets = match self.topology {
+            Topology::Embedded => self.targets.iter().map(|it| it.0).collect::<Vec<_>>().join(","),
+            Topology::Distributed => self.targets[index].0.to_owned(),
+        };
         let mut settings = vec![
             format!("targets={targets}"),
             "tenants=acme,umbrella".into(),
-            format!("grpc.address=127.0.0.1:{}", self.ports[index]),
+            format!("grpc.address=127.0.0.1:{}", self.targets[index].1),
             "admin.address=127.0.0.1:0".into(),
             "auth.mode=oidc".into(),
             format!("auth.issuer={}", self.issuer.url()),
@@ -107,11 +137,35 @@ impl Platform {
         if self.topology == Topology::Distributed {
             settings.push(format!("log.url={}", NATS.url()));
             settings.push(format!("log.prefix={}", self.name));
-            settings.push(format!("peers.profiles=http://127.0.0.1:{}", self.ports[0]));
-            settings.push(format!("peers.mirror=http://127.0.0.1:{}", self.ports[1]));
+            let peer = |it: &(&str, u16)| format!("peers.{}=http://127.0.0.1:{}", it.0, it.1);
+            settings.extend(self.targets.iter().map(peer));
         }
         settings.extend(self.extra.iter().cloned());
         settings
+    }
+
+    /// Folder of this platform's own; gone with it.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Clients of every service, with the token of a person of a tenant.
+    pub fn remote(&self, tenant: &str, person: &str) -> Remote {
+        let token = self.issuer.token(tenant, person, &["*"]);
+        let url = |it: &Node| format!("http://{}", it.grpc);
+        let named = self.targets.iter().map(|it| (it.0.to_owned(), url(&self.nodes[self.index(it.0)])));
+        let addresses = Addresses { all: url(&self.nodes[0]), named: named.collect() };
+        Remote::new(&addresses, tenant, &token).expect("clients of a running platform")
+    }
+
+    /// The people who write, approve and review for `acme`.
+    pub fn cast(&self) -> Cast {
+        Cast::new(|person| Ok(self.remote("acme", person))).expect("people")
+    }
+
+    /// Takes over the time of a platform whose clock is simulated.
+    pub fn time(&self) -> Time {
+        Time::new(self.nodes.iter().map(|it| it.admin.as_str()))
     }
 
     fn database(&self, service: &str) -> String {
@@ -153,10 +207,8 @@ impl Platform {
 
     /// Opens the store of a target beside or after its node.
     pub async fn store(&self, target: &str) -> Store {
-        let row: Target = match target {
-            "mirror" => mirror::TARGET,
-            _ => rapport::targets::TARGETS[0],
-        };
+        let rows = [rapport::targets::TARGETS, &[mirror::TARGET]].concat();
+        let row = rows.into_iter().find(|it| it.name == target).expect("a target");
         let options = StoreOptions {
             source: target.to_owned(),
             database: DatabaseOptions::new(self.database(target)),

@@ -14,8 +14,7 @@ mod write;
 use std::sync::LazyLock;
 
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor,
-    SerializeOptions,
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions,
 };
 use sha2::{Digest, Sha256};
 

@@ -260,6 +260,7 @@ impl Problem {
 
 impl Op {
     /// Whether a comparison with this outcome holds.
+    #[inline]
     fn holds(self, ordering: Ordering) -> bool {
         match self {
             Self::Equal => ordering.is_eq(),

@@ -173,6 +173,7 @@ async fn equip(
     directory: &Arc<Directory>,
 ) -> Result<Vec<Deps>, Error> {
     let root_key = root_key::read_or_make(settings)?;
+    let shared = Arc::new(settings.clone());
     let mut all = Vec::new();
     for target in targets {
         all.push(Deps {
@@ -182,6 +183,7 @@ async fn equip(
             clock: means.clock.clone(),
             ids: means.ids.clone(),
             peers: directory.seen_from(target.name),
+            settings: shared.clone(),
             max_message_bytes: settings.grpc.max_message_bytes,
         });
     }

@@ -1,11 +1,13 @@
 //! What a service is given: named, never positional, and nothing global.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eventstore::{Clock, Ids, Log, Store};
 
 use crate::peers::Peers;
+use crate::settings::Settings;
 use crate::status::{BEHIND, Problem};
 
 /// How long a read waits for the positions it was asked to include.
@@ -23,6 +25,8 @@ pub struct Deps {
     pub clock: Clock,
     pub ids: Ids,
     pub peers: Peers,
+    /// What is in force, for what only one service needs to know.
+    pub settings: Arc<Settings>,
     /// For [`limited!`](crate::limited).
     pub max_message_bytes: usize,
 }

@@ -39,22 +39,20 @@ pub fn read(settings: &Settings) -> Result<RootKey, Error> {
 fn path(settings: &Settings) -> PathBuf {
     let named = &settings.keys.kek_file;
     if named.as_os_str().is_empty() && settings.is_embedded() {
-        beside_databases(settings)
+        folder(settings).join("root.key")
     } else {
         named.clone()
     }
 }
 
-/// `sqlite://./data/{service}.db` → `./data/root.key`.
-fn beside_databases(settings: &Settings) -> PathBuf {
+/// Where embedded mode keeps its databases and what stands beside them: `sqlite://./data/{service}.db` → `./data`.
+pub fn folder(settings: &Settings) -> PathBuf {
     let url = &settings.database.url;
     let file = url.trim_start_matches("sqlite:").trim_start_matches("//");
     let file = file.split('?').next().unwrap_or_default();
     let folder = Path::new(file).parent().unwrap_or(Path::new("."));
     // A folder of each service's own has no name yet: the key is one for all of them.
-    let folder: PathBuf =
-        folder.iter().take_while(|part| !part.to_string_lossy().contains("{service}")).collect();
-    folder.join("root.key")
+    folder.iter().take_while(|part| !part.to_string_lossy().contains("{service}")).collect()
 }
 
 fn read_file(path: &Path) -> Result<RootKey, Error> {

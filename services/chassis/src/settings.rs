@@ -37,6 +37,7 @@ pub struct Settings {
     pub log: Log,
     pub auth: Auth,
     pub keys: Keys,
+    pub delivery: Delivery,
     pub telemetry: Telemetry,
     pub peers: BTreeMap<String, String>,
 }
@@ -156,6 +157,62 @@ pub enum AuthMode {
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     pub kek_file: PathBuf,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    pub outbox: PathBuf,
+    pub email: EmailBy,
+    pub webhook: WebhookBy,
+    pub smtp_url: String,
+    pub smtp_tls: SmtpTls,
+    pub smtp_timeout_ms: u64,
+    pub webhook_timeout_ms: u64,
+    pub webhook_private: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmailBy {
+    File,
+    Smtp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookBy {
+    File,
+    Http,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpTls {
+    Starttls,
+    None,
+}
+
+impl Delivery {
+    pub fn smtp_timeout(&self) -> Duration {
+        Duration::from_millis(self.smtp_timeout_ms)
+    }
+
+    pub fn webhook_timeout(&self) -> Duration {
+        Duration::from_millis(self.webhook_timeout_ms)
+    }
+
+    /// Whether something can leave this machine.
+    fn reaches_out(&self) -> bool {
+        let local = |url: &str| {
+            let host = url.rsplit('@').next().unwrap_or_default();
+            ["127.0.0.1", "localhost", "[::1]"].iter().any(|it| {
+                let host = host.trim_start_matches("smtp://");
+                host.strip_prefix(it).is_some_and(|port| port.is_empty() || port.starts_with(':'))
+            })
+        };
+        self.webhook == WebhookBy::Http || (self.email == EmailBy::Smtp && !local(&self.smtp_url))
+    }
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -344,6 +401,19 @@ impl Settings {
             "clock.mode",
             "simulated time is refused when a listener reaches beyond loopback",
             "Listen on 127.0.0.1, or use the system clock.",
+        );
+        check.require(
+            self.clock.mode == ClockMode::System || !self.delivery.reaches_out(),
+            "delivery",
+            "lets something leave this machine while time is simulated",
+            "Use the file outbox, or an SMTP server on 127.0.0.1, or the system clock.",
+        );
+        check.require(
+            self.delivery.email == EmailBy::File
+                || starts_with_any(&self.delivery.smtp_url, &["smtp://"]),
+            "delivery.smtp_url",
+            "is no SMTP URL",
+            "Write smtp://user:password@host:587, or send by the file outbox.",
         );
         let endpoint = &self.telemetry.otlp_endpoint;
         check.require(

@@ -122,6 +122,7 @@ pub fn embedded(folder: &TempDir) -> Settings {
     let mut settings =
         Settings { tenants: TENANTS.map(str::to_owned).to_vec(), ..Settings::default() };
     settings.database.url = format!("sqlite://{}/{{service}}.db", folder.path().display());
+    settings.delivery.outbox = folder.path().join("outbox");
     settings.grpc.address.set_port(0);
     settings.admin.address.set_port(0);
     settings

@@ -26,7 +26,7 @@ const CLAIM: Duration = Duration::from_secs(30);
 /// A claim this old is made anew, so that a slow handler is not started a second time.
 const RENEW: Duration = Duration::from_secs(10);
 /// Timers claimed at once.
-const BATCH: i64 = 200;
+const BATCH: i64 = 500;
 /// Timers that fire at the same time.
 const AT_ONCE: usize = 64;
 /// Timers held at most, most of them because another one of their stream fires.
@@ -133,10 +133,8 @@ async fn claim_until(database: &Database, keys: &[(TimerKey, Timestamp)]) -> Res
     if keys.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = keys
-        .iter()
-        .map(|(key, until)| values![&key.tenant, &key.id, key.due_at, *until])
-        .collect();
+    let rows: Vec<_> =
+        keys.iter().map(|(key, until)| values![&key.tenant, &key.id, key.due_at, *until]).collect();
     let mut tx = database.begin().await?;
     tx.exec_keys(
         "k(tenant, id, due_at, until)",
@@ -308,6 +306,10 @@ pub async fn run(store: Store, handler: Arc<dyn TimerHandler>, stop: Cancellatio
             }
         };
         firing.wait(wake).await;
+        // Settling starts what waited.
+        if stop.is_cancelled() {
+            break;
+        }
         if let Err(error) = firing.settle().await {
             firing.warn(&error);
         }
@@ -382,10 +384,13 @@ impl<'h> Firing<'h> {
         if next.is_none_or(|it| it > now) {
             return Ok(next);
         }
-        let claimed = self.beside(claim(database, now, BATCH)).await?;
         let since = Timestamp::real();
-        self.held.extend(claimed.iter().map(|it| (it.key.clone(), since)));
-        self.waiting.extend(claimed);
+        for timer in self.beside(claim(database, now, BATCH)).await? {
+            // A claim that could not be made anew in time is claimed once more, but fires once.
+            if self.held.insert(timer.key.clone(), since).is_none() {
+                self.waiting.push(timer);
+            }
+        }
         self.start();
         self.beside(next_after(database, now)).await
     }
@@ -499,8 +504,7 @@ impl<'h> Firing<'h> {
 
     /// Gives back what waits and lets end what fires.
     async fn finish(&mut self) {
-        let waiting: Vec<_> =
-            self.waiting.drain(..).map(|it| (it.key, Timestamp(0))).collect();
+        let waiting: Vec<_> = self.waiting.drain(..).map(|it| (it.key, Timestamp(0))).collect();
         for (key, _) in &waiting {
             self.held.remove(key);
         }

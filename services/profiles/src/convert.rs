@@ -15,6 +15,7 @@ use crate::domain::{self, Invalid};
 use crate::refusal::Fields;
 
 pub(crate) mod consent;
+pub(crate) mod facts;
 pub(crate) mod party;
 pub(crate) mod relation;
 pub(crate) mod source;

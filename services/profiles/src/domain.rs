@@ -5,9 +5,12 @@
 
 pub(crate) mod consent;
 pub(crate) mod interaction;
+pub(crate) mod membership;
 pub(crate) mod party;
 pub(crate) mod relation;
+pub(crate) mod segment;
 pub(crate) mod source;
+pub(crate) mod trait_definition;
 
 pub(crate) mod attribute;
 pub(crate) mod code;
@@ -27,6 +30,9 @@ pub(crate) enum Invalid {
     /// The value breaks a rule of its type.
     #[error("{0}")]
     Value(Cow<'static, str>),
+    /// The rule cannot be run; the text names the column.
+    #[error("{0}")]
+    Rule(String),
     /// No such market.
     #[error("Use an ISO 3166-1 alpha-2 code in capitals, for example DE.")]
     Market,

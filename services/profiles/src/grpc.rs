@@ -11,13 +11,16 @@ use eventstore::{
     AsOf, Decider, Error, ExecuteError, Executed, Loaded, Metadata, Outcome, Timestamp,
 };
 
+use crate::consumers::FEEDS;
 use crate::domain::identifier::Identifier;
 use crate::domain::party::{Party, State, Status};
 use crate::refusal::{self, PARTY_ERASED};
+use crate::segments::Definitions;
 use crate::view::identifier::Holder;
 use crate::{convert, view};
 
 mod consent;
+mod facts;
 mod interactions;
 mod party;
 mod source;
@@ -29,11 +32,13 @@ const UNSEAL: &str = "profiles.parties.unseal";
 #[derive(Clone)]
 pub(crate) struct Api {
     deps: Deps,
+    /// What traits and segments are live.
+    definitions: Definitions,
 }
 
 impl Api {
-    pub(crate) fn new(deps: &Deps) -> Self {
-        Self { deps: deps.clone() }
+    pub(crate) fn new(deps: &Deps, definitions: &Definitions) -> Self {
+        Self { deps: deps.clone(), definitions: definitions.clone() }
     }
 
     fn now(&self) -> Timestamp {
@@ -49,6 +54,29 @@ impl Api {
     async fn caught_up(&self, positions: &BTreeMap<String, u64>) -> Result<(), Problem> {
         convert::min_position(positions, self.deps.store.source())?;
         self.deps.caught_up(&[], positions).await
+    }
+
+    /// The same for a read into which other services' facts flow. What this service does not read adds nothing to the
+    /// answer, so there is nothing to wait for.
+    async fn caught_up_with_all(&self, positions: &BTreeMap<String, u64>) -> Result<(), Problem> {
+        let waits = positions.iter().map(|(source, position)| async move {
+            let feeding = FEEDS.iter().filter(|(fed, _)| fed == source).map(|(_, it)| *it);
+            let consumers: Vec<_> = feeding.collect();
+            self.deps.caught_up(&consumers, &[(source.clone(), *position)].into()).await
+        });
+        futures::future::try_join_all(waits).await.map(drop)
+    }
+
+    /// Up to which position of each source everything is in what is read from now on.
+    async fn positions(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let handled = FEEDS.map(|(source, consumer)| async move {
+            let position = self.deps.handled(consumer, source).await?;
+            Ok::<_, Error>((source.to_owned(), position))
+        });
+        let mut positions: BTreeMap<_, _> =
+            futures::future::try_join_all(handled).await?.into_iter().collect();
+        positions.insert(self.deps.store.source().to_owned(), self.position());
+        Ok(positions)
     }
 
     async fn execute<D>(

@@ -33,11 +33,15 @@
 //! random number in `domain`; anything of another tenant than the caller's. `tests/view.rs`, `domain/consent/tests.rs`
 //! and `tests/tenancy.rs` show the first, the second and the last.
 
+mod consumers;
 mod convert;
 mod domain;
 mod grpc;
 mod refusal;
+mod segments;
 mod timers;
+mod traits;
+mod verdict;
 mod view;
 
 #[cfg(test)]
@@ -50,6 +54,7 @@ use chassis::limited;
 use chassis::service::Service;
 use eventstore::{Migration, Schema};
 use rapport_proto::profiles::v1::consent_service_server::ConsentServiceServer;
+use rapport_proto::profiles::v1::facts_service_server::FactsServiceServer;
 use rapport_proto::profiles::v1::party_service_server::PartyServiceServer;
 use rapport_proto::profiles::v1::source_service_server::SourceServiceServer;
 
@@ -59,6 +64,9 @@ pub fn schema() -> Schema {
         migrations: vec![Migration::portable(
             "profiles/0001_profiles",
             include_str!("../migrations/0001_profiles.sql"),
+        ), Migration::portable(
+            "profiles/0002_packs",
+            include_str!("../migrations/0002_packs.sql"),
         )],
         views: vec![Box::new(view::Profiles::default())],
     }
@@ -66,11 +74,15 @@ pub fn schema() -> Schema {
 
 /// The service: three gRPC services and the timers of grants that run out.
 pub fn service(deps: &Deps) -> Service {
-    let api = grpc::Api::new(deps);
+    let definitions = segments::Definitions::new(&deps.store);
+    let api = grpc::Api::new(deps, &definitions);
     let max_bytes = deps.max_message_bytes;
     Service::new()
         .serve(limited!(PartyServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(ConsentServiceServer::new(api.clone()), max_bytes))
+        .serve(limited!(FactsServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(SourceServiceServer::new(api), max_bytes))
+        .consume(consumers::packs())
+        .consume(consumers::reactions())
         .timers(&deps.store, timers::Expiries)
 }

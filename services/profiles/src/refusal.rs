@@ -21,6 +21,7 @@ reasons! {
         MARKET_UNKNOWN: InvalidArgument, "there is no such market", "Use an ISO 3166-1 alpha-2 code in capitals.";
         CONSENT_IN_FUTURE: InvalidArgument, "the statement was captured more than five minutes ahead of the clock", "Check the clock of the system that captured it.";
         CONSENT_INVALID: InvalidArgument, "the statement about consent contradicts itself or lacks what shows it", "Correct the fields listed in the violations.";
+        RULE_INVALID: InvalidArgument, "a rule cannot be run where it stands", "Correct the rule at the column given in the violations.";
         RELATION_INVALID: InvalidArgument, "the relation contradicts itself", "Correct the fields listed in the violations.";
         SOURCE_EXISTS: AlreadyExists, "the source is registered with another content", "Choose another source id, or extend the schema of this one.";
         SOURCE_DISABLED: FailedPrecondition, "the source is disabled", "Register another source.";
@@ -156,6 +157,7 @@ impl Fields {
             .map_err(|invalid| {
                 let reason = match &invalid {
                     Invalid::Value(_) => FIELD_INVALID,
+                    Invalid::Rule(_) => RULE_INVALID,
                     Invalid::Market => MARKET_UNKNOWN,
                     Invalid::Identifier(_) => IDENTIFIER_INVALID,
                 };

@@ -2,9 +2,14 @@
 
 mod bad_input;
 mod consent;
+mod consumers;
+mod facts;
 mod golden;
 mod interactions;
+mod neighbours;
+mod packs;
 mod party;
+mod recipient;
 mod relation;
 mod tenancy;
 mod view;
@@ -18,6 +23,7 @@ use chassis::testing::{Connection, Harness, TENANTS};
 use eventstore::Timestamp;
 use rapport_proto::profiles::v1 as proto;
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
+use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
 use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
 use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
 use rapport_proto::types::{Channel, ClearKind, PartyKind, Purpose, Regime};
@@ -68,6 +74,10 @@ impl World {
 
     fn consents(&self) -> ConsentServiceClient<Connection> {
         ConsentServiceClient::new(self.harness.admin())
+    }
+
+    fn facts(&self) -> FactsServiceClient<Connection> {
+        FactsServiceClient::new(self.harness.admin())
     }
 
     fn sources(&self) -> SourceServiceClient<Connection> {

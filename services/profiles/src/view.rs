@@ -10,12 +10,19 @@ use std::sync::OnceLock;
 use eventstore::{Error, Keyring, Recorded, TimerOp, Timestamp, Tx, View};
 use rapport_proto::profiles::v1::consent_event;
 
+pub(crate) mod activity;
 pub(crate) mod consent;
+pub(crate) mod contact_point;
+pub(crate) mod definition;
 pub(crate) mod identifier;
 pub(crate) mod interaction;
+pub(crate) mod membership;
+pub(crate) mod pack;
 pub(crate) mod party;
 pub(crate) mod relation;
+pub(crate) mod segments;
 pub(crate) mod source;
+pub(crate) mod uses;
 
 /// What fires when a grant runs out.
 pub(crate) const CONSENT_EXPIRY: &str = "consent.expiry";
@@ -35,7 +42,7 @@ impl View for Profiles {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["party", "identifier", "consent", "relation", "source", "interaction"]
+        &["party", "identifier", "contact_point", "consent", "relation", "source", "interaction"]
     }
 
     fn opened(&self, keys: &Keyring) {
@@ -52,6 +59,7 @@ impl View for Profiles {
             let parties = of("party");
             party::apply(tx, &parties).await?;
             identifier::apply(tx, keys, &parties).await?;
+            contact_point::apply(tx, keys, &parties).await?;
             consent::apply(tx, &of("consent")).await?;
             relation::apply(tx, &of("relation")).await?;
             source::apply(tx, &of("source")).await?;

@@ -11,7 +11,8 @@ use chassis::run::Process;
 use chassis::settings::{Settings, Sources, reference};
 use clap::{Args, Parser, Subcommand};
 
-use crate::{events, health, stores, targets};
+use crate::people::{self, People, RemoteArgs};
+use crate::{demo, events, health, stores, targets};
 
 /// The customer-experience platform for life sciences.
 #[derive(Parser)]
@@ -19,6 +20,8 @@ use crate::{events, health, stores, targets};
 pub struct Cli {
     #[command(flatten)]
     settings: SettingsArgs,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,6 +73,17 @@ enum Command {
     /// Print reference documents generated from the code
     #[command(subcommand)]
     Reference(Reference),
+    /// Run a story against a running platform, step by step
+    #[command(subcommand)]
+    Demo(Demo),
+    #[command(flatten)]
+    People(People),
+}
+
+#[derive(Subcommand)]
+enum Demo {
+    /// From nothing to a delivered message
+    Chain,
 }
 
 #[derive(Subcommand)]
@@ -145,6 +159,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let settings = Settings::load(&sources)?;
+    let mut remote = cli.remote;
+    if remote.token.is_none() {
+        let named = sources.environment.iter().find(|it| it.0 == "RAPPORT_TOKEN");
+        remote.token = named.map(|it| it.1.clone());
+    }
     match cli.command {
         Command::Serve => serve(settings).await?,
         Command::Config(_) => print(&settings.print()),
@@ -168,6 +187,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Parked(Parked::List) => stores::list_parked(&settings).await?,
         Command::Parked(Parked::Retry { consumer, source, tenant, stream }) => {
             stores::retry_parked(&settings, &consumer, &source, &tenant, &stream).await?;
+        }
+        Command::Demo(Demo::Chain) => demo::chain(&remote, &settings).await?,
+        Command::People(ask) => {
+            let in_order = people::answer(ask, &remote, &settings).await?;
+            return Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -199,10 +223,27 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
     let tenant = settings.tenants.first().cloned().unwrap_or_default();
+    let token_file = crate::token_file(&settings);
     let process = crate::start(settings, shutdown).await?;
+    if let Some(token) = &process.token {
+        leave_token(&token_file, token.reveal())
+            .with_context(|| format!("write {}", token_file.display()))?;
+    }
     print(&greeting(&process, &tenant));
     process.stopped().await?;
     Ok(())
+}
+
+/// Leaves the development token where commands on this machine find it, for its owner's eyes only.
+fn leave_token(path: &std::path::Path, token: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // A file that is there may have another mode; a new one has this one from the start.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(token.as_bytes())
 }
 
 /// Where it listens and, with a development token, a call that works as printed.

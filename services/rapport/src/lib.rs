@@ -3,13 +3,19 @@
 //! `rapport serve` runs every target of the table in [`targets`] in one process on embedded defaults;
 //! `rapport serve --target=profiles --config rapport.toml` runs one, with the same code.
 //!
-//! The other commands work on the stores the settings name: check and print settings, migrate, follow
-//! and export events, rebuild a view, verify a store, list parked events.
+//! Some commands work on the stores the settings name: check and print settings, migrate, follow and
+//! export events, rebuild a view, verify a store, list parked events. The others ask a running platform
+//! as any client does ([`remote`]): customers, decisions, content, journeys, touches, and a story to watch
+//! ([`demo`]).
 
 mod cli;
+pub mod demo;
 mod events;
 mod health;
+mod people;
+pub mod remote;
 mod stores;
+mod table;
 pub mod targets;
 
 pub use cli::{Cli, run};
@@ -22,4 +28,9 @@ use chassis::settings::Settings;
 pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Process> {
     let targets = targets::select(&settings.targets)?;
     Ok(chassis::run::start(&targets, settings, shutdown).await?)
+}
+
+/// Where a server in embedded mode leaves its development token for commands on the same machine.
+fn token_file(settings: &Settings) -> std::path::PathBuf {
+    chassis::root_key::folder(settings).join("development.token")
 }

@@ -1,9 +1,9 @@
 //! Instants and local dates.
 
 use eventstore::Timestamp;
-use jiff::{Span, ToSpan};
 use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+use jiff::{Span, ToSpan};
 
 use super::Invalid;
 use super::text::LocalTime;
@@ -18,7 +18,8 @@ pub struct Zone {
 impl Zone {
     /// Reads a zone's name, in any letter case.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        const REMEDY: Invalid = Invalid { remedy: "Use an IANA time zone, for example Europe/Berlin." };
+        const REMEDY: Invalid =
+            Invalid { remedy: "Use an IANA time zone, for example Europe/Berlin." };
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic());
         if !fits {
             return Err(REMEDY);

@@ -177,7 +177,8 @@ impl QuietHours {
 fn until(from: Time, to: Time) -> Duration {
     const DAY: u64 = 86_400_000_000;
     let micros = |it: Time| {
-        let seconds = (i64::from(it.hour()) * 60 + i64::from(it.minute())) * 60 + i64::from(it.second());
+        let seconds =
+            (i64::from(it.hour()) * 60 + i64::from(it.minute())) * 60 + i64::from(it.second());
         (seconds * 1_000_000 + i64::from(it.subsec_nanosecond()) / 1_000).unsigned_abs()
     };
     let (from, to) = (micros(from), micros(to));

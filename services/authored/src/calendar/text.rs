@@ -12,8 +12,9 @@ const DAY: i64 = 86_400 * 1_000_000;
 
 /// Microseconds of `<n>(d|h|m|s)`; a day is exactly 24 hours.
 pub fn duration(text: &str) -> Result<i64, Invalid> {
-    const REMEDY: Invalid =
-        Invalid { remedy: "Use a whole number with d, h, m or s, for example 14d; 36525d at most." };
+    const REMEDY: Invalid = Invalid {
+        remedy: "Use a whole number with d, h, m or s, for example 14d; 36525d at most.",
+    };
     let (number, unit) = [("d", DAY), ("h", DAY / 24), ("m", DAY / 1_440), ("s", 1_000_000)]
         .into_iter()
         .find_map(|(letter, unit)| Some((text.strip_suffix(letter)?, unit)))
@@ -85,7 +86,9 @@ impl LocalTime {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         const REMEDY: Invalid = Invalid { remedy: "Use a time from 00:00 to 23:59." };
         let two = |it: &str| match it.as_bytes() {
-            [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => i8::try_from((tens - b'0') * 10 + ones - b'0').ok(),
+            [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+                i8::try_from((tens - b'0') * 10 + ones - b'0').ok()
+            }
             _ => None,
         };
         let (hour, minute) = text.split_once(':').ok_or(REMEDY)?;

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use prost_reflect::{
-    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind as Type, MapKey, MessageDescriptor,
-    Value,
+    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind as Type, MapKey, MessageDescriptor, Value,
 };
 
 use super::problem::{Problem, quoted, suggestion};
@@ -24,7 +23,8 @@ pub(super) fn message(
     let mut builder = Builder { path: Vec::new(), problems: Vec::new() };
     let built = match &root.kind {
         Kind::Map(entries) => Some(builder.fields(descriptor, entries)),
-        kind => builder.refuse(root.place, format!("A map of fields belongs here, not {}.", kind.name())),
+        kind => builder
+            .refuse(root.place, format!("A map of fields belongs here, not {}.", kind.name())),
     };
     match built {
         Some(message) if builder.problems.is_empty() => Ok(message),
@@ -67,9 +67,8 @@ impl Builder {
                 continue;
             };
             let oneof = field.containing_oneof().filter(|it| !it.is_synthetic());
-            let other = oneof.and_then(|it| {
-                chosen.insert(it.name().to_owned(), field.name().to_owned())
-            });
+            let other =
+                oneof.and_then(|it| chosen.insert(it.name().to_owned(), field.name().to_owned()));
             if let Some(other) = other {
                 let text = format!("Give either `{other}` or `{}`, not both.", field.name());
                 self.refuse::<()>(entry.place, text);
@@ -110,7 +109,8 @@ impl Builder {
         let Type::Message(pair) = field.kind() else {
             return HashMap::new();
         };
-        let (keys, values) = (pair.map_entry_key_field().kind(), pair.map_entry_value_field().kind());
+        let (keys, values) =
+            (pair.map_entry_key_field().kind(), pair.map_entry_value_field().kind());
         let mut map = HashMap::new();
         for entry in entries {
             self.inside(entry.key.clone(), |it| {
@@ -142,7 +142,8 @@ impl Builder {
             Type::String => match &node.kind {
                 Kind::Text(text) => Some(Value::String(text.clone())),
                 Kind::Flag(_) | Kind::Number(_) => {
-                    let text = format!("A text belongs here, not {}. Put it in quotes.", node.kind.name());
+                    let text =
+                        format!("A text belongs here, not {}. Put it in quotes.", node.kind.name());
                     self.refuse(node.place, text)
                 }
                 _ => self.expected("a text", node),
@@ -175,7 +176,7 @@ impl Builder {
         let (Kind::Number(text) | Kind::Text(text)) = &node.kind else {
             return self.expected("a whole number", node);
         };
-        let digits = text.strip_prefix('-').unwrap_or(text);
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return self.expected("a whole number", node);
         }

@@ -6,6 +6,7 @@ use prost_reflect::{
     DynamicMessage, EnumDescriptor, FieldDescriptor, Kind as Type, MapKey, ReflectMessage, Value,
 };
 
+use super::build::without_details;
 use super::tree::{Entry, Kind, Node};
 
 /// The tree of a message.
@@ -39,6 +40,16 @@ fn fields(message: &DynamicMessage) -> Kind {
     Kind::Map(entries.collect())
 }
 
+/// The name of a choice that has no details, when that is all there is.
+fn bare(message: &DynamicMessage) -> Option<String> {
+    let mut fields = message.fields();
+    let (field, Value::Message(inner)) = fields.next()? else {
+        return None;
+    };
+    let alone = fields.next().is_none() && inner.fields().next().is_none();
+    (alone && without_details(&field)).then(|| field.name().to_owned())
+}
+
 fn whole(field: &FieldDescriptor, held: &Value) -> Node {
     match held {
         Value::List(items) => {
@@ -52,9 +63,8 @@ fn whole(field: &FieldDescriptor, held: &Value) -> Node {
             let kind = pair.map_entry_value_field().kind();
             let mut pairs: Vec<_> = pairs.iter().collect();
             pairs.sort_by_key(|(key, _)| *key);
-            let entries = pairs.into_iter().map(|(key, held)| {
-                entry(&key_text(key), value(&kind, held))
-            });
+            let entries =
+                pairs.into_iter().map(|(key, held)| entry(&key_text(key), value(&kind, held)));
             Node::made(Kind::Map(entries.collect()))
         }
         one => value(&field.kind(), one),
@@ -63,7 +73,10 @@ fn whole(field: &FieldDescriptor, held: &Value) -> Node {
 
 fn value(kind: &Type, value: &Value) -> Node {
     Node::made(match value {
-        Value::Message(inner) => return message(inner),
+        Value::Message(inner) => match bare(inner) {
+            Some(name) => Kind::Text(name),
+            None => return message(inner),
+        },
         Value::EnumNumber(number) => match kind {
             Type::Enum(descriptor) => match descriptor.get_value(*number) {
                 Some(found) => Kind::Text(short(descriptor, found.name()).to_owned()),

@@ -75,10 +75,10 @@ fn fits_on_a_line(node: &Node) -> bool {
         text.len()
     };
     match &node.kind {
-        Kind::List(items) => {
-            items.is_empty() || (items.iter().all(plain) && width() <= WIDTH)
+        Kind::List(items) => items.is_empty() || (items.iter().all(plain) && width() <= WIDTH),
+        Kind::Map(entries) => {
+            entries.is_empty() || (entries.iter().all(|it| plain(&it.value)) && width() <= WIDTH)
         }
-        Kind::Map(entries) => entries.is_empty() || (entries.iter().all(|it| plain(&it.value)) && width() <= WIDTH),
         _ => true,
     }
 }
@@ -131,7 +131,9 @@ fn quote(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             // What YAML cannot print or could fold.
-            _ if letter.is_control() || "\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}".contains(letter) => {
+            _ if letter.is_control()
+                || "\u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}".contains(letter) =>
+            {
                 quoted.push_str(&format!("\\u{:04X}", u32::from(letter)));
             }
             _ => quoted.push(letter),

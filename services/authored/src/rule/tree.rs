@@ -142,26 +142,63 @@ impl<'a> Run<'a> {
         Self { row, locals: [Seen::Bool(false); MAX_LOCALS], steps: 0 }
     }
 
-    fn see(&mut self, expr: &'a Expr) -> Result<Seen<'a>, Fault> {
+    /// Whether a condition holds.
+    fn truth(&mut self, expr: &'a Expr) -> Result<bool, Fault> {
         self.spend(1)?;
+        match expr {
+            Expr::Every(parts) => self.kleene(parts, false),
+            Expr::Some(parts) => self.kleene(parts, true),
+            Expr::Not(part) => self.truth(part).map(|truth| !truth),
+            Expr::Compare(op, parts) => self.compare(*op, parts),
+            Expr::In(parts) => self.is_in(parts),
+            Expr::Search(search, parts) => {
+                let [within, what] = &**parts;
+                match (self.see(within)?, self.see(what)?) {
+                    (Seen::Text(within), Seen::Text(what)) => Ok(search.finds(within, what)),
+                    _ => Err(blame(&[within, what])),
+                }
+            }
+            Expr::Has { slot, .. } => Ok(self.row.get(*slot).is_some_and(Option::is_some)),
+            Expr::Each { all, depth, of } => self.each(*all, *depth, of),
+            Expr::Constant(_)
+            | Expr::Slot { .. }
+            | Expr::Local { .. }
+            | Expr::Expect(..)
+            | Expr::Negate(_)
+            | Expr::Choose(_)
+            | Expr::Calculate(..)
+            | Expr::Size(_) => match self.see(expr)? {
+                Seen::Bool(truth) => Ok(truth),
+                _ => Err(blame(&[expr])),
+            },
+        }
+    }
+
+    /// The value of an expression. Facts and literals, which most are, take no call.
+    #[inline(always)]
+    fn see(&mut self, expr: &'a Expr) -> Result<Seen<'a>, Fault> {
         match expr {
             Expr::Constant(value) => Ok(Seen::of(value)),
             Expr::Slot { slot, wants, .. } => match self.row.get(*slot) {
                 Some(Some(value)) if wants.admits(value) => Ok(Seen::of(value)),
                 _ => Err(Fault::Slot(*slot)),
             },
+            _ => self.compute(expr),
+        }
+    }
+
+    fn compute(&mut self, expr: &'a Expr) -> Result<Seen<'a>, Fault> {
+        self.spend(1)?;
+        match expr {
+            Expr::Constant(_) | Expr::Slot { .. } => self.see(expr),
             Expr::Local { depth, wants, .. } => {
                 let seen = self.locals[*depth];
                 if seen.is(wants) { Ok(seen) } else { Err(blame(&[expr])) }
-            }
-            Expr::Has { slot, .. } => {
-                Ok(Seen::Bool(self.row.get(*slot).is_some_and(Option::is_some)))
             }
             Expr::Expect(wants, part) => {
                 let seen = self.see(part)?;
                 if seen.is(wants) { Ok(seen) } else { Err(blame(&[part])) }
             }
-            Expr::Not(part) => Ok(Seen::Bool(!self.truth(part)?)),
             Expr::Negate(part) => match self.see(part)? {
                 Seen::Number(number) => Ok(Seen::Number(-number)),
                 Seen::Duration(micros) => {
@@ -169,47 +206,28 @@ impl<'a> Run<'a> {
                 }
                 _ => Err(blame(&[part])),
             },
-            Expr::Every(parts) => self.kleene(parts, false).map(Seen::Bool),
-            Expr::Some(parts) => self.kleene(parts, true).map(Seen::Bool),
             Expr::Choose(parts) => {
                 let [condition, yes, no] = &**parts;
                 if self.truth(condition)? { self.see(yes) } else { self.see(no) }
             }
-            Expr::Compare(op, parts) => {
-                let [left, right] = &**parts;
-                let ordering = self.see(left)?.against(self.see(right)?);
-                ordering
-                    .map(|ordering| Seen::Bool(op.holds(ordering)))
-                    .ok_or_else(|| blame(&[left, right]))
-            }
-            Expr::In(parts) => self.is_in(parts).map(Seen::Bool),
             Expr::Calculate(sign, parts) => {
                 let [left, right] = &**parts;
                 let (one, two) = (self.see(left)?, self.see(right)?);
                 one.calculate(*sign, two).ok_or_else(|| blame(&[right, left]))
-            }
-            Expr::Search(search, parts) => {
-                let [within, what] = &**parts;
-                match (self.see(within)?, self.see(what)?) {
-                    (Seen::Text(within), Seen::Text(what)) => {
-                        Ok(Seen::Bool(search.finds(within, what)))
-                    }
-                    _ => Err(blame(&[within, what])),
-                }
             }
             Expr::Size(part) => match self.see(part)? {
                 Seen::Text(text) => Ok(size(text.chars().count())),
                 Seen::List(values) => Ok(size(values.len())),
                 _ => Err(blame(&[part])),
             },
-            Expr::Each { all, depth, of } => self.each(*all, *depth, of).map(Seen::Bool),
-        }
-    }
-
-    fn truth(&mut self, expr: &'a Expr) -> Result<bool, Fault> {
-        match self.see(expr)? {
-            Seen::Bool(truth) => Ok(truth),
-            _ => Err(blame(&[expr])),
+            Expr::Every(_)
+            | Expr::Some(_)
+            | Expr::Not(_)
+            | Expr::Compare(..)
+            | Expr::In(_)
+            | Expr::Search(..)
+            | Expr::Has { .. }
+            | Expr::Each { .. } => self.truth(expr).map(Seen::Bool),
         }
     }
 
@@ -224,6 +242,24 @@ impl<'a> Run<'a> {
             }
         }
         fault.map_or(Ok(!decides), Err)
+    }
+
+    #[inline]
+    fn compare(&mut self, op: Op, parts: &'a [Expr; 2]) -> Result<bool, Fault> {
+        match parts {
+            // Most comparisons: the literal settles the type, so nothing else is asked.
+            [Expr::Slot { slot, .. }, Expr::Constant(with)] => match self.row.get(*slot) {
+                Some(Some(value)) => match Seen::of(value).against(Seen::of(with)) {
+                    Some(ordering) => Ok(op.holds(ordering)),
+                    None => Err(Fault::Slot(*slot)),
+                },
+                _ => Err(Fault::Slot(*slot)),
+            },
+            [left, right] => {
+                let ordering = self.see(left)?.against(self.see(right)?);
+                ordering.map(|ordering| op.holds(ordering)).ok_or_else(|| blame(&[left, right]))
+            }
+        }
     }
 
     fn is_in(&mut self, parts: &'a [Expr; 2]) -> Result<bool, Fault> {
@@ -250,6 +286,7 @@ impl<'a> Run<'a> {
         fault.map_or(Ok(all), Err)
     }
 
+    #[inline]
     fn spend(&mut self, steps: usize) -> Result<(), Fault> {
         self.steps = self.steps.saturating_add(steps);
         if self.steps > BUDGET { Err(Fault::Cost) } else { Ok(()) }
@@ -268,6 +305,7 @@ fn size(count: usize) -> Seen<'static> {
 }
 
 impl<'a> Seen<'a> {
+    #[inline]
     fn of(value: &'a Value) -> Self {
         match value {
             Value::Bool(value) => Self::Bool(*value),
@@ -305,10 +343,11 @@ impl<'a> Seen<'a> {
     }
 
     /// How it stands to a value of the same type; `None` for another type, and for lists.
+    #[inline]
     fn against(self, other: Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Bool(one), Self::Bool(two)) => Some(one.cmp(&two)),
-            (Self::Number(one), Self::Number(two)) => one.partial_cmp(&two),
+            (Self::Number(one), Self::Number(two)) if one.is_finite() => one.partial_cmp(&two),
             (Self::Text(one), Self::Text(two)) => Some(one.cmp(two)),
             (Self::Time(one), Self::Time(two)) | (Self::Duration(one), Self::Duration(two)) => {
                 Some(one.cmp(&two))

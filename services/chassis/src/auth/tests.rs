@@ -179,6 +179,21 @@ async fn a_development_token_is_never_made_outside_embedded_mode() {
 }
 
 #[tokio::test]
+async fn a_development_token_can_be_held_by_several_people() {
+    let (authenticator, token) =
+        Authenticator::new(&Settings::default(), keys()).expect("embedded mode");
+    let token = token.expect("a token").reveal().to_owned();
+    for (held, subject) in [("", "developer"), ("+alice", "alice")] {
+        let caller = caller(&authenticator, &format!("{token}{held}")).await.expect("valid");
+        assert_eq!((caller.subject.as_str(), caller.kind), (subject, Kind::Development));
+    }
+    for odd in ["+", "+Alice", "+a b", "+alice+bob"] {
+        let refused = caller(&authenticator, &format!("{token}{odd}")).await;
+        assert_eq!(refused, Err(TOKEN_INVALID), "{odd}");
+    }
+}
+
+#[tokio::test]
 async fn a_development_token_means_nothing_to_an_oidc_server() {
     let (_issuer, authenticator) = oidc().await;
     let token = DevelopmentToken::generate();

@@ -8,7 +8,7 @@ use super::table::{self, Kind, Setting, TABLE};
 use super::{Fault, Faults, Settings};
 
 /// Variables with our prefix that are no settings.
-const RESERVED: &[&str] = &["RAPPORT_CONFIG"];
+const RESERVED: &[&str] = &["RAPPORT_CONFIG", "RAPPORT_TOKEN"];
 
 /// Where settings come from. [`Sources::default`] is nothing but defaults.
 #[derive(Clone, Debug, Default)]

@@ -107,6 +107,14 @@ pub const TABLE: &[Setting] = table! {
     "auth.service_key_file", Kind::Path, r#""""#, "File with the key that signs tokens between targets, 32 characters or more; with several lines the first signs and all verify. Empty in embedded mode: made at start.";
     "auth.roles", Kind::ListMap, "{}", "Permissions of each role a token names (claim roles), in addition to its claim permissions; a permission may end in .* or be *.";
     "keys.kek_file", Kind::Path, r#""""#, "File with the key-encryption key that wraps subject keys, 32 bytes in base64. Empty in embedded mode: made beside the databases.";
+    "delivery.outbox", Kind::Path, r#""./data/outbox""#, "Folder of the file outbox: one .eml or .json a touch, named after it.";
+    "delivery.email", Kind::Choice(&["file", "smtp"]), r#""file""#, "What carries e-mail: the file outbox, or an SMTP server.";
+    "delivery.webhook", Kind::Choice(&["file", "http"]), r#""file""#, "What carries webhooks: the file outbox, or HTTP.";
+    "delivery.smtp_url", Kind::Url, r#""""#, "SMTP server that takes e-mail on, smtp://user:password@host:587; the password percent-encoded.";
+    "delivery.smtp_tls", Kind::Choice(&["starttls", "none"]), r#""starttls""#, "starttls: nothing is said to a server that does not offer it. none: in clear, for a server on this machine.";
+    "delivery.smtp_timeout_ms", whole(100, 10 * MINUTE_MS), "20000", "Milliseconds to wait for each answer of the SMTP server.";
+    "delivery.webhook_timeout_ms", whole(100, MINUTE_MS), "10000", "Milliseconds a webhook may take in all.";
+    "delivery.webhook_private", Kind::Flag, "false", "Let webhooks go over http and to private addresses; for tests and closed networks only.";
     "telemetry.otlp_endpoint", Kind::Url, r#""""#, "Where traces and metrics are sent by OTLP over gRPC, http://host:4317; empty: nowhere.";
     "telemetry.sample_ratio", Kind::Share, "1.0", "Share of new traces that are recorded; a caller's own decision is kept.";
     "telemetry.log_format", Kind::Choice(&["text", "json"]), r#""text""#, "How log lines are written to stderr.";

@@ -5,6 +5,7 @@
 mod append;
 mod consumers;
 mod faults;
+mod firing;
 mod logs;
 mod rig;
 mod timing;

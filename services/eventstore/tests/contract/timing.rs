@@ -162,7 +162,8 @@ async fn a_handler_that_fails_is_tried_again(rig: Rig) {
     remind(&rig.store, "a", "r", START.0).await;
     let handler = Closing { fails: AtomicBool::new(true), ..Closing::default() };
     assert!(fire_due(&rig.store, &handler).await.is_err());
-    assert_eq!(fire_due(&rig.store, &handler).await.unwrap(), 1);
+    // It rests for a moment.
+    eventually("it fires", async || fire_due(&rig.store, &handler).await.unwrap() == 1).await;
     assert_eq!(closed(&rig.store, "a").await, 1);
 }
 
@@ -177,8 +178,10 @@ async fn the_runner_follows_a_clock_that_is_moved(rig: Rig) {
     }
     rig.clock.set(Timestamp(START.0 + 24 * 3_600_000_000));
     eventually("three timers", async || handler.fired.load(Ordering::SeqCst) == 3).await;
-    let seen = handler.seen.lock().unwrap().clone();
-    assert!(seen.is_sorted(), "earliest first: {seen:?}");
+    // Timers of different streams fire side by side.
+    let mut seen = handler.seen.lock().unwrap().clone();
+    seen.sort();
+    assert_eq!(seen, [1, 2, 3].map(|hours| Timestamp(START.0 + hours * 3_600_000_000)));
     stop.cancel();
     running.await.unwrap();
 }

@@ -12,6 +12,9 @@ use rapport_proto::types::{Channel, Purpose, Regime};
 use super::code::Code;
 use super::place::{Language, Market};
 
+mod terms;
+pub(crate) use terms::Terms;
+
 /// How far ahead of the clock a statement may have been captured: clocks of other systems differ.
 pub(crate) const AHEAD_MAX: Timestamp = Timestamp(5 * 60 * 1_000_000);
 
@@ -162,6 +165,8 @@ pub(crate) enum Verdict {
     /// The regime asks for no consent.
     NotRequired,
     NoRecord,
+    /// Nobody granted it, and no pack is in force that could do without.
+    NoPack,
     Denied,
     Withdrawn,
     Expired,
@@ -177,26 +182,39 @@ impl Verdict {
         match self {
             Self::Granted | Self::NoObjection | Self::NotRequired => "",
             Self::NoRecord => "no_record",
+            Self::NoPack => "no_pack",
             Self::Denied => "denied",
             Self::Withdrawn => "withdrawn",
             Self::Expired => "expired",
         }
     }
+
+    /// Whether a statement decided, and not a rule or its absence.
+    pub(crate) fn by_statement(self) -> bool {
+        matches!(self, Self::Granted | Self::Denied | Self::Withdrawn | Self::Expired)
+    }
 }
 
-/// Applies the regime to the statement that counts. An unspecified regime is opt-in: without a rule nothing is allowed
-/// that nobody granted.
-pub(crate) fn verdict(statements: &[Statement], at: Timestamp, regime: Regime) -> Verdict {
+/// Applies the terms to the statement that counts; `verified` tells whether the contact point to be used is. An
+/// unspecified regime is opt-in: without a rule nothing is allowed that nobody granted.
+pub(crate) fn verdict(
+    statements: &[Statement],
+    at: Timestamp,
+    terms: &Terms,
+    verified: bool,
+) -> Verdict {
     let found = match counting(statements, at) {
         None => Verdict::NoRecord,
         Some(it) if it.kind == Kind::Denied => Verdict::Denied,
         Some(it) if it.kind == Kind::Withdrawn => Verdict::Withdrawn,
-        Some(it) if it.has_expired(at) => Verdict::Expired,
+        Some(it) if it.has_expired(at) || terms.have_ended(it, at) => Verdict::Expired,
+        Some(_) if terms.double_opt_in && !verified => Verdict::NoRecord,
         Some(_) => Verdict::Granted,
     };
-    match (regime, found) {
+    match (terms.regime, found) {
         (Regime::NotRequired, _) => Verdict::NotRequired,
         (Regime::OptOut, Verdict::NoRecord | Verdict::Expired) => Verdict::NoObjection,
+        (_, Verdict::NoRecord) if !terms.has_pack => Verdict::NoPack,
         (Regime::OptOut | Regime::OptIn | Regime::Unspecified, found) => found,
     }
 }

@@ -35,6 +35,13 @@ impl Address {
     }
 }
 
+/// The form under which the same address is found again, however it was written: the local part of an e-mail address
+/// may tell case apart (RFC 5321, section 2.4), but no mailbox that matters does.
+pub(crate) fn matching(channel: Channel, value: &str) -> String {
+    let value = value.trim();
+    if channel == Channel::Email { value.to_lowercase() } else { value.to_owned() }
+}
+
 /// The address is personal: it is not printed.
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -163,6 +170,12 @@ mod tests {
         for (channel, text) in cases {
             assert!(Address::parse(channel, text).is_err(), "{channel:?} {text:.40?}");
         }
+    }
+
+    #[test]
+    fn the_same_mailbox_is_found_however_it_was_written() {
+        assert_eq!(matching(Channel::Email, " Ada@Example.org "), "ada@example.org");
+        assert_ne!(matching(Channel::Webhook, "https://x.org/A"), "https://x.org/a");
     }
 
     proptest! {

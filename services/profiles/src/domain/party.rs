@@ -157,6 +157,18 @@ pub(crate) struct HeldContactPoint {
     pub(crate) channel: Channel,
     pub(crate) value: Personal,
     pub(crate) verified: bool,
+    /// Version of the stream at which it was added.
+    pub(crate) since: u64,
+}
+
+impl State {
+    /// The contact point by which a channel reaches the party: a verified one before others, then the oldest.
+    pub(crate) fn contact_point(&self, channel: Channel) -> Option<(&str, &HeldContactPoint)> {
+        (self.contact_points.iter())
+            .filter(|(_, held)| held.channel == channel)
+            .min_by_key(|(_, held)| (!held.verified, held.since))
+            .map(|(id, held)| (id.as_str(), held))
+    }
 }
 
 impl Decider for Party {
@@ -499,6 +511,7 @@ fn contact_point_added(state: &mut State, added: &proto::PartyContactPointAdded)
             channel: added.channel(),
             value: added.value.clone().unwrap_or_default(),
             verified: added.verification() == Verification::Verified,
+            since: state.version,
         },
     );
 }

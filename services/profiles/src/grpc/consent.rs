@@ -3,15 +3,15 @@
 use chassis::auth::Caller;
 use chassis::page::Page;
 use chassis::status::Problem;
-use eventstore::{AsOf, Metadata};
+use eventstore::Metadata;
 use rapport_proto::profiles::v1 as proto;
 use rapport_proto::profiles::v1::consent_service_server::ConsentService;
-use rapport_proto::types::Regime;
 use tonic::{Request, Response, Status};
 
 use super::{Api, own, own_tenant, unsealed};
 use crate::convert::consent as parse;
-use crate::domain::consent::{self, Command, Consent, Key, Verdict};
+use crate::domain::consent::{Command, Consent, Key, Verdict};
+use crate::verdict::{Question, judge};
 use crate::view;
 
 #[tonic::async_trait]
@@ -49,26 +49,38 @@ impl ConsentService for Api {
         let request = request.get_ref();
         own_tenant(caller, &request.parent)?;
         let (key, at, regime) = parse::check(request)?;
-        self.caught_up(&request.min_positions).await?;
+        self.caught_up_with_all(&request.min_positions).await?;
         let at = at.unwrap_or_else(|| self.now());
-        // Read before the statements: no objection that stood before this position is missed.
-        let position = self.position();
         // Nobody may be contacted who is not known or is erased, whatever the regime.
         let party = self.living(&caller.tenant, &key.party_id, "key.party_id").await?;
-        let consent_id = key.consent_id(&caller.tenant);
-        let loaded = self.deps.store.load::<Consent>(&caller.tenant, &consent_id, AsOf::Now).await;
-        let state = loaded.map_err(Problem::from)?.state;
-        let verdict = match key.market.as_str() == party.market {
-            true => consent::verdict(&state.statements, at, regime),
-            // What was said in the market the party left counts there, and so do that market's rules.
-            false => Verdict::NoRecord,
+        let question = Question {
+            purpose: key.purpose,
+            channel: key.channel,
+            sender_id: key.sender_id,
+            regime,
         };
-        Ok(Response::new(proto::CheckConsentResponse {
-            allowed: verdict.allows(),
-            consent_id: if by_statement(verdict) { consent_id } else { String::new() },
-            regime: applied(regime).into(),
-            detail: verdict.detail().to_owned(),
-            position,
+        let asked = (key.party_id.as_str(), &party);
+        let judged =
+            judge(&self.deps.store, &caller.tenant, asked, std::slice::from_ref(&question), at);
+        let judged = judged.await.map_err(Problem::from)?.into_iter().next();
+        let verdict = judged.map(|it| it.into_proto(&question)).unwrap_or_default();
+        Ok(Response::new(match key.market.as_str() == party.market {
+            true => proto::CheckConsentResponse {
+                allowed: verdict.allowed,
+                consent_id: verdict.consent_id,
+                regime: verdict.regime,
+                detail: verdict.detail,
+                position: verdict.position,
+                pack: verdict.pack,
+                pack_version: verdict.pack_version,
+            },
+            // What was said in the market the party left counts there, and so do that market's rules.
+            false => proto::CheckConsentResponse {
+                regime: verdict.regime,
+                detail: Verdict::NoRecord.detail().to_owned(),
+                position: verdict.position,
+                ..Default::default()
+            },
         }))
     }
 
@@ -112,14 +124,4 @@ impl Api {
         let done = self.execute::<Consent>(&consent_id, meta, command).await?;
         Ok((parse::consent(&consent_id, &done.state, meta.at, unsealed(caller)), done.position))
     }
-}
-
-/// Whether a statement decided, and not a rule or its absence.
-fn by_statement(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Granted | Verdict::Denied | Verdict::Withdrawn | Verdict::Expired)
-}
-
-/// An unspecified regime is applied as opt-in, and the answer says so.
-fn applied(regime: Regime) -> Regime {
-    if regime == Regime::Unspecified { Regime::OptIn } else { regime }
 }

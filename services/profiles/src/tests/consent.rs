@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::neighbours::{line, pack};
 use super::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -36,10 +37,11 @@ fn withdrawal(party_id: &str) -> proto::WithdrawConsentRequest {
 
 #[tokio::test]
 async fn a_grant_allows_until_it_is_withdrawn() {
-    let world = World::start().await;
+    let world = World::among_neighbours().await;
+    world.activate(pack("DE", 1, vec![line(Regime::OptOut)])).await;
     let party_id = world.party_of(PartyKind::Hcp).await;
     assert_eq!(verdict(&world, &party_id, Regime::OptIn).await, (false, "no_record".into()));
-    assert_eq!(verdict(&world, &party_id, Regime::Unspecified).await, (false, "no_record".into()));
+    assert_eq!(verdict(&world, &party_id, Regime::Unspecified).await, (true, String::new()));
     assert_eq!(verdict(&world, &party_id, Regime::OptOut).await, (true, String::new()));
 
     let granted =
@@ -70,7 +72,8 @@ async fn a_grant_allows_until_it_is_withdrawn() {
 
 #[tokio::test]
 async fn every_part_of_the_key_matters() {
-    let world = World::start().await;
+    let world = World::among_neighbours().await;
+    world.activate(pack("DE", 1, vec![line(Regime::OptIn)])).await;
     let party_id = world.party_of(PartyKind::Hcp).await;
     world.consents().record_consent(grant(&party_id)).await.expect("recorded");
     let changes: [fn(&mut proto::ConsentKey); 4] = [

@@ -27,6 +27,7 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
     let mut parties = PartyServiceClient::new(connection.clone());
     let mut consents = ConsentServiceClient::new(connection.clone());
     let mut sources = SourceServiceClient::new(connection.clone());
+    let mut facts = FactsServiceClient::new(connection.clone());
     let mut answers: Vec<(String, Answer)> = Vec::new();
 
     let parent = format!("tenants/{}", names.tenant);
@@ -260,6 +261,34 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "ListConsents",
         list_consents,
         proto::ListConsentsRequest { parent: name.clone(), ..Default::default() }
+    );
+
+    call!(
+        facts,
+        "FactsService",
+        "GetFacts",
+        get_facts,
+        proto::GetFactsRequest { name: name.clone(), ..Default::default() }
+    );
+    call!(
+        facts,
+        "FactsService",
+        "ResolveRecipient",
+        resolve_recipient,
+        proto::ResolveRecipientRequest {
+            name: name.clone(),
+            channel: Channel::Email.into(),
+            purpose: Purpose::Promotional.into(),
+            sender_id: "northwind".into(),
+            ..Default::default()
+        }
+    );
+    call!(
+        facts,
+        "FactsService",
+        "CheckNames",
+        check_names,
+        proto::CheckNamesRequest { parent: parent.clone(), ..Default::default() }
     );
 
     call!(

@@ -8,8 +8,10 @@ pub(super) async fn tables(world: &World) -> Vec<String> {
     let queries = [
         "SELECT tenant, party_id, kind, state, market, registered_position FROM party ORDER BY 1, 2",
         "SELECT tenant, value_index, party_id, number, valid_from, valid_until FROM identifier ORDER BY 1, 2",
+        "SELECT tenant, contact_point_id, value_index FROM contact_point ORDER BY 1, 2",
         "SELECT tenant, party_id, consent_id FROM consent ORDER BY 1, 2, 3",
-        "SELECT tenant, relation_id, from_party_id, to_party_id, valid_from, valid_until FROM relation ORDER BY 1, 2",
+        "SELECT tenant, relation_id, from_party_id, to_party_id, valid_from, valid_until, kind, product_id
+         FROM relation ORDER BY 1, 2",
         "SELECT tenant, source_id FROM source ORDER BY 1, 2",
         "SELECT tenant, source_id, message_id, interaction_id, party_id, name, occurred_at, position, body_digest
          FROM interaction ORDER BY 1, 2, 3",

@@ -20,12 +20,14 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
             it.name,
             event.occurred_at(),
             event.position,
-            it.body_digest
+            it.body_digest,
+            super::activity::pack(it.clear)
         ]);
     }
     tx.insert_many(
         "INSERT INTO interaction
-             (tenant, source_id, message_id, interaction_id, party_id, name, occurred_at, position, body_digest)",
+             (tenant, source_id, message_id, interaction_id, party_id, name, occurred_at, position, body_digest,
+              clear)",
         rows,
         "ON CONFLICT (tenant, source_id, message_id) DO NOTHING",
     )

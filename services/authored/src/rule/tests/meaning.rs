@@ -99,7 +99,8 @@ fn a_fact_of_another_type_is_unknown() {
 fn and_or_not_and_choice_follow_kleene_in_both_orders() {
     let terms = [("true", Some(true)), ("false", Some(false)), ("attributes.u", None)];
     let facts = Known::new();
-    let expect = |truth: Option<bool>| truth.map_or("unknown:attributes.u".into(), |t| t.to_string());
+    let expect =
+        |truth: Option<bool>| truth.map_or("unknown:attributes.u".into(), |t| t.to_string());
     for (one, a) in terms {
         let not = a.map(|a| !a);
         assert_eq!(told(&rule(&format!("!{one}")).check(&facts)), expect(not));

@@ -65,9 +65,8 @@ fn the_first_failing_clause_is_told_with_value_and_requirement() {
     ];
     for (text, expected) in table {
         let failing = rule(text).first_failing(&facts());
-        let found = failing
-            .as_ref()
-            .map(|f| (f.value.as_str(), f.required.as_str(), f.unknown.as_deref()));
+        let found =
+            failing.as_ref().map(|f| (f.value.as_str(), f.required.as_str(), f.unknown.as_deref()));
         assert_eq!(found, expected, "{text}");
     }
 }
@@ -89,12 +88,7 @@ fn comparisons_tell_every_use_of_a_name() {
         ("party.kind", Op::In, Some("[\"HCP\"]".to_owned()), 48),
         ("traits.spent", Op::Has, None, 77),
         ("traits.opted", Op::Other, None, 94),
-        (
-            "now",
-            Op::Greater,
-            Some("timestamp(\"1969-12-31T23:59:59.000000Z\")".to_owned()),
-            110,
-        ),
+        ("now", Op::Greater, Some("timestamp(\"1969-12-31T23:59:59.000000Z\")".to_owned()), 110),
         ("segments", Op::Other, None, 170),
         ("party.kind", Op::Other, None, 194),
     ];

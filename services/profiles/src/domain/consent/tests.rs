@@ -82,7 +82,8 @@ fn expired(granted_at: Timestamp, effective_at: Timestamp) -> Event {
 }
 
 fn verdict_of(events: &[Event], at: Timestamp, regime: Regime) -> Verdict {
-    verdict(&eventstore::fold::<Consent>(events).statements, at, regime)
+    let terms = Terms { regime, has_pack: true, ..Terms::default() };
+    verdict(&eventstore::fold::<Consent>(events).statements, at, &terms, false)
 }
 
 #[test]

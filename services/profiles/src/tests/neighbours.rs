@@ -1,0 +1,179 @@
+//! The services whose facts flow into this one: only their stores, and what they would say.
+
+use std::convert::Infallible;
+
+use eventstore::{About, Decider, Metadata, Schema};
+use rapport_proto::EventSet;
+use rapport_proto::decisioning::v1 as decisioning;
+use rapport_proto::delivery::v1 as delivery;
+use rapport_proto::journeys::v1 as journeys;
+
+use super::*;
+
+const fn neighbour(name: &'static str) -> Target {
+    let service = |_: &chassis::deps::Deps| chassis::service::Service::new();
+    Target { name, schema: Schema::default, reasons: &[], service }
+}
+
+const NEIGHBOURS: [Target; 4] =
+    [TARGET, neighbour("decisioning"), neighbour("delivery"), neighbour("journeys")];
+
+/// An aggregate of a neighbour, which says what it is told to.
+trait Aggregate: 'static {
+    const SOURCE: &'static str;
+    const NAME: &'static str;
+    type Event: EventSet;
+}
+
+/// The neighbour decides nothing.
+struct Said<A>(std::marker::PhantomData<A>);
+
+impl<A: Aggregate> Decider for Said<A> {
+    const AGGREGATE: &'static str = A::NAME;
+    type Command = Vec<A::Event>;
+    type State = ();
+    type Event = A::Event;
+    type Refusal = Infallible;
+
+    fn decide(_: &(), command: Vec<A::Event>, _: Timestamp) -> Result<Vec<A::Event>, Infallible> {
+        Ok(command)
+    }
+
+    fn evolve(_: (), _: &A::Event) {}
+
+    fn about(_: &str, _: &(), _: &A::Event) -> About {
+        About::default()
+    }
+}
+
+enum Pack {}
+impl Aggregate for Pack {
+    const SOURCE: &'static str = "decisioning";
+    const NAME: &'static str = "rule_pack";
+    type Event = decisioning::rule_pack_event::Event;
+}
+
+enum Touch {}
+impl Aggregate for Touch {
+    const SOURCE: &'static str = "delivery";
+    const NAME: &'static str = "touch";
+    type Event = delivery::touch_event::Event;
+}
+
+enum Instance {}
+impl Aggregate for Instance {
+    const SOURCE: &'static str = "journeys";
+    const NAME: &'static str = "instance";
+    type Event = journeys::instance_event::Event;
+}
+
+impl World {
+    pub(super) async fn among_neighbours() -> Self {
+        Self { harness: Harness::start(&NEIGHBOURS).await }
+    }
+
+    /// A neighbour says something about a thing of a tenant; `positions` to ask for afterwards.
+    async fn hears<A: Aggregate>(&self, tenant: &str, id: &str, events: Vec<A::Event>) {
+        let store = &self.harness.deps(A::SOURCE).store;
+        let meta = Metadata {
+            tenant: tenant.into(),
+            method: "test".into(),
+            request_id: format!("request-{}", store.head().position),
+            at: store.clock().now(),
+            ..Metadata::default()
+        };
+        let said = store.execute::<Said<A>>(id, &meta, events).await.expect("said");
+        self.has_handled(A::SOURCE, said.position).await;
+    }
+
+    /// Waits until this service has handled a source up to a position.
+    async fn has_handled(&self, source: &str, position: u64) {
+        let deps = self.harness.deps("profiles");
+        let feeds = crate::consumers::FEEDS.iter().find(|it| it.0 == source).expect("a source");
+        let handled = async {
+            while deps.handled(feeds.1, source).await.expect("read") < position {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), handled).await.expect("handled");
+    }
+
+    /// `decisioning` activates a pack in `acme`.
+    pub(super) async fn activate(&self, pack: decisioning::RulePackActivated) {
+        self.activate_in(ACME, pack).await;
+    }
+
+    pub(super) async fn activate_in(&self, tenant: &str, pack: decisioning::RulePackActivated) {
+        let market = pack.market.clone();
+        let event = decisioning::rule_pack_event::Event::Activated(pack);
+        self.hears::<Pack>(tenant, &market, vec![event]).await;
+    }
+
+    pub(super) async fn retire(&self, market: &str, version: u32) {
+        let retired = decisioning::RulePackRetired { version, reason: "replaced".into() };
+        let event = decisioning::rule_pack_event::Event::Retired(retired);
+        self.hears::<Pack>(ACME, market, vec![event]).await;
+    }
+
+    /// `delivery` says something of a touch.
+    pub(super) async fn touched(&self, event: delivery::touch_event::Event) {
+        self.hears::<Touch>(ACME, "tch_1", vec![event]).await;
+    }
+
+    /// `journeys` asks for an attribute to be set.
+    pub(super) async fn asks_to_set(&self, set: journeys::InstanceAttributeSet) {
+        let event = journeys::instance_event::Event::AttributeSet(set);
+        self.hears::<Instance>(ACME, "ins_1", vec![event]).await;
+    }
+
+    /// Makes this service read its neighbours again from the beginning, as after a lost checkpoint.
+    pub(super) async fn forgets_what_it_handled(&self, source: &str) {
+        let store = &self.harness.deps("profiles").store;
+        let values = eventstore::values![source, 0_u64, eventstore::ORIGIN];
+        let sql = "UPDATE checkpoint SET position = $2, chain = $3 WHERE source = $1";
+        store.database().exec(sql, values).await.expect("forgotten");
+        let last = self.harness.deps(source).store.head().position;
+        // The running consumer compares its checkpoint when it moves it: one more fact makes it start over.
+        self.has_handled_after_restart(source, last).await;
+    }
+
+    async fn has_handled_after_restart(&self, source: &str, last: u64) {
+        match source {
+            "delivery" => {
+                let event = delivery::touch_event::Event::Opened(delivery::TouchOpened::default());
+                self.touched(event).await;
+            }
+            _ => self.asks_to_set(journeys::InstanceAttributeSet::default()).await,
+        }
+        self.has_handled(source, last + 1).await;
+    }
+}
+
+/// A pack of a market in force since ever, with lines about consent.
+pub(super) fn pack(
+    market: &str,
+    version: u32,
+    lines: Vec<decisioning::ConsentLine>,
+) -> decisioning::RulePackActivated {
+    decisioning::RulePackActivated {
+        market: market.into(),
+        version,
+        document: Some(decisioning::RulePack {
+            rule_pack: market.into(),
+            consent: lines,
+            ..Default::default()
+        }),
+        effective_at: time(Timestamp(0)),
+        ..Default::default()
+    }
+}
+
+/// A line about promotion by e-mail.
+pub(super) fn line(regime: Regime) -> decisioning::ConsentLine {
+    decisioning::ConsentLine {
+        purpose: Purpose::Promotional.into(),
+        channels: vec![Channel::Email.into()],
+        regime: regime.into(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,142 @@
+//! Who is in which segment, and when to look again. A row is the folded state of a membership's stream.
+
+use std::collections::BTreeMap;
+
+use eventstore::{Database, Decider, Error, Recorded, Row, Timestamp, Tx, values};
+
+use crate::domain::membership::{Membership, State, parts};
+
+/// A membership with the version of its stream.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) state: State,
+    pub(crate) stream_version: u64,
+}
+
+/// Tenant, segment and party.
+type Key = (String, String, String);
+
+pub(super) async fn apply(tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
+    let events: Vec<_> = events.iter().filter(|it| it.aggregate() == "membership").collect();
+    let key = |event: &Recorded| -> Result<Key, Error> {
+        let (party, segment) =
+            parts(event.id()).ok_or_else(|| Error::corrupt("a membership without a segment"))?;
+        Ok((event.envelope.tenant.clone(), segment.to_owned(), party.to_owned()))
+    };
+    let mut held = BTreeMap::new();
+    let known = events.iter().filter(|it| it.envelope.version > 1).map(|it| key(it));
+    let known: Vec<_> = known.collect::<Result<_, _>>()?;
+    let keys: Vec<_> = known.iter().map(|(tenant, s, p)| values![tenant, s, p]).collect();
+    let rows = tx
+        .query_keys(
+            "k(tenant, segment_id, party_id)",
+            &keys,
+            "SELECT m.tenant, m.segment_id, m.party_id, m.inside, m.version, m.since, m.due_at, m.stream_version
+             FROM k
+             JOIN membership m ON m.tenant = k.tenant AND m.segment_id = k.segment_id
+                 AND m.party_id = k.party_id",
+        )
+        .await?;
+    for row in &rows {
+        let key = (row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.text(2)?.to_owned());
+        held.insert(key, read(row, 3)?);
+    }
+    for event in events {
+        let Some(decoded) = event.decode()? else { continue };
+        let one = held.entry(key(event)?).or_insert_with(Held::default);
+        one.state = Membership::evolve(std::mem::take(&mut one.state), &decoded);
+        one.stream_version = event.envelope.version;
+    }
+    let rows = (held.into_iter())
+        .map(|((tenant, segment_id, party_id), Held { state, stream_version })| {
+            let due_at = state.due_at.unwrap_or(Timestamp::MAX);
+            values![
+                tenant,
+                segment_id,
+                party_id,
+                state.inside,
+                state.version,
+                state.since,
+                due_at,
+                stream_version
+            ]
+        })
+        .collect();
+    tx.insert_many(
+        "INSERT INTO membership (tenant, segment_id, party_id, inside, version, since, due_at, stream_version)",
+        rows,
+        "ON CONFLICT (tenant, segment_id, party_id) DO UPDATE SET inside = excluded.inside,
+             version = excluded.version, since = excluded.since, due_at = excluded.due_at,
+             stream_version = excluded.stream_version",
+    )
+    .await
+    .map(drop)
+}
+
+fn read(row: &Row, from: usize) -> Result<Held, Error> {
+    let due_at = row.time(from + 3)?;
+    let state = State {
+        inside: row.flag(from)?,
+        version: u32::try_from(row.int(from + 1)?).unwrap_or(u32::MAX),
+        since: row.time(from + 2)?,
+        due_at: (due_at != Timestamp::MAX).then_some(due_at),
+    };
+    Ok(Held { state, stream_version: row.count(from + 4)? })
+}
+
+/// Memberships of parties, by party and segment; who never crossed has none.
+pub(crate) async fn of_parties(
+    database: &Database,
+    tenant: &str,
+    party_ids: &[String],
+) -> Result<BTreeMap<(String, String), Held>, Error> {
+    let keys: Vec<_> = party_ids.iter().map(|id| values![tenant, id]).collect();
+    let rows = database
+        .query_keys(
+            "k(tenant, party_id)",
+            &keys,
+            "SELECT m.party_id, m.segment_id, m.inside, m.version, m.since, m.due_at, m.stream_version
+             FROM k
+             JOIN membership m ON m.tenant = k.tenant AND m.party_id = k.party_id",
+        )
+        .await?;
+    (rows.iter())
+        .map(|row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), read(row, 2)?)))
+        .collect()
+}
+
+/// Members of a segment after a party, in the order of ids: since when, and by which version.
+pub(crate) async fn members(
+    database: &Database,
+    tenant: &str,
+    segment_id: &str,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(String, State)>, Error> {
+    let rows = database
+        .query(
+            "SELECT party_id, inside, version, since, due_at, stream_version
+             FROM membership
+             WHERE tenant = $1 AND segment_id = $2 AND inside = 1 AND party_id > $3
+             ORDER BY party_id
+             LIMIT $4",
+            values![tenant, segment_id, after, limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), read(row, 1)?.state))).collect()
+}
+
+/// How many are in.
+pub(crate) async fn count(
+    database: &Database,
+    tenant: &str,
+    segment_id: &str,
+) -> Result<u64, Error> {
+    let rows = database
+        .query(
+            "SELECT COUNT(*) FROM membership WHERE tenant = $1 AND segment_id = $2 AND inside = 1",
+            values![tenant, segment_id],
+        )
+        .await?;
+    rows.first().map_or(Ok(0), |row| row.count(0))
+}

@@ -1,0 +1,132 @@
+//! The rule packs of the markets, as `decisioning` activated and retired them.
+//!
+//! The one in force at an instant is the latest that took effect by then, unless it was retired by then: an earlier
+//! one does not come back.
+
+use std::collections::BTreeMap;
+
+use eventstore::{Database, Error, Recorded, Timestamp, Tx, View, values};
+use futures::future::BoxFuture;
+use prost::Message as _;
+use rapport_proto::decisioning::v1::{RulePack, RulePackActivated, rule_pack_event::Event};
+
+/// The view of a consumer of `decisioning`.
+pub(crate) struct Packs;
+
+impl View for Packs {
+    fn name(&self) -> &'static str {
+        "packs"
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["pack"]
+    }
+
+    fn apply<'a>(
+        &'a self,
+        tx: &'a mut Tx,
+        events: &'a [Recorded],
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(apply(tx, events))
+    }
+}
+
+/// Tenant, market and version.
+type Key = (String, String, u32);
+
+struct Activated {
+    effective_at: Timestamp,
+    document: Vec<u8>,
+}
+
+async fn apply(tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
+    let (mut activated, mut retired) = (BTreeMap::new(), BTreeMap::new());
+    for event in events.iter().filter(|event| event.aggregate() == "rule_pack") {
+        let key = |version| -> Key {
+            (event.envelope.tenant.clone(), event.id().to_owned(), version)
+        };
+        match event.decode()? {
+            Some(Event::Activated(it)) => {
+                let effective_at = super::instant(it.effective_at.as_ref());
+                let key = key(it.version);
+                let effective_at = effective_at.unwrap_or_else(|| event.recorded_at());
+                let document = consent_only(it).encode_to_vec();
+                retired.remove(&key);
+                activated.insert(key, Activated { effective_at, document });
+            }
+            Some(Event::Retired(it)) => {
+                retired.insert(key(it.version), event.recorded_at());
+            }
+            Some(Event::Drafted(_) | Event::Simulated(_) | Event::Approved(_)) | None => {}
+        }
+    }
+    write(tx, activated, retired).await
+}
+
+/// What is evaluated here: a pack is the whole file of a country.
+fn consent_only(mut pack: RulePackActivated) -> RulePackActivated {
+    let reduced = |it: RulePack| RulePack {
+        rule_pack: it.rule_pack,
+        inherits: it.inherits,
+        consent: it.consent,
+        ..RulePack::default()
+    };
+    pack.document = pack.document.map(reduced);
+    for inherited in &mut pack.inherited {
+        inherited.document = inherited.document.take().map(reduced);
+    }
+    pack
+}
+
+async fn write(
+    tx: &mut Tx,
+    activated: BTreeMap<Key, Activated>,
+    retired: BTreeMap<Key, Timestamp>,
+) -> Result<(), Error> {
+    let rows = (activated.into_iter())
+        .map(|((tenant, market, version), it)| {
+            values![tenant, market, version, it.effective_at, Timestamp::MAX, it.document]
+        })
+        .collect();
+    tx.insert_many(
+        "INSERT INTO pack (tenant, market, version, effective_at, retired_at, document)",
+        rows,
+        "ON CONFLICT (tenant, market, version) DO UPDATE SET effective_at = excluded.effective_at,
+             retired_at = excluded.retired_at, document = excluded.document",
+    )
+    .await?;
+    // Few packs are ever retired.
+    for ((tenant, market, version), at) in retired {
+        tx.exec(
+            "UPDATE pack SET retired_at = $4 WHERE tenant = $1 AND market = $2 AND version = $3",
+            values![tenant, market, version, at],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// The pack in force in a market at an instant.
+pub(crate) async fn in_force(
+    database: &Database,
+    tenant: &str,
+    market: &str,
+    at: Timestamp,
+) -> Result<Option<RulePackActivated>, Error> {
+    let rows = database
+        .query(
+            "SELECT retired_at, document
+             FROM pack
+             WHERE tenant = $1 AND market = $2 AND effective_at <= $3
+             ORDER BY effective_at DESC, version DESC
+             LIMIT 1",
+            values![tenant, market, at],
+        )
+        .await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    if row.time(0)? <= at {
+        return Ok(None);
+    }
+    let decoded = RulePackActivated::decode(row.blob(1)?);
+    decoded.map(Some).map_err(|error| Error::corrupt(format!("the pack of {market}: {error}")))
+}

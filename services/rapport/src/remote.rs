@@ -1,0 +1,163 @@
+//! A running platform as a client sees it: every service's client, with a person's token.
+
+use std::time::Duration;
+
+use chassis::status;
+use rapport_proto::content::v1::library_service_client::LibraryServiceClient;
+use rapport_proto::content::v1::module_service_client::ModuleServiceClient;
+use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
+use rapport_proto::decisioning::v1::policy_service_client::PolicyServiceClient;
+use rapport_proto::decisioning::v1::rule_pack_service_client::RulePackServiceClient;
+use rapport_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
+use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
+use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
+use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
+use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
+use rapport_proto::profiles::v1::segment_service_client::SegmentServiceClient;
+use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+/// How long a call may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A transport that adds a person's token.
+pub type Http = InterceptedService<Channel, Token>;
+
+/// Where the targets are.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// Where every target is that is not named.
+    pub all: String,
+    /// `(target, URL)` of those that are elsewhere.
+    pub named: Vec<(String, String)>,
+}
+
+impl Addresses {
+    /// Reads `http://…` and `target=http://…`.
+    pub fn parse(texts: &[String], default: &str) -> Self {
+        let mut addresses = Self { all: default.to_owned(), named: Vec::new() };
+        for text in texts {
+            match text.split_once('=') {
+                Some((target, url)) if !target.contains(':') => {
+                    addresses.named.push((target.to_owned(), url.to_owned()));
+                }
+                _ => addresses.all.clone_from(text),
+            }
+        }
+        addresses
+    }
+
+    fn of(&self, target: &str) -> &str {
+        self.named.iter().rfind(|it| it.0 == target).map_or(self.all.as_str(), |it| it.1.as_str())
+    }
+}
+
+/// Every service's client, with one person's token.
+#[derive(Clone)]
+pub struct Remote {
+    /// `tenants/{tenant}`.
+    pub parent: String,
+    pub parties: PartyServiceClient<Http>,
+    pub consents: ConsentServiceClient<Http>,
+    pub sources: SourceServiceClient<Http>,
+    pub facts: FactsServiceClient<Http>,
+    pub segments: SegmentServiceClient<Http>,
+    pub library: LibraryServiceClient<Http>,
+    pub modules: ModuleServiceClient<Http>,
+    pub policies: PolicyServiceClient<Http>,
+    pub packs: RulePackServiceClient<Http>,
+    pub decisions: DecisionServiceClient<Http>,
+    pub journeys: JourneyServiceClient<Http>,
+    pub delivery: DeliveryServiceClient<Http>,
+}
+
+impl Remote {
+    /// Clients that connect at their first call.
+    pub fn new(addresses: &Addresses, tenant: &str, token: &str) -> anyhow::Result<Self> {
+        let http = |target: &str| -> anyhow::Result<Http> {
+            let channel = Channel::from_shared(addresses.of(target).to_owned())?
+                .timeout(PATIENCE)
+                .connect_lazy();
+            Ok(InterceptedService::new(channel, Token::new(token)?))
+        };
+        let (profiles, content) = (http("profiles")?, http("content")?);
+        let decisioning = http("decisioning")?;
+        Ok(Self {
+            parent: format!("tenants/{tenant}"),
+            parties: PartyServiceClient::new(profiles.clone()),
+            consents: ConsentServiceClient::new(profiles.clone()),
+            sources: SourceServiceClient::new(profiles.clone()),
+            facts: FactsServiceClient::new(profiles.clone()),
+            segments: SegmentServiceClient::new(profiles),
+            library: LibraryServiceClient::new(content.clone()),
+            modules: ModuleServiceClient::new(content),
+            policies: PolicyServiceClient::new(decisioning.clone()),
+            packs: RulePackServiceClient::new(decisioning.clone()),
+            decisions: DecisionServiceClient::new(decisioning),
+            journeys: JourneyServiceClient::new(http("journeys")?),
+            delivery: DeliveryServiceClient::new(http("delivery")?),
+        })
+    }
+
+    /// The name of one of the tenant's things, `tenants/{tenant}/{collection}/{id}`.
+    pub fn name(&self, collection: &str, id: &str) -> String {
+        format!("{}/{collection}/{id}", self.parent)
+    }
+}
+
+/// Adds a bearer token.
+#[derive(Clone)]
+pub struct Token(tonic::metadata::AsciiMetadataValue);
+
+impl Token {
+    fn new(token: &str) -> anyhow::Result<Self> {
+        let value = format!("Bearer {token}").parse();
+        Ok(Self(value.map_err(|_| anyhow::anyhow!("the token is not printable ASCII"))?))
+    }
+}
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// A refusal as a person reads it: the reason, and for each field the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Refused {
+    /// The reason code, when the platform gave one.
+    pub reason: Option<String>,
+    text: String,
+}
+
+/// The answer of a call, or its refusal.
+pub fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, Refused> {
+    answer.map(Response::into_inner).map_err(|status| {
+        let reason = status::reason(&status);
+        let code = reason.clone().unwrap_or_else(|| format!("{:?}", status.code()));
+        let mut text = format!("{code}: {}", status.message());
+        for violation in status::violations(&status) {
+            text.push_str(&format!("\n  {}: {}", violation.field, violation.remedy));
+        }
+        Refused { reason, text }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_url_serves_all_and_a_target_may_have_its_own() {
+        let given = ["http://a:1".to_owned(), "content=http://b:2".to_owned()];
+        let addresses = Addresses::parse(&given, "http://default:8080");
+        assert_eq!(addresses.of("profiles"), "http://a:1");
+        assert_eq!(addresses.of("content"), "http://b:2");
+        assert_eq!(Addresses::parse(&[], "http://default:8080").of("x"), "http://default:8080");
+    }
+}

@@ -1,0 +1,415 @@
+//! A platform on which something may be said: rules in force, content approved, a sender, a policy; the clock is the
+//! test's.
+
+use std::time::Duration;
+
+use eventstore::Timestamp;
+use rapport::demo::Cast;
+use rapport::remote::{Remote, told};
+use rapport_proto::content::v1::{AddReferenceRequest, Product, Reference, RegisterProductRequest};
+use rapport_proto::delivery::v1::{
+    GateStep, GetTouchRequest, ListTouchesRequest, RegisterSenderRequest, RequestTouchRequest,
+    Sender, Touch, Verdict, VerdictOutcome,
+};
+use rapport_proto::journeys::v1::{
+    Instance, ListEntryRefusalsRequest, ListInstanceStepsRequest, ListInstancesRequest,
+    RequestEntryRequest, RequestEntryResponse,
+};
+use rapport_proto::profiles::v1::{
+    ConsentKey, ContactPoint, NewInteraction, RecordConsentRequest, RecordInteractionsRequest,
+    RegisterPartyRequest, RegisterSourceRequest, Verification, WithdrawConsentRequest, consent,
+    new_interaction,
+};
+use rapport_proto::types::{Channel, PartyKind, Purpose, Regime};
+use support::{Platform, Time, Topology};
+
+use crate::NODE;
+
+/// Monday, 10:00 in Berlin.
+pub const START: &str = "2027-01-04T09:00:00Z";
+
+/// Germany opts in and keeps quiet at night; the United States opt out; France has no pack.
+pub const DE: &str = include_str!("stage/de.yaml");
+const US: &str = include_str!("stage/us.yaml");
+const SAFETY: &str = include_str!("stage/safety.yaml");
+const CLAIM: &str = include_str!("stage/claim.yaml");
+/// The module `letter`.
+pub const LETTER: &str = include_str!("stage/letter.yaml");
+/// The policy: writes a letter or does nothing.
+pub const POLICY: &str = include_str!("stage/policy.yaml");
+
+/// A platform with its people and its time.
+pub struct Stage {
+    pub platform: Platform,
+    pub time: Time,
+    pub now: Timestamp,
+    pub cast: Cast,
+    pub remote: Remote,
+}
+
+/// Runs a story in one process and in one process per target.
+#[macro_export]
+macro_rules! in_both_topologies {
+    ($($story:ident),* $(,)?) => {$(
+        mod $story {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn embedded() {
+                super::$story($crate::stage::Stage::open(support::Topology::Embedded).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn distributed() {
+                super::$story($crate::stage::Stage::open(support::Topology::Distributed).await).await;
+            }
+        }
+    )*};
+}
+
+impl Stage {
+    /// Everything in force, at [`START`].
+    pub async fn open(topology: Topology) -> Self {
+        let mut stage = Self::bare(topology).await;
+        stage.furnish().await;
+        stage
+    }
+
+    /// Running, with nothing in it.
+    pub async fn bare(topology: Topology) -> Self {
+        let mut platform = Platform::whole(topology, NODE).await;
+        platform.extra.push("clock.mode=simulated".into());
+        let outbox = platform.folder().join("outbox").display().to_string();
+        platform.extra.push(format!("delivery.outbox={outbox}"));
+        platform.start(None);
+        let (time, cast) = (platform.time(), platform.cast());
+        let mut stage = Self { remote: cast.author.clone(), platform, time, now: at(START), cast };
+        // What is furnished takes effect a minute later.
+        stage.now = stage.now.minus(Duration::from_secs(600));
+        let now = stage.now;
+        stage.time.set(now).await;
+        stage
+    }
+
+    async fn furnish(&mut self) {
+        let effective = self.now.plus(Duration::from_secs(120));
+        for pack in [DE, US] {
+            let done = self.cast.put_pack_in_force(pack, Some(effective)).await;
+            done.expect("a pack in force");
+        }
+        self.reach(self.now.plus(Duration::from_secs(180))).await;
+        self.library().await;
+        for (id, yaml) in [("onset", CLAIM), ("side-effects", SAFETY)] {
+            self.cast.approve_claim(id, yaml).await.expect("an approved claim");
+        }
+        self.cast.approve_module("letter", LETTER).await.expect("an approved module");
+        let sender = Sender {
+            sender_id: "northwind".into(),
+            legal_entity: "Northwind Pharma GmbH".into(),
+            from_address: "news@northwind.example".into(),
+            from_name: "Northwind".into(),
+            ..Sender::default()
+        };
+        let request = RegisterSenderRequest {
+            parent: self.remote.parent.clone(),
+            sender: Some(sender),
+            ..Default::default()
+        };
+        told(self.remote.delivery.clone().register_sender(request).await).expect("a sender");
+        let request = RegisterSourceRequest {
+            parent: self.remote.parent.clone(),
+            source_id: "shop".into(),
+            owner: "shop team".into(),
+            ..Default::default()
+        };
+        told(self.remote.sources.clone().register_source(request).await).expect("a source");
+        self.settle().await;
+        self.cast.put_policy_live(POLICY).await.expect("a live policy");
+        self.reach(at(START)).await;
+    }
+
+    async fn library(&self) {
+        let product = Product {
+            product_id: "relievia".into(),
+            brand: "Relievia".into(),
+            indications: vec!["migraine".into()],
+            markets: vec!["DE".into(), "US".into()],
+        };
+        let request = RegisterProductRequest {
+            parent: self.remote.parent.clone(),
+            product: Some(product),
+            ..Default::default()
+        };
+        told(self.remote.library.clone().register_product(request).await).expect("a product");
+        let reference = Reference {
+            reference_id: "study".into(),
+            citation: "An invented study".into(),
+            ..Reference::default()
+        };
+        let request = AddReferenceRequest {
+            parent: self.remote.parent.clone(),
+            reference: Some(reference),
+            ..Default::default()
+        };
+        told(self.remote.library.clone().add_reference(request).await).expect("a reference");
+    }
+
+    /// Lets everything happen that follows from what is there.
+    pub async fn settle(&mut self) {
+        self.time.settle().await;
+    }
+
+    /// Moves the clock to an instant; everything on the way happens at its own time.
+    pub async fn reach(&mut self, instant: Timestamp) {
+        self.time.reach(instant).await;
+        self.now = instant;
+    }
+
+    /// Moves the clock on.
+    pub async fn pass(&mut self, duration: Duration) {
+        self.reach(self.now.plus(duration)).await;
+    }
+
+    /// Kills the node of a target and starts it again, at the time that it is.
+    pub async fn restart(&mut self, target: &str) {
+        self.platform.restart(target);
+        self.time = self.platform.time();
+        self.cast = self.platform.cast();
+        self.remote = self.cast.author.clone();
+        let now = self.now;
+        self.time.set(now).await;
+    }
+
+    /// A physician with a verified e-mail address, who agreed to promotion by e-mail where that is needed.
+    pub async fn physician(&mut self, name: &str, market: &str) -> String {
+        let party_id = self.party(name, PartyKind::Hcp, market, "").await;
+        if market != "US" {
+            self.grant(&party_id, market).await;
+        }
+        self.settle().await;
+        party_id
+    }
+
+    /// A party with a verified e-mail address.
+    pub async fn party(
+        &self,
+        name: &str,
+        kind: PartyKind,
+        market: &str,
+        time_zone: &str,
+    ) -> String {
+        let request = RegisterPartyRequest {
+            parent: self.remote.parent.clone(),
+            kind: kind.into(),
+            market: market.into(),
+            language: "en".into(),
+            time_zone: time_zone.into(),
+            contact_points: vec![ContactPoint {
+                channel: Channel::Email.into(),
+                value: format!("{name}@example.org"),
+                verification: Verification::Verified.into(),
+                ..ContactPoint::default()
+            }],
+            request_id: format!("register-{name}"),
+            ..Default::default()
+        };
+        let reply = told(self.remote.parties.clone().register_party(request).await);
+        reply.expect("registered").party.expect("a party").party_id
+    }
+
+    /// Consent to promotion by e-mail.
+    pub async fn grant(&self, party_id: &str, market: &str) {
+        let request = RecordConsentRequest {
+            parent: self.remote.parent.clone(),
+            key: Some(consent_key(party_id, market)),
+            state: consent::State::Granted.into(),
+            regime_shown: Regime::OptIn.into(),
+            source: "form".into(),
+            text_version: "v1".into(),
+            ..Default::default()
+        };
+        told(self.remote.consents.clone().record_consent(request).await).expect("granted");
+    }
+
+    /// The end of that consent.
+    pub async fn withdraw_consent(&self, party_id: &str, market: &str) {
+        let request = WithdrawConsentRequest {
+            parent: self.remote.parent.clone(),
+            key: Some(consent_key(party_id, market)),
+            reason: "asked_to_stop".into(),
+            source: "phone".into(),
+            ..Default::default()
+        };
+        told(self.remote.consents.clone().withdraw_consent(request).await).expect("withdrawn");
+    }
+
+    /// An interaction that occurs now.
+    pub async fn interaction(&mut self, party_id: &str, name: &str, message_id: &str) {
+        let request = RecordInteractionsRequest {
+            parent: self.remote.name("sources", "shop"),
+            interactions: vec![NewInteraction {
+                message_id: message_id.into(),
+                name: name.into(),
+                occurred_time: Some(self.now.to_proto()),
+                party: Some(new_interaction::Party::PartyId(party_id.into())),
+                ..NewInteraction::default()
+            }],
+            ..Default::default()
+        };
+        told(self.remote.sources.clone().record_interactions(request).await).expect("recorded");
+    }
+
+    /// Asks for a touch over the API.
+    pub async fn ask_for_touch(&self, party_id: &str, module: &str) -> String {
+        let request = RequestTouchRequest {
+            parent: self.remote.name("parties", party_id),
+            module: module.into(),
+            channel: Channel::Email.into(),
+            sender_id: "northwind".into(),
+            ..Default::default()
+        };
+        let reply = told(self.remote.delivery.clone().request_touch(request).await);
+        reply.expect("taken on").touch.and_then(|it| it.request).expect("a touch").touch_id
+    }
+
+    /// A touch as it stands.
+    pub async fn touch(&self, touch_id: &str) -> Touch {
+        let name = self.remote.name("touches", touch_id);
+        let request = GetTouchRequest { name, ..Default::default() };
+        told(self.remote.delivery.clone().get_touch(request).await)
+            .expect("a touch")
+            .touch
+            .expect("a touch")
+    }
+
+    /// The touches of a party, newest first.
+    pub async fn touches(&self, party_id: &str) -> Vec<Touch> {
+        let request = ListTouchesRequest {
+            parent: self.remote.parent.clone(),
+            party_id: party_id.into(),
+            ..Default::default()
+        };
+        told(self.remote.delivery.clone().list_touches(request).await).expect("touches").touches
+    }
+
+    /// Files in the outbox: what left.
+    pub fn outbox(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.platform.folder().join("outbox")];
+        while let Some(folder) = folders.pop() {
+            // Nothing left yet: there is no folder.
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    files.push(entry.file_name().to_string_lossy().into_owned());
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// Asks for an entry over the API.
+    pub async fn enter(&self, journey: &str, party_id: &str) -> RequestEntryResponse {
+        let request = RequestEntryRequest {
+            parent: self.remote.name("journeys", journey),
+            party_id: party_id.into(),
+            ..Default::default()
+        };
+        told(self.remote.journeys.clone().request_entry(request).await).expect("an answer")
+    }
+
+    /// The instances of a party, newest first.
+    pub async fn instances(&self, party_id: &str) -> Vec<Instance> {
+        let request = ListInstancesRequest {
+            parent: self.remote.parent.clone(),
+            party_id: party_id.into(),
+            ..Default::default()
+        };
+        told(self.remote.journeys.clone().list_instances(request).await)
+            .expect("instances")
+            .instances
+    }
+
+    /// The only instance of a party.
+    pub async fn instance(&self, party_id: &str) -> Instance {
+        let mut all = self.instances(party_id).await;
+        assert_eq!(all.len(), 1, "one instance: {all:?}");
+        all.remove(0)
+    }
+
+    /// What happened to an instance: names of its events without their package.
+    pub async fn steps(&self, instance: &Instance) -> Vec<String> {
+        let request =
+            ListInstanceStepsRequest { parent: instance.name.clone(), ..Default::default() };
+        let steps = told(self.remote.journeys.clone().list_instance_steps(request).await);
+        let last = |it: &str| it.rsplit('.').next().unwrap_or_default().to_owned();
+        steps.expect("steps").steps.iter().map(|it| last(&it.r#type)).collect()
+    }
+
+    /// Rules that refused a party's entries.
+    pub async fn refusals(&self, party_id: &str) -> Vec<String> {
+        let request = ListEntryRefusalsRequest {
+            parent: self.remote.parent.clone(),
+            party_id: party_id.into(),
+            ..Default::default()
+        };
+        let reply = told(self.remote.journeys.clone().list_entry_refusals(request).await);
+        let rule = |it: rapport_proto::journeys::v1::EntryRefusal| it.refusal.unwrap_or_default().rule;
+        reply.expect("refusals").refusals.into_iter().map(rule).collect()
+    }
+}
+
+/// An instant.
+pub fn at(text: &str) -> Timestamp {
+    let parsed: jiff::Timestamp = text.parse().expect("an instant");
+    Timestamp(parsed.as_microsecond())
+}
+
+/// Consent to promotion by e-mail of the sender of the stage.
+pub fn consent_key(party_id: &str, market: &str) -> ConsentKey {
+    ConsentKey {
+        party_id: party_id.into(),
+        purpose: Purpose::Promotional.into(),
+        channel: Channel::Email.into(),
+        sender_id: "northwind".into(),
+        market: market.into(),
+    }
+}
+
+/// The verdict of a step.
+pub fn verdict(touch: &Touch, step: GateStep) -> &Verdict {
+    touch.verdicts.iter().find(|it| it.step() == step).expect("every step has a verdict")
+}
+
+/// Checks the proof of a message that left: eleven verdicts that pass, with what they stand on.
+pub fn assert_proven(touch: &Touch) {
+    assert_eq!(touch.verdicts.len(), 11, "{:#?}", touch.verdicts);
+    for it in &touch.verdicts {
+        assert_eq!(it.outcome(), VerdictOutcome::Pass, "{it:#?}");
+        assert!(it.checked_at.is_some(), "{it:#?}");
+    }
+    let consent = verdict(touch, GateStep::Consent);
+    let by_record = consent.proof_ids.iter().any(|it| it.starts_with("con_"));
+    let by_rule = !consent.pack.is_empty() && consent.positions.contains_key("profiles");
+    assert!(by_record || by_rule, "{consent:#?}");
+    assert!(!touch.content.is_empty());
+    for part in &touch.content {
+        assert!(!part.signature_ids.is_empty() && part.content_hash.len() == 64, "{part:#?}");
+    }
+    assert_eq!(touch.render_hash.len(), 64);
+}
+
+/// Checks that the gate stopped a touch at a step, for a reason, and that nothing after it was reached.
+pub fn assert_stopped(touch: &Touch, step: GateStep, reason: &str) {
+    use rapport_proto::delivery::v1::touch::State;
+    assert_eq!((touch.state(), touch.reason.as_str()), (State::Skipped, reason), "{touch:#?}");
+    assert_eq!(touch.verdicts.len(), 11);
+    for it in &touch.verdicts {
+        let expected = match it.step().cmp(&step) {
+            std::cmp::Ordering::Less => VerdictOutcome::Pass,
+            std::cmp::Ordering::Equal => VerdictOutcome::Fail,
+            std::cmp::Ordering::Greater => VerdictOutcome::NotReached,
+        };
+        assert_eq!(it.outcome(), expected, "{it:#?}");
+    }
+}
