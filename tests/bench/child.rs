@@ -33,7 +33,7 @@ pub(crate) async fn play(role: Role) -> Result<()> {
 async fn serve(flags: Vec<String>) -> Result<()> {
     let settings = Settings::load(&Sources { flags, ..Sources::default() })?;
     let process = rapport::start(settings, Shutdown::new()).await?;
-    println!("{}", process.grpc);
+    println!("{} {}", process.grpc, process.admin);
     std::io::stdout().flush()?;
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     process.stop().await?;
@@ -43,6 +43,8 @@ async fn serve(flags: Vec<String>) -> Result<()> {
 /// A server in a process of its own; it ends when this is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Where health, metrics and a simulated clock are.
+    pub(crate) admin: SocketAddr,
     child: Child,
 }
 
@@ -57,8 +59,9 @@ impl Server {
             .spawn()?;
         let stdout = child.stdout.take().context("its output is a pipe")?;
         let line = BufReader::new(stdout).lines().next_line().await?;
-        let address = line.context("the server did not start")?.parse()?;
-        Ok(Self { address, child })
+        let line = line.context("the server did not start")?;
+        let (address, admin) = line.split_once(' ').context("two addresses")?;
+        Ok(Self { address: address.parse()?, admin: admin.parse()?, child })
     }
 
     /// Its process id.

@@ -5,25 +5,16 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use chassis::testing::{AUDIENCE, OidcIssuer};
+use anyhow::Result;
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
-use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
-use rapport_proto::profiles::v1::{
-    ConsentKey, RecordConsentRequest, RegisterPartyRequest, consent,
-};
-use rapport_proto::types::{Channel as By, PartyKind, Purpose, Regime};
-use tempfile::TempDir;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use rapport_proto::profiles::v1::{ConsentKey, RecordConsentRequest, consent};
+use rapport_proto::types::{Channel as By, Purpose, Regime};
 
 use crate::Bench;
-use crate::child::Server;
 use crate::measure::{Client, drive, in_turn, rate};
-use crate::party::TENANT;
 use crate::raw;
 use crate::report::{Report, Row};
+use crate::site::{Authorised, On, Site};
 
 const CLIENTS: usize = 64;
 /// Instead of gathering what waits, each command is a transaction of its own.
@@ -34,8 +25,8 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         report.add(beside_raw(bench).await?);
     }
     if bench.wants("grpc-group") {
-        let together = Site::on_postgres(bench, &[]).await?;
-        let alone = Site::on_postgres(bench, &[ALONE]).await?;
+        let together = Site::start(bench, On::Postgres, &[]).await?;
+        let alone = Site::start(bench, On::Postgres, &[ALONE]).await?;
         let what = format!(
             "commands through gRPC on PostgreSQL, {CLIENTS} clients, group commit; reference: the same server with \
              batches of 1"
@@ -43,12 +34,12 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         report.add(grouped(bench, "grpc-group", what, together, alone).await?);
     }
     if bench.wants("grpc-sqlite") {
-        let together = Site::on_sqlite(&[]).await?;
-        let alone = Site::on_sqlite(&[ALONE]).await?;
+        let together = Site::start(bench, On::Sqlite, &[]).await?;
+        let alone = Site::start(bench, On::Sqlite, &[ALONE]).await?;
         let what = format!(
             "commands through gRPC on embedded SQLite, synchronous=FULL, {CLIENTS} clients; reference: one \
              transaction per event; the disk makes {:.0} fdatasync/s",
-            syncs_per_second(together.folder.path())?
+            syncs_per_second(together.folder())?
         );
         report.add(grouped(bench, "grpc-sqlite", what, together, alone).await?);
     }
@@ -56,8 +47,8 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 async fn beside_raw(bench: &Bench) -> Result<Row> {
-    let site = Site::on_postgres(bench, &[]).await?;
-    let mut clients = site.clients().await?;
+    let site = Site::start(bench, On::Postgres, &[]).await?;
+    let mut clients = clients(&site).await?;
     drive(&mut clients, bench.plan.time / 10).await?;
     let raw = raw::database(&bench.servers, profiles::schema()).await?;
     let mut singles = raw::Single::several(&raw, CLIENTS, &vec![7; 700]).await?;
@@ -83,7 +74,7 @@ async fn grouped(
     together: Site,
     alone: Site,
 ) -> Result<Row> {
-    let (mut ours, mut theirs) = (together.clients().await?, alone.clients().await?);
+    let (mut ours, mut theirs) = (clients(&together).await?, clients(&alone).await?);
     let time = bench.plan.time;
     let compared = in_turn(
         bench.plan,
@@ -108,117 +99,14 @@ fn syncs_per_second(folder: &Path) -> Result<f64> {
     Ok(rate(count, start.elapsed()))
 }
 
-/// A server in a process of its own, with an issuer it trusts.
-pub(crate) struct Site {
-    pub(crate) server: Server,
-    token: MetadataValue<Ascii>,
-    _issuer: OidcIssuer,
-    folder: TempDir,
-}
-
-/// A transport that sends the token with every call.
-pub(crate) type Authorised = InterceptedService<Channel, Bearer>;
-
-#[derive(Clone)]
-pub(crate) struct Bearer(MetadataValue<Ascii>);
-
-impl tonic::service::Interceptor for Bearer {
-    fn call(
-        &mut self,
-        mut request: tonic::Request<()>,
-    ) -> Result<tonic::Request<()>, tonic::Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
-
-impl Site {
-    /// On a database of its own.
-    pub(crate) async fn on_postgres(bench: &Bench, settings: &[&str]) -> Result<Self> {
-        let postgres = bench.servers.postgres();
-        let prefix = eventstore::Ids::system().random("site");
-        postgres.psql("postgres", &format!("CREATE DATABASE {prefix}_profiles"));
-        Self::start(tempfile::tempdir()?, postgres.url(&format!("{prefix}_{{service}}")), settings)
-            .await
-    }
-
-    /// On files of its own.
-    async fn on_sqlite(settings: &[&str]) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let url = format!("sqlite://{}/{{service}}.db", folder.path().display());
-        Self::start(folder, url, settings).await
-    }
-
-    async fn start(folder: TempDir, database: String, settings: &[&str]) -> Result<Self> {
-        let issuer = OidcIssuer::start().await;
-        let token = issuer.token(TENANT, "bench", &["*"]);
-        let (kek, service_key) = (folder.path().join("kek"), folder.path().join("service-key"));
-        // 32 bytes in base64.
-        fs::write(&kek, "BwcH".repeat(10) + "Bwc=")?;
-        fs::write(&service_key, "a key for the bench and for nothing else")?;
-        let mut all = vec![
-            format!("tenants={TENANT}"),
-            format!("database.url={database}"),
-            "grpc.address=127.0.0.1:0".into(),
-            "admin.address=127.0.0.1:0".into(),
-            "auth.mode=oidc".into(),
-            format!("auth.issuer={}", issuer.url()),
-            format!("auth.audience={AUDIENCE}"),
-            format!("auth.service_key_file={}", service_key.display()),
-            format!("keys.kek_file={}", kek.display()),
-            "telemetry.log_level=warn".into(),
-        ];
-        all.extend(settings.iter().map(|it| (*it).to_owned()));
-        let server = Server::start(&all).await?;
-        let token = format!("Bearer {token}").parse()?;
-        Ok(Self { server, token, _issuer: issuer, folder })
-    }
-
-    pub(crate) fn parent() -> String {
-        format!("tenants/{TENANT}")
-    }
-
-    /// A connection of its own.
-    pub(crate) fn connect(&self) -> Authorised {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.server.address))
-            .expect("an address makes a URL");
-        InterceptedService::new(
-            endpoint.tcp_nodelay(true).connect_lazy(),
-            Bearer(self.token.clone()),
-        )
-    }
-
-    /// Registers parties; returns their ids.
-    pub(crate) async fn register_parties(&self, count: usize) -> Result<Vec<String>> {
-        let mut client = PartyServiceClient::new(self.connect());
-        let mut ids = Vec::new();
-        for number in 0..count {
-            let request = RegisterPartyRequest {
-                parent: Self::parent(),
-                kind: PartyKind::Hcp.into(),
-                market: "DE".into(),
-                request_id: format!("register-{number}"),
-                ..RegisterPartyRequest::default()
-            };
-            let reply = client.register_party(request).await?.into_inner();
-            ids.push(reply.party.context("a registered party")?.party_id);
-        }
-        Ok(ids)
-    }
-
-    async fn clients(&self) -> Result<Vec<Recorder>> {
-        let parties = self.register_parties(CLIENTS).await?;
-        let recorder = |party_id| Recorder {
-            client: ConsentServiceClient::new(self.connect()),
-            party_id,
-            done: 0,
-        };
-        Ok(parties.into_iter().map(recorder).collect())
-    }
-
-    pub(crate) async fn stop(self) -> Result<()> {
-        self.server.stop().await
-    }
+async fn clients(site: &Site) -> Result<Vec<Recorder>> {
+    let parties = site.register_parties(CLIENTS).await?;
+    let recorder = |party_id| Recorder {
+        client: ConsentServiceClient::new(site.connect()),
+        party_id,
+        done: 0,
+    };
+    Ok(parties.into_iter().map(recorder).collect())
 }
 
 /// Records one consent of its party after another, each for another sender.

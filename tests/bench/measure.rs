@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// How long and how often.
 #[derive(Clone, Copy)]
@@ -25,9 +26,13 @@ impl Plan {
         Self { repetitions: 3, time: Duration::from_secs(1), divisor: 10 }
     }
 
+    pub(crate) fn small() -> Self {
+        Self { repetitions: 1, time: Duration::from_millis(300), divisor: 100 }
+    }
+
     /// A volume, smaller when it has to be quick.
     pub(crate) fn volume(&self, full: usize) -> usize {
-        full / self.divisor
+        (full / self.divisor).max(1)
     }
 }
 
@@ -64,6 +69,16 @@ pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted.get(index).copied().unwrap_or_default()
 }
 
+/// One figure, without a reference; median.
+pub(crate) async fn alone(plan: Plan, mut ours: impl AsyncFnMut() -> Result<f64>) -> Result<f64> {
+    ours().await?;
+    let mut values = Vec::new();
+    for _ in 0..plan.repetitions {
+        values.push(ours().await?);
+    }
+    Ok(median(values))
+}
+
 /// Somebody who does one thing after another.
 pub(crate) trait Client: Send + 'static {
     /// Does one thing; returns how many events it made durable.
@@ -91,6 +106,36 @@ pub(crate) async fn drive<C: Client>(clients: &mut Vec<C>, time: Duration) -> Re
         total += done;
     }
     Ok(rate(total, start.elapsed()))
+}
+
+/// Lets clients do things at an even rate, whether or not those before are done; how long each took, in milliseconds
+/// from the instant at which it should have begun, sorted.
+pub(crate) async fn evenly<C: Client + Clone>(
+    clients: &[C],
+    per_second: f64,
+    time: Duration,
+) -> Result<Vec<f64>> {
+    let mut tick = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second.max(1.0)));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let until = tokio::time::Instant::now() + time;
+    let mut working = JoinSet::new();
+    for client in clients.iter().cycle() {
+        let due = tick.tick().await;
+        if due > until {
+            break;
+        }
+        let mut client = client.clone();
+        working.spawn(async move {
+            client.step().await?;
+            anyhow::Ok(due.elapsed().as_secs_f64() * 1_000.0)
+        });
+    }
+    let mut millis = Vec::new();
+    while let Some(ended) = working.join_next().await {
+        millis.push(ended.context("a client panicked")??);
+    }
+    millis.sort_by(f64::total_cmp);
+    Ok(millis)
 }
 
 /// Things per second.

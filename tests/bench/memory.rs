@@ -9,9 +9,9 @@ use rapport_proto::profiles::v1::{
 };
 
 use crate::Bench;
-use crate::grpc::{Authorised, Site};
 use crate::measure::{Client, rate};
 use crate::report::{Report, Row};
+use crate::site::{Authorised, On, Site};
 
 const EVENTS: usize = 1_000_000;
 /// Interactions in a request: the most there may be.
@@ -22,7 +22,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     if !bench.wants("memory") && !bench.wants("intake") {
         return Ok(());
     }
-    let site = Site::on_postgres(bench, &[]).await?;
+    let site = Site::start(bench, On::Postgres, &[]).await?;
     let fresh = resident(site.server.id()?)?;
     let parties = site.register_parties(CLIENTS).await?;
     SourceServiceClient::new(site.connect())

@@ -8,7 +8,8 @@ use eventstore::{CommitOptions, Log, Schema};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
 
-use crate::measure::Client;
+use crate::Bench;
+use crate::measure::{Client, alone, drive};
 use crate::party::{TENANT, party_id};
 use crate::servers::{Servers, open};
 
@@ -136,6 +137,13 @@ impl Client for Single {
         tx.commit().await?;
         Ok(1)
     }
+}
+
+/// Durable inserts per second of rows of a size, one to a transaction, by so many clients.
+pub(crate) async fn inserts(bench: &Bench, clients: usize, bytes: usize) -> Result<f64> {
+    let url = database(&bench.servers, Schema::default()).await?;
+    let mut singles = Single::several(&url, clients, &vec![7; bytes]).await?;
+    alone(bench.plan, async || drive(&mut singles, bench.plan.time).await).await
 }
 
 /// Reads the event table page by page and decodes nothing; returns how many rows there were.

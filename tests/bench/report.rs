@@ -51,6 +51,22 @@ impl Row {
         Self { goal: Some(goal), met: Some(self.value < goal), ..self }
     }
 
+    /// The same, with a bound it shall reach.
+    pub(crate) fn at_least(self, goal: f64) -> Self {
+        Self { goal: Some(goal), met: Some(self.value >= goal), ..self }
+    }
+
+    /// The same, beside a reference it need not reach.
+    pub(crate) fn beside(self, reference: f64) -> Self {
+        Self { reference: Some(reference), ratio: Some(self.value / reference), ..self }
+    }
+
+    /// A time that shall be at most `goal` times its reference.
+    pub(crate) fn timed(id: &str, what: impl Into<String>, it: &Compared, goal: f64) -> Self {
+        let row = Self::reported(id, what, it.value, "ns").beside(it.reference);
+        Self { goal: Some(goal), met: row.ratio.map(|it| it <= goal), ..row }
+    }
+
     fn json(&self) -> Value {
         json!({
             "id": self.id,
@@ -72,7 +88,7 @@ impl Row {
             None => "",
         };
         format!(
-            "{:<14} {:>11} {:<9} {:>11} {:>7} {:>7} {:<7} {}",
+            "{:<22} {:>11} {:<13} {:>11} {:>7} {:>7} {:<7} {}",
             self.id,
             shown(self.value),
             self.unit,
@@ -126,7 +142,7 @@ impl Report {
 
 fn header() -> String {
     format!(
-        "{:<14} {:>11} {:<9} {:>11} {:>7} {:>7} {:<7} {}",
+        "{:<22} {:>11} {:<13} {:>11} {:>7} {:>7} {:<7} {}",
         "id", "value", "unit", "reference", "ratio", "goal", "", "what"
     )
 }

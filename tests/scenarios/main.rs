@@ -7,6 +7,7 @@ mod clocks_and_calendars;
 mod content_that_expires_while_a_touch_waits;
 #[cfg(feature = "failpoints")]
 mod crash_at_any_point;
+mod kills_change_nothing;
 mod one_event_twice_is_one_event;
 mod one_trace_per_command;
 mod only_what_was_signed_is_said;

@@ -68,28 +68,45 @@ macro_rules! in_both_topologies {
 impl Stage {
     /// Everything in force, at [`START`].
     pub async fn open(topology: Topology) -> Self {
-        let mut stage = Self::bare(topology).await;
-        stage.furnish().await;
+        // What is furnished takes effect a few minutes later.
+        let start = at(START);
+        let mut stage = Self::running(topology, start.minus(Duration::from_secs(600))).await;
+        stage.furnish(start).await;
         stage
     }
 
-    /// Running, with nothing in it.
-    pub async fn bare(topology: Topology) -> Self {
+    /// Everything in force before [`START`] on a simulated clock, then the real one goes on with the same data.
+    pub async fn on_system_clock(topology: Topology) -> Self {
+        let mut stage = Self::running(topology, at("2026-01-05T09:00:00Z")).await;
+        let start = stage.now.plus(Duration::from_secs(600));
+        stage.furnish(start).await;
+        stage.platform.stop();
+        stage.platform.extra.retain(|it| !it.starts_with("clock.mode"));
+        stage.platform.start(None);
+        stage.meet();
+        stage
+    }
+
+    /// Running on a simulated clock, with nothing in it.
+    async fn running(topology: Topology, now: Timestamp) -> Self {
         let mut platform = Platform::whole(topology, NODE).await;
         platform.extra.push("clock.mode=simulated".into());
         let outbox = platform.folder().join("outbox").display().to_string();
         platform.extra.push(format!("delivery.outbox={outbox}"));
         platform.start(None);
-        let (time, cast) = (platform.time(), platform.cast());
-        let mut stage = Self { remote: cast.author.clone(), platform, time, now: at(START), cast };
-        // What is furnished takes effect a minute later.
-        stage.now = stage.now.minus(Duration::from_secs(600));
-        let now = stage.now;
-        stage.time.set(now).await;
-        stage
+        let (mut time, cast) = (platform.time(), platform.cast());
+        time.set(now).await;
+        Self { remote: cast.author.clone(), platform, time, now, cast }
     }
 
-    async fn furnish(&mut self) {
+    /// Clients of the nodes as they are now.
+    pub fn meet(&mut self) {
+        self.time = self.platform.time();
+        self.cast = self.platform.cast();
+        self.remote = self.cast.author.clone();
+    }
+
+    async fn furnish(&mut self, start: Timestamp) {
         let effective = self.now.plus(Duration::from_secs(120));
         for pack in [DE, US] {
             let done = self.cast.put_pack_in_force(pack, Some(effective)).await;
@@ -123,7 +140,7 @@ impl Stage {
         told(self.remote.sources.clone().register_source(request).await).expect("a source");
         self.settle().await;
         self.cast.put_policy_live(POLICY).await.expect("a live policy");
-        self.reach(at(START)).await;
+        self.reach(start).await;
     }
 
     async fn library(&self) {
@@ -171,9 +188,7 @@ impl Stage {
     /// Kills the node of a target and starts it again, at the time that it is.
     pub async fn restart(&mut self, target: &str) {
         self.platform.restart(target);
-        self.time = self.platform.time();
-        self.cast = self.platform.cast();
-        self.remote = self.cast.author.clone();
+        self.meet();
         let now = self.now;
         self.time.set(now).await;
     }

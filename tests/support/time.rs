@@ -19,7 +19,7 @@ pub struct Time {
 }
 
 impl Time {
-    pub(crate) fn new<'a>(admins: impl Iterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(admins: impl Iterator<Item = &'a str>) -> Self {
         let client = |admin: &str| {
             let endpoint = Channel::from_shared(format!("http://{admin}")).expect("an address");
             SimulationServiceClient::new(endpoint.timeout(PATIENCE).connect_lazy())

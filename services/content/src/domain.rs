@@ -15,6 +15,7 @@ pub(crate) mod reference;
 pub(crate) mod requirement;
 pub(crate) mod template;
 pub(crate) mod text;
+pub(crate) mod value;
 pub(crate) mod wrong;
 
 use eventstore::Timestamp;

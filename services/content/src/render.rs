@@ -18,7 +18,6 @@ mod body;
 mod choice;
 mod rules;
 mod select;
-pub(crate) mod value;
 
 pub(crate) use body::{Rendered, message};
 pub(crate) use select::{Part, PartKind, Selection, select};

@@ -48,6 +48,8 @@ pub fn check(yaml: &str) -> Vec<Finding> {
 #[derive(Clone, Debug)]
 pub(crate) struct Graph {
     pub(crate) journey_id: String,
+    /// SHA-256 of the definition's bytes.
+    pub(crate) hash: [u8; 32],
     pub(crate) sender_id: String,
     pub(crate) markets: BTreeSet<String>,
     pub(crate) audiences: Vec<Audience>,

@@ -15,10 +15,11 @@ use rapport_proto::types::{Channel, Purpose, Regime};
 use crate::domain::attribute::{Changes, Name};
 use crate::domain::code::Code;
 use crate::domain::consent::{self, Consent, Key, Proof};
+use crate::domain::instant;
 use crate::domain::party::{self, Party, Status};
 use crate::domain::place::Market;
-use crate::domain::{Invalid, instant};
 use crate::view::pack::Packs;
+use crate::view::uses::Uses;
 
 /// Which consumer brings what a source says.
 pub(crate) const FEEDS: [(&str, &str); 3] =
@@ -27,6 +28,15 @@ pub(crate) const FEEDS: [(&str, &str); 3] =
 /// Keeps the rule packs of the markets.
 pub(crate) fn packs() -> Consumer {
     consumer("packs", Handler::View(Arc::new(Packs)))
+}
+
+/// Keeps where traits and segments are used.
+pub(crate) fn uses() -> Consumer {
+    Consumer {
+        name: "uses".to_owned(),
+        sources: ["journeys", "decisioning"].map(str::to_owned).to_vec(),
+        handler: Handler::View(Arc::new(Uses)),
+    }
 }
 
 /// Turns other services' facts into own ones.
@@ -126,7 +136,7 @@ async fn withdraw(
     said.reason.clone_into(&mut meta.reason);
     let consent_id = key.consent_id(&meta.tenant);
     let loaded = store.load::<Consent>(&meta.tenant, &consent_id, AsOf::Now).await?;
-    let events = Consent::decide(&loaded.state, command, meta.at).map_err(refused)?;
+    let events = Consent::decide(&loaded.state, command, meta.at).map_err(invalid)?;
     unit::<Consent>(store, meta, &consent_id, loaded, events).await
 }
 
@@ -157,7 +167,7 @@ async fn set(
     let name = Name::parse(&said.attribute).map_err(invalid)?;
     changes.set_clear(name, value).map_err(invalid)?;
     let command = party::Command::SetAttributes { changes, seen: None };
-    let events = Party::decide(&loaded.state, command, meta.at).map_err(refused)?;
+    let events = Party::decide(&loaded.state, command, meta.at).map_err(invalid)?;
     unit::<Party>(store, meta, &said.party_id, loaded, events).await
 }
 
@@ -199,10 +209,6 @@ fn unbuilt(error: UnitError) -> Error {
     }
 }
 
-fn invalid(invalid: Invalid) -> Error {
-    Error::corrupt(format!("the fact makes no sense: {invalid}"))
-}
-
-fn refused(refusal: impl std::error::Error) -> Error {
-    Error::corrupt(format!("the fact cannot be taken: {refusal}"))
+fn invalid(error: impl std::error::Error) -> Error {
+    Error::corrupt(format!("the fact cannot be taken: {error}"))
 }

@@ -18,6 +18,7 @@ pub(crate) mod consent;
 pub(crate) mod facts;
 pub(crate) mod party;
 pub(crate) mod relation;
+pub(crate) mod segment;
 pub(crate) mod source;
 pub(crate) mod timeline;
 

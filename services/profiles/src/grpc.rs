@@ -23,6 +23,7 @@ mod consent;
 mod facts;
 mod interactions;
 mod party;
+mod segment;
 mod source;
 
 /// The permission to see personal values, beside the one a method declares.

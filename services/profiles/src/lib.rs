@@ -19,8 +19,14 @@
 //! **Reading.** What a name leads to is folded from its stream, now or as of a position or time. Lists and look-ups
 //! read the tables of the one view.
 //!
-//! A reply carries the position at which it holds; give it back in `min_positions` to read what was written. What an
-//! instant allows is asked with `CheckConsent`, which fails closed: no record, no rule, no party are all a "no".
+//! A reply carries the position at which it holds; give it back in `min_positions` to read what was written.
+//!
+//! **Allowing.** What an instant allows follows from what the party said and from the rule pack of its market, which a
+//! consumer keeps from `decisioning` (`domain/consent/terms.rs`, `verdict.rs`). It is asked with `CheckConsent`, and by
+//! the other services inside `GetFacts` and `ResolveRecipient`. All fail closed: no record, no rule, no party are a "no".
+//!
+//! **Listening.** A recipient's unsubscribe or complaint, a fact of `delivery`, becomes a withdrawal; a journey's
+//! request becomes an attribute (`consumers.rs`).
 //!
 //! ```text
 //! RegisterParty{parent: "tenants/acme", kind: HCP, market: "DE", identifiers: [{system: "npi", …}]} → pty_…, position 3
@@ -56,6 +62,7 @@ use eventstore::{Migration, Schema};
 use rapport_proto::profiles::v1::consent_service_server::ConsentServiceServer;
 use rapport_proto::profiles::v1::facts_service_server::FactsServiceServer;
 use rapport_proto::profiles::v1::party_service_server::PartyServiceServer;
+use rapport_proto::profiles::v1::segment_service_server::SegmentServiceServer;
 use rapport_proto::profiles::v1::source_service_server::SourceServiceServer;
 
 /// The tables and the view.
@@ -67,8 +74,11 @@ pub fn schema() -> Schema {
         ), Migration::portable(
             "profiles/0002_packs",
             include_str!("../migrations/0002_packs.sql"),
+        ), Migration::portable(
+            "profiles/0003_traits",
+            include_str!("../migrations/0003_traits.sql"),
         )],
-        views: vec![Box::new(view::Profiles::default())],
+        views: vec![Box::new(view::Profiles::default()), Box::new(view::segments::Segments)],
     }
 }
 
@@ -81,8 +91,11 @@ pub fn service(deps: &Deps) -> Service {
         .serve(limited!(PartyServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(ConsentServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(FactsServiceServer::new(api.clone()), max_bytes))
+        .serve(limited!(SegmentServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(SourceServiceServer::new(api), max_bytes))
         .consume(consumers::packs())
         .consume(consumers::reactions())
-        .timers(&deps.store, timers::Expiries)
+        .consume(consumers::uses())
+        .consume(segments::consumer(&definitions))
+        .timers(&deps.store, timers::Timers { definitions })
 }

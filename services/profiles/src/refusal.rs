@@ -7,7 +7,9 @@ use chassis::status::{
 };
 use eventstore::{Error, ExecuteError};
 
-use crate::domain::{Invalid, consent, interaction, party, relation, source};
+use crate::domain::{
+    Invalid, consent, interaction, party, relation, segment, source, trait_definition,
+};
 use crate::view;
 
 reasons! {
@@ -115,6 +117,18 @@ impl From<source::Refusal> for Problem {
 
 impl From<interaction::Refusal> for Problem {
     fn from(refusal: interaction::Refusal) -> Self {
+        match refusal {}
+    }
+}
+
+impl From<trait_definition::Refusal> for Problem {
+    fn from(refusal: trait_definition::Refusal) -> Self {
+        match refusal {}
+    }
+}
+
+impl From<segment::Refusal> for Problem {
+    fn from(refusal: segment::Refusal) -> Self {
         match refusal {}
     }
 }

@@ -25,6 +25,7 @@ use rapport_proto::profiles::v1 as proto;
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
 use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
 use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
+use rapport_proto::profiles::v1::segment_service_client::SegmentServiceClient;
 use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
 use rapport_proto::types::{Channel, ClearKind, PartyKind, Purpose, Regime};
 use tonic::{Code, Status};

@@ -1,19 +1,24 @@
-//! Notes the end of grants when their time comes.
+//! What happens when its time comes: grants run out, parties cross the borders of segments, a new definition is
+//! applied to everybody.
 //!
-//! The timer is a row that followed from the grant. Firing it is a command like any other; the commit that handles the
+//! A timer is a row that followed from an event. Firing it is a command like any other; the commit that handles the
 //! firing deletes the row, so it fires once, whichever replica claims it.
 
 use eventstore::{Error, ExecuteError, Metadata, Store, Timer, TimerHandler};
 use futures::future::BoxFuture;
 
 use crate::domain::consent::{Command, Consent};
+use crate::segments::{self, Definitions};
 use crate::view::CONSENT_EXPIRY;
 use crate::view::consent::Expiry;
+use crate::view::segments::{CROSSING, RECOMPUTE};
 
-/// Notes that a grant ran out.
-pub(crate) struct Expiries;
+/// Handles every timer of the service.
+pub(crate) struct Timers {
+    pub(crate) definitions: Definitions,
+}
 
-impl TimerHandler for Expiries {
+impl TimerHandler for Timers {
     fn fire<'a>(
         &'a self,
         store: &'a Store,
@@ -21,20 +26,29 @@ impl TimerHandler for Expiries {
         meta: Metadata,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let expiry = Expiry::parse(&timer.key.id).filter(|_| timer.kind == CONSENT_EXPIRY);
-            let Some(Expiry { consent_id, granted_at, .. }) = expiry else {
-                return Err(Error::corrupt(format!(
-                    "no such timer: {} {}",
-                    timer.kind, timer.key.id
-                )));
-            };
-            let expire = Command::Expire { granted_at };
-            match store.execute::<Consent>(consent_id, &meta, expire).await {
-                // Superseded: another replica fired it.
-                Ok(_) | Err(ExecuteError::Superseded) => Ok(()),
-                Err(ExecuteError::Store(error)) => Err(error),
-                Err(error) => Err(Error::corrupt(format!("note the end of {consent_id}: {error}"))),
+            match timer.kind.as_str() {
+                CONSENT_EXPIRY => expire(store, timer, meta).await,
+                CROSSING => segments::cross(&self.definitions, store, timer, meta).await,
+                RECOMPUTE => segments::recompute(&self.definitions, store, timer, meta).await,
+                _ => Err(unknown(timer)),
             }
         })
     }
+}
+
+/// Notes that a grant ran out.
+async fn expire(store: &Store, timer: &Timer, meta: Metadata) -> Result<(), Error> {
+    let Some(Expiry { consent_id, granted_at, .. }) = Expiry::parse(&timer.key.id) else {
+        return Err(unknown(timer));
+    };
+    match store.execute::<Consent>(consent_id, &meta, Command::Expire { granted_at }).await {
+        // Superseded: another replica fired it.
+        Ok(_) | Err(ExecuteError::Superseded) => Ok(()),
+        Err(ExecuteError::Store(error)) => Err(error),
+        Err(error) => Err(Error::corrupt(format!("note the end of {consent_id}: {error}"))),
+    }
+}
+
+fn unknown(timer: &Timer) -> Error {
+    Error::corrupt(format!("no such timer: {} {}", timer.kind, timer.key.id))
 }

@@ -114,10 +114,10 @@ impl Cast {
             let request = ReviewClaimRequest {
                 name: name.clone(),
                 version,
-                role: role.into(),
+                role: (*role).into(),
                 verdict: Verdict::Approve.into(),
                 content_hash: submitted.content_hash.clone(),
-                printed_name: printed_name.into(),
+                printed_name: (*printed_name).into(),
                 meaning: "I approve this claim.".into(),
                 ..Default::default()
             };
@@ -149,10 +149,10 @@ impl Cast {
             let request = ReviewModuleRequest {
                 name: name.clone(),
                 version,
-                role: role.into(),
+                role: (*role).into(),
                 verdict: Verdict::Approve.into(),
                 content_hash: submitted.content_hash.clone(),
-                printed_name: printed_name.into(),
+                printed_name: (*printed_name).into(),
                 meaning: "I approve this content.".into(),
                 ..Default::default()
             };

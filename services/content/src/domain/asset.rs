@@ -15,7 +15,9 @@ pub(crate) enum Asset {}
 pub(crate) enum Command {
     Store(proto::Asset),
     /// Note that its rights ran out.
-    Expire { reason: String },
+    Expire {
+        reason: String,
+    },
 }
 
 /// Why a wish was not granted.
@@ -81,8 +83,14 @@ pub(crate) fn check(asset: &proto::Asset, at: Timestamp) -> Findings {
     found.keep(chassis::name::authored_id("asset.asset_id", &asset.asset_id));
     let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     let hashed = asset.sha256.len() == 64 && asset.sha256.bytes().all(lower_hex);
-    found.require(hashed, "asset.sha256", "Give the SHA-256 of the bytes as 64 lower-case hexadecimal digits.");
-    let token = |it: &str| !it.is_empty() && it.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b));
+    found.require(
+        hashed,
+        "asset.sha256",
+        "Give the SHA-256 of the bytes as 64 lower-case hexadecimal digits.",
+    );
+    let token = |it: &str| {
+        !it.is_empty() && it.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
+    };
     let typed = asset.media_type.len() <= 127
         && asset.media_type.split_once('/').is_some_and(|(kind, name)| token(kind) && token(name));
     found.require(typed, "asset.media_type", "Use a media type, for example image/png.");
@@ -100,7 +108,12 @@ mod tests {
 
     fn logo() -> proto::Asset {
         let rights_until = Some(NOW.plus(std::time::Duration::from_secs(9)).to_proto());
-        proto::Asset { asset_id: "logo".into(), sha256: "a".repeat(64), media_type: "image/png".into(), rights_until }
+        proto::Asset {
+            asset_id: "logo".into(),
+            sha256: "a".repeat(64),
+            media_type: "image/png".into(),
+            rights_until,
+        }
     }
 
     fn stored() -> Event {
@@ -111,13 +124,18 @@ mod tests {
     fn an_asset_is_stored_once_and_expires_once() {
         let expire = || Command::Expire { reason: "expired".into() };
         let expired = || {
-            Event::Expired(proto::AssetExpired { reason: "expired".into(), expired_at: Some(NOW.to_proto()) })
+            Event::Expired(proto::AssetExpired {
+                reason: "expired".into(),
+                expired_at: Some(NOW.to_proto()),
+            })
         };
         given::<Asset>(vec![]).at(NOW).when(Command::Store(logo())).then(vec![stored()]);
         given::<Asset>(vec![]).at(NOW).when(expire()).refused(|it| *it == Refusal::Unknown);
         given::<Asset>(vec![stored()]).at(NOW).when(Command::Store(logo())).then(vec![]);
         let other = proto::Asset { sha256: "b".repeat(64), ..logo() };
-        given::<Asset>(vec![stored()]).when(Command::Store(other)).refused(|it| *it == Refusal::Exists);
+        given::<Asset>(vec![stored()])
+            .when(Command::Store(other))
+            .refused(|it| *it == Refusal::Exists);
         given::<Asset>(vec![stored()]).at(NOW).when(expire()).then(vec![expired()]);
         given::<Asset>(vec![stored(), expired()]).at(NOW).when(expire()).then(vec![]);
     }
@@ -139,6 +157,9 @@ mod tests {
             rights_until: Some(NOW.to_proto()),
         };
         let fields: Vec<_> = check(&bad, NOW).0.into_iter().map(|it| it.field).collect();
-        assert_eq!(fields, ["asset.asset_id", "asset.sha256", "asset.media_type", "asset.rights_until"]);
+        assert_eq!(
+            fields,
+            ["asset.asset_id", "asset.sha256", "asset.media_type", "asset.rights_until"]
+        );
     }
 }

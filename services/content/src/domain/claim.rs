@@ -46,7 +46,13 @@ fn named(versions: &Versions, fact: Fact) -> Event {
     match fact {
         Fact::Drafted { version, content, hash: content_hash, author, at } => {
             let saved_at = Some(at.to_proto());
-            Event::DraftSaved(proto::ClaimDraftSaved { version, content, content_hash, author, saved_at })
+            Event::DraftSaved(proto::ClaimDraftSaved {
+                version,
+                content,
+                content_hash,
+                author,
+                saved_at,
+            })
         }
         Fact::Submitted { version, markets: _, roles, packs, at } => {
             let roles = roles.into_iter().map(i32::from).collect();
@@ -67,7 +73,9 @@ fn named(versions: &Versions, fact: Fact) -> Event {
             let content = versions.get(version).and_then(content_of);
             Event::Approved(approved(version, hash, signature_ids, content))
         }
-        Fact::Superseded { version, by } => Event::Superseded(proto::ClaimSuperseded { version, by }),
+        Fact::Superseded { version, by } => {
+            Event::Superseded(proto::ClaimSuperseded { version, by })
+        }
         Fact::Withdrawn { version, reason, cause, at } => {
             let withdrawn_at = Some(at.to_proto());
             Event::Withdrawn(proto::ClaimWithdrawn { version, reason, cause, withdrawn_at })
@@ -110,7 +118,9 @@ pub(crate) fn fact(event: &Event) -> Fact {
             comment: it.comment,
             signature: it.signature.unwrap_or_default(),
         })),
-        Event::ChangesRequested(it) => Fact::ChangesRequested { version: it.version, role: it.role() },
+        Event::ChangesRequested(it) => {
+            Fact::ChangesRequested { version: it.version, role: it.role() }
+        }
         Event::Approved(it) => Fact::Approved {
             version: it.version,
             hash: it.content_hash,

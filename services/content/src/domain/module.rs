@@ -6,7 +6,7 @@ use eventstore::{Decider, Timestamp};
 use prost::Message as _;
 use rapport_proto::content::v1 as proto;
 use rapport_proto::content::v1::module_event::Event;
-use rapport_proto::content::v1::{ReviewRole, Verdict};
+use rapport_proto::content::v1::{ReviewRole, SlotKind, Verdict};
 
 use super::review::{self, Command, Fact, Opinion, Refusal, Version, Versions};
 use super::{Window, instant};
@@ -45,7 +45,25 @@ fn window(content: &[u8]) -> Window {
 
 /// When a content may be used.
 pub(crate) fn window_of(content: &proto::ModuleContent) -> Window {
-    Window { from: instant(content.usable_from.as_ref()), until: instant(content.expires_at.as_ref()) }
+    Window {
+        from: instant(content.usable_from.as_ref()),
+        until: instant(content.expires_at.as_ref()),
+    }
+}
+
+/// Whether a version has a slot for a part, told as `claim/<id>` or `module/<id>`.
+pub(crate) fn prints(version: &Version, part: &str) -> bool {
+    let slots = content_of(version).unwrap_or_default().slots;
+    slots.iter().any(|slot| match slot.kind() {
+        SlotKind::Claim => part.strip_prefix("claim/") == Some(slot.of.as_str()),
+        SlotKind::Module => part.strip_prefix("module/") == Some(slot.of.as_str()),
+        SlotKind::Unspecified
+        | SlotKind::Text
+        | SlotKind::Number
+        | SlotKind::Date
+        | SlotKind::Link
+        | SlotKind::PartyField => false,
+    })
 }
 
 /// The fact as a module's own.
@@ -53,12 +71,24 @@ fn named(versions: &Versions, fact: Fact) -> Event {
     match fact {
         Fact::Drafted { version, content, hash: content_hash, author, at } => {
             let saved_at = Some(at.to_proto());
-            Event::DraftSaved(proto::ModuleDraftSaved { version, content, content_hash, author, saved_at })
+            Event::DraftSaved(proto::ModuleDraftSaved {
+                version,
+                content,
+                content_hash,
+                author,
+                saved_at,
+            })
         }
         Fact::Submitted { version, markets, roles, packs, at } => {
             let roles = roles.into_iter().map(i32::from).collect();
             let submitted_at = Some(at.to_proto());
-            Event::Submitted(proto::ModuleSubmitted { version, markets, roles, packs, submitted_at })
+            Event::Submitted(proto::ModuleSubmitted {
+                version,
+                markets,
+                roles,
+                packs,
+                submitted_at,
+            })
         }
         Fact::Reviewed(opinion) => Event::VerdictRecorded(proto::ModuleVerdictRecorded {
             version: opinion.version,
@@ -74,7 +104,9 @@ fn named(versions: &Versions, fact: Fact) -> Event {
             let content = versions.get(version).and_then(content_of);
             Event::Approved(approved(version, hash, signature_ids, content))
         }
-        Fact::Superseded { version, by } => Event::Superseded(proto::ModuleSuperseded { version, by }),
+        Fact::Superseded { version, by } => {
+            Event::Superseded(proto::ModuleSuperseded { version, by })
+        }
         Fact::Withdrawn { version, reason, cause, at } => {
             let withdrawn_at = Some(at.to_proto());
             Event::Withdrawn(proto::ModuleWithdrawn { version, reason, cause, withdrawn_at })
@@ -134,7 +166,9 @@ pub(crate) fn fact(event: &Event) -> Fact {
             comment: it.comment,
             signature: it.signature.unwrap_or_default(),
         })),
-        Event::ChangesRequested(it) => Fact::ChangesRequested { version: it.version, role: it.role() },
+        Event::ChangesRequested(it) => {
+            Fact::ChangesRequested { version: it.version, role: it.role() }
+        }
         Event::Approved(it) => Fact::Approved {
             version: it.version,
             hash: it.content_hash,

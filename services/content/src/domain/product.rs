@@ -31,7 +31,11 @@ impl Decider for Product {
     type Event = Event;
     type Refusal = Refusal;
 
-    fn decide(state: &State, Register(product): Register, _at: Timestamp) -> Result<Vec<Event>, Refusal> {
+    fn decide(
+        state: &State,
+        Register(product): Register,
+        _at: Timestamp,
+    ) -> Result<Vec<Event>, Refusal> {
         if state.product.as_ref() == Some(&product) {
             return Ok(Vec::new());
         }
@@ -52,7 +56,13 @@ pub(crate) fn check(product: &proto::Product) -> Findings {
     found.keep(chassis::name::authored_id("product.product_id", &product.product_id));
     found.keep(chassis::text::line("product.brand", &product.brand, 1..=200));
     let indication = |it: &String| chassis::text::line("", it, 1..=200).is_ok();
-    found.list("product.indications", &product.indications, 50, indication, "Use one line of 1 to 200 characters.");
+    found.list(
+        "product.indications",
+        &product.indications,
+        50,
+        indication,
+        "Use one line of 1 to 200 characters.",
+    );
     found.list("product.markets", &product.markets, 249, |it| text::is_market(it), text::MARKET);
     found
 }
@@ -69,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_product_can_be_described_anew() {
-        let registered = |brand| Event::Registered(proto::ProductRegistered { product: Some(aspera(brand)) });
+        let registered =
+            |brand| Event::Registered(proto::ProductRegistered { product: Some(aspera(brand)) });
         let known = || given::<Product>(vec![registered("Aspera")]);
         given::<Product>(vec![]).when(Register(aspera("Aspera"))).then(vec![registered("Aspera")]);
         known().when(Register(aspera("Aspera"))).then(vec![]);

@@ -15,7 +15,9 @@ pub(crate) enum Reference {}
 pub(crate) enum Command {
     Add(proto::Reference),
     /// End it; the timer does so with reason `expired`.
-    Expire { reason: String },
+    Expire {
+        reason: String,
+    },
 }
 
 /// Why a wish was not granted.
@@ -40,7 +42,9 @@ impl State {
     pub(crate) fn counts_at(&self, at: Timestamp) -> bool {
         let stated = self.reference.as_ref();
         let over = |until: Option<Timestamp>| until.is_some_and(|it| it <= at);
-        stated.is_some() && self.ended_at.is_none() && !over(stated.and_then(|it| instant(it.expires_at.as_ref())))
+        stated.is_some()
+            && self.ended_at.is_none()
+            && !over(stated.and_then(|it| instant(it.expires_at.as_ref())))
     }
 
     /// The reference with its end as it came about.
@@ -108,7 +112,11 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
 
     fn study() -> proto::Reference {
-        proto::Reference { reference_id: "study".into(), citation: "Doe 2024".into(), ..Default::default() }
+        proto::Reference {
+            reference_id: "study".into(),
+            citation: "Doe 2024".into(),
+            ..Default::default()
+        }
     }
 
     fn added(reference: proto::Reference) -> Event {
@@ -120,7 +128,10 @@ mod tests {
     }
 
     fn expired() -> Event {
-        Event::Expired(proto::ReferenceExpired { reason: "retracted".into(), expired_at: Some(NOW.to_proto()) })
+        Event::Expired(proto::ReferenceExpired {
+            reason: "retracted".into(),
+            expired_at: Some(NOW.to_proto()),
+        })
     }
 
     #[test]

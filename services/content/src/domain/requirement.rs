@@ -7,7 +7,8 @@ use rapport_proto::decisioning::v1::{RulePack, RulePackActivated};
 use rapport_proto::types::ContentClass;
 
 /// Every role there is: what is required where no line says less.
-pub(crate) const ALL: [ReviewRole; 3] = [ReviewRole::Medical, ReviewRole::Legal, ReviewRole::Regulatory];
+pub(crate) const ALL: [ReviewRole; 3] =
+    [ReviewRole::Medical, ReviewRole::Legal, ReviewRole::Regulatory];
 
 /// The roles that must approve, and the packs that asked for them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,7 +42,8 @@ fn of_market(
 ) -> (Vec<ReviewRole>, PackUsed) {
     let own = pack.and_then(|it| Some((market, it.version, it.document.as_ref()?)));
     let inherited = pack.into_iter().flat_map(|it| &it.inherited);
-    let inherited = inherited.filter_map(|it| Some((it.pack.as_str(), it.version, it.document.as_ref()?)));
+    let inherited =
+        inherited.filter_map(|it| Some((it.pack.as_str(), it.version, it.document.as_ref()?)));
     // The nearest layer that has a line for the class answers.
     for (name, version, document) in own.into_iter().chain(inherited) {
         if let Some(roles) = in_layer(document, class) {
@@ -90,12 +92,18 @@ mod tests {
     }
 
     fn pack(document: Option<RulePack>, inherited: Option<RulePack>) -> RulePackActivated {
-        let inherited = inherited.map(|it| Inherited { pack: "eu-strict".into(), version: 7, document: Some(it) });
+        let inherited = inherited.map(|it| Inherited {
+            pack: "eu-strict".into(),
+            version: 7,
+            document: Some(it),
+        });
         let inherited = inherited.into_iter().collect();
         RulePackActivated { version: 3, document, inherited, ..Default::default() }
     }
 
-    fn required(packs: &[(&str, Option<RulePackActivated>)]) -> (Vec<ReviewRole>, Vec<(String, u32)>) {
+    fn required(
+        packs: &[(&str, Option<RulePackActivated>)],
+    ) -> (Vec<ReviewRole>, Vec<(String, u32)>) {
         let markets = packs.iter().map(|(market, pack)| (*market, pack.as_ref()));
         let Requirement { roles, packs } = of_markets(markets, RX);
         (roles, packs.into_iter().map(|it| (it.pack, it.version)).collect())
@@ -104,7 +112,10 @@ mod tests {
     #[test]
     fn the_nearest_line_for_the_class_answers() {
         let near = pack(document(RX, &["MEDICAL"]), document(RX, &["LEGAL", "REGULATORY"]));
-        assert_eq!(required(&[("DE", Some(near))]), (vec![ReviewRole::Medical], vec![("DE".into(), 3)]));
+        assert_eq!(
+            required(&[("DE", Some(near))]),
+            (vec![ReviewRole::Medical], vec![("DE".into(), 3)])
+        );
         let other = ContentClass::Service;
         let far = pack(document(other, &["LEGAL"]), document(RX, &["MEDICAL", "LEGAL"]));
         let roles = vec![ReviewRole::Medical, ReviewRole::Legal];
@@ -125,7 +136,9 @@ mod tests {
         let no_line = pack(document(ContentClass::Service, &["LEGAL"]), None);
         let unknown = pack(document(RX, &["LEGAL", "ASTROLOGICAL"]), None);
         let nobody = pack(document(RX, &[]), None);
-        for (pack, version) in [(None, 0), (Some(no_line), 0), (Some(unknown), 3), (Some(nobody), 3)] {
+        for (pack, version) in
+            [(None, 0), (Some(no_line), 0), (Some(unknown), 3), (Some(nobody), 3)]
+        {
             assert_eq!(required(&[("DE", pack)]), (ALL.to_vec(), vec![("DE".into(), version)]));
         }
     }

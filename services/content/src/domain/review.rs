@@ -55,14 +55,43 @@ pub(crate) struct Opinion {
 /// What happened, before it is named a fact of a claim or of a module.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fact {
-    Drafted { version: u32, content: Vec<u8>, hash: String, author: String, at: Timestamp },
-    Submitted { version: u32, markets: Vec<String>, roles: Vec<ReviewRole>, packs: Vec<PackUsed>, at: Timestamp },
+    Drafted {
+        version: u32,
+        content: Vec<u8>,
+        hash: String,
+        author: String,
+        at: Timestamp,
+    },
+    Submitted {
+        version: u32,
+        markets: Vec<String>,
+        roles: Vec<ReviewRole>,
+        packs: Vec<PackUsed>,
+        at: Timestamp,
+    },
     Reviewed(Box<Opinion>),
-    ChangesRequested { version: u32, role: ReviewRole },
-    Approved { version: u32, hash: String, signature_ids: Vec<String> },
-    Superseded { version: u32, by: u32 },
-    Withdrawn { version: u32, reason: String, cause: String, at: Timestamp },
-    Expired { version: u32 },
+    ChangesRequested {
+        version: u32,
+        role: ReviewRole,
+    },
+    Approved {
+        version: u32,
+        hash: String,
+        signature_ids: Vec<String>,
+    },
+    Superseded {
+        version: u32,
+        by: u32,
+    },
+    Withdrawn {
+        version: u32,
+        reason: String,
+        cause: String,
+        at: Timestamp,
+    },
+    Expired {
+        version: u32,
+    },
 }
 
 /// Where a version stands.
@@ -195,7 +224,10 @@ impl Version {
 
     /// When the last verdict was given: an approval or a return happens with it.
     fn signed_at(&self) -> Timestamp {
-        let last = self.opinions.last().and_then(|(_, it)| super::instant(it.signature.signed_at.as_ref()));
+        let last = self
+            .opinions
+            .last()
+            .and_then(|(_, it)| super::instant(it.signature.signed_at.as_ref()));
         last.or_else(|| self.stays.last().map(|it| it.from)).unwrap_or_default()
     }
 }
@@ -247,7 +279,9 @@ pub(crate) fn decide(
             Ok(vec![Fact::Submitted { version, markets, roles, packs, at }])
         }
         Command::Review(opinion) => review(versions, *opinion, at, window),
-        Command::Withdraw { version, reason, cause } => withdraw(versions, version, reason, cause, at),
+        Command::Withdraw { version, reason, cause } => {
+            withdraw(versions, version, reason, cause, at)
+        }
         Command::Expire { version } => {
             let over = versions
                 .find(version)
@@ -330,7 +364,11 @@ fn review(
         }
         Verdict::Approve if !missing.is_empty() => {}
         Verdict::Approve => {
-            facts.push(Fact::Approved { version: number, hash: version.hash.clone(), signature_ids });
+            facts.push(Fact::Approved {
+                version: number,
+                hash: version.hash.clone(),
+                signature_ids,
+            });
             // Ahead of its time it replaces nothing yet; a timer does so when its time comes.
             if window(&version.content).has_begun(at) {
                 facts.extend(superseded(versions, number));
@@ -356,7 +394,9 @@ fn may_sign(versions: &Versions, version: &Version, opinion: &Opinion) -> Result
     if !version.roles.contains(&opinion.role) {
         return Err(Refusal::RoleMissing);
     }
-    let taken = version.in_round().any(|it| it.role == opinion.role || it.signature.signer == signature.signer);
+    let taken = version
+        .in_round()
+        .any(|it| it.role == opinion.role || it.signature.signer == signature.signer);
     let other_role = (version.opinions.iter())
         .any(|(_, it)| it.signature.signer == signature.signer && it.role != opinion.role);
     if taken || other_role {

@@ -62,7 +62,18 @@ mod tests {
 
     #[test]
     fn other_double_braces_are_refused() {
-        for bad in ["{{", "}}", "{{ a }}", "{{A}}", "{{}}", "{{a}", "{{{a}}}", "a}} {{a}}", "{{#if a}}", "{{a.b}}"] {
+        for bad in [
+            "{{",
+            "}}",
+            "{{ a }}",
+            "{{A}}",
+            "{{}}",
+            "{{a}",
+            "{{{a}}}",
+            "a}} {{a}}",
+            "{{#if a}}",
+            "{{a.b}}",
+        ] {
             assert_eq!(parse(bad), Err(Malformed), "{bad}");
         }
     }

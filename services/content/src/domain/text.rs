@@ -19,7 +19,8 @@ pub(crate) fn is_language(text: &str) -> bool {
     text.len() <= 35
         && (2..=8).contains(&primary.len())
         && primary.bytes().all(|b| b.is_ascii_alphabetic())
-        && subtags.all(|it| (1..=8).contains(&it.len()) && it.bytes().all(|b| b.is_ascii_alphanumeric()))
+        && subtags
+            .all(|it| (1..=8).contains(&it.len()) && it.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// What [`is_language`] wants.
@@ -63,7 +64,8 @@ mod tests {
         for (good, bad) in [("DE", "de"), ("US", "EU"), ("NO", "")] {
             assert!(is_market(good) && !is_market(bad), "{good} {bad}");
         }
-        for (good, bad) in [("de", "d"), ("pt-BR", "de_DE"), ("zh-Hant-TW", "de-"), ("en", "de\n")] {
+        for (good, bad) in [("de", "d"), ("pt-BR", "de_DE"), ("zh-Hant-TW", "de-"), ("en", "de\n")]
+        {
             assert!(is_language(good) && !is_language(bad), "{good} {bad}");
         }
         for (good, bad) in [("efficacy", "a b"), ("a.b:c-d_1", "-a"), ("1", "")] {

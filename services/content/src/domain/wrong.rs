@@ -31,7 +31,12 @@ impl Findings {
     }
 
     /// Notes a malformed field unless `holds`.
-    pub(crate) fn require(&mut self, holds: bool, field: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn require(
+        &mut self,
+        holds: bool,
+        field: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         if !holds {
             self.add(Rule::Field, field, remedy);
         }
@@ -71,6 +76,10 @@ pub(crate) fn ends_later(
 ) {
     if end.is_some() {
         let later = super::instant(end).is_some_and(|it| it > at);
-        found.require(later, field, "Use a later time than now, before the year 10000, or leave it empty.");
+        found.require(
+            later,
+            field,
+            "Use a later time than now, before the year 10000, or leave it empty.",
+        );
     }
 }

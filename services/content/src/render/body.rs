@@ -3,8 +3,9 @@
 use rapport_proto::content::v1::{Slot, SlotKind};
 
 use super::select::{Part, Piece, Selection};
-use super::{DEEPEST, Unprintable, Values, rules, value};
+use super::{DEEPEST, Unprintable, Values, rules};
 use crate::domain::template::{Segment, parse};
+use crate::domain::value;
 
 /// Bytes that a rendered body may have: modules in modules could grow without end.
 const MOST_BYTES: usize = 256 * 1024;
@@ -27,7 +28,8 @@ pub(crate) struct Rendered {
 pub(crate) fn message(selection: &Selection, values: &Values) -> Result<Rendered, Unprintable> {
     let root = (selection.modules.get(&selection.root))
         .ok_or_else(|| Unprintable::error("the root is not selected"))?;
-    let subject = Printer::new(selection, values, Form::Subject).module(&selection.root, root, 0)?;
+    let subject =
+        Printer::new(selection, values, Form::Subject).module(&selection.root, root, 0)?;
     let mut text = Printer::new(selection, values, Form::Text);
     let printed_text = text.module(&selection.root, root, 0)?;
     let mut bodies = vec![text.printed];
@@ -111,7 +113,9 @@ impl<'a> Printer<'a> {
         let variant = &piece.variant;
         let text = match self.form {
             Form::Subject => self.template(id, piece, &variant.subject, depth)?,
-            Form::Html if !variant.html.is_empty() => self.template(id, piece, &variant.html, depth)?,
+            Form::Html if !variant.html.is_empty() => {
+                self.template(id, piece, &variant.html, depth)?
+            }
             // A part without HTML stands there as text; what is in it is escaped where it is printed.
             Form::Html | Form::Text => self.template(id, piece, &variant.text, depth)?,
         };
@@ -151,6 +155,10 @@ impl<'a> Printer<'a> {
 
     fn slot(&mut self, slot: &Slot, depth: u32) -> Result<String, Unprintable> {
         match slot.kind() {
+            // Approved content is checked in the bodies; nothing of it may stand outside them.
+            SlotKind::Claim | SlotKind::Module if self.form == Form::Subject => {
+                Err(error(&slot.name, "approved content in a subject"))
+            }
             SlotKind::Claim => {
                 let (_, claim) = (self.selection.claims.get(&slot.of))
                     .ok_or_else(|| error(&slot.name, "no approved claim"))?;

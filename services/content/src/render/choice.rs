@@ -17,12 +17,16 @@ pub(super) struct Chosen<'a, C> {
 }
 
 /// The newest approved version of a module that fits.
-pub(super) fn module<'a>(versions: &'a Versions, ask: &Ask) -> Result<Chosen<'a, ModuleContent>, Unusable> {
+pub(super) fn module<'a>(
+    versions: &'a Versions,
+    ask: &Ask,
+) -> Result<Chosen<'a, ModuleContent>, Unusable> {
     let fits = |it: &ModuleContent| {
         if !it.markets.contains(&ask.market) {
             return Err("market");
         }
-        if !it.audiences.contains(&i32::from(ask.audience)) || ask.audience == Audience::Unspecified {
+        if !it.audiences.contains(&i32::from(ask.audience)) || ask.audience == Audience::Unspecified
+        {
             return Err("audience");
         }
         let said = it.variants.iter().any(|it| it.channel() == ask.channel);
@@ -32,8 +36,12 @@ pub(super) fn module<'a>(versions: &'a Versions, ask: &Ask) -> Result<Chosen<'a,
 }
 
 /// The newest approved version of a claim for the market.
-pub(super) fn claim<'a>(versions: &'a Versions, ask: &Ask) -> Result<Chosen<'a, ClaimContent>, Unusable> {
-    let fits = |it: &ClaimContent| if it.markets.contains(&ask.market) { Ok(()) } else { Err("market") };
+pub(super) fn claim<'a>(
+    versions: &'a Versions,
+    ask: &Ask,
+) -> Result<Chosen<'a, ClaimContent>, Unusable> {
+    let fits =
+        |it: &ClaimContent| if it.markets.contains(&ask.market) { Ok(()) } else { Err("market") };
     let window = |it: &ClaimContent| Window { from: None, until: instant(it.expires_at.as_ref()) };
     newest(versions, ask, claim::content_of, window, fits)
 }
@@ -85,10 +93,16 @@ pub(super) fn variant_of_root<'a>(content: &'a ModuleContent, ask: &Ask) -> Opti
 }
 
 /// The variant of a part: in the language of the root, so that a message has one.
-pub(super) fn variant_in<'a>(content: &'a ModuleContent, ask: &Ask, language: &str) -> Option<&'a Variant> {
+pub(super) fn variant_in<'a>(
+    content: &'a ModuleContent,
+    ask: &Ask,
+    language: &str,
+) -> Option<&'a Variant> {
     let of = |tone: &str| {
         content.variants.iter().find(|it| {
-            it.channel() == ask.channel && it.language.eq_ignore_ascii_case(language) && it.tone == tone
+            it.channel() == ask.channel
+                && it.language.eq_ignore_ascii_case(language)
+                && it.tone == tone
         })
     };
     of(&ask.tone).or_else(|| of(""))

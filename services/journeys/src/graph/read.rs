@@ -53,6 +53,7 @@ pub(super) fn journey(
         .collect::<Vec<_>>();
     Some(Graph {
         journey_id: journey_id?,
+        hash: authored::document::hash(journey),
         sender_id: sender_id?,
         markets: markets?,
         audiences: audiences?,
@@ -285,13 +286,13 @@ impl Reader<'_> {
     }
 
     fn attribute(&mut self, place: String, text: &str) -> Option<String> {
-        let fits = (1..=64).contains(&text.len())
+        let fits = (1..=63).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if fits {
             return Some(text.to_owned());
         }
-        self.wrong(place, FIELD_INVALID, "Use a name: a lower-case letter, then at most 63 of a-z, 0-9 and _.")
+        self.wrong(place, FIELD_INVALID, "Use a name: a lower-case letter, then at most 62 of a-z, 0-9 and _.")
     }
 
     fn wait_until(&mut self, id: &str, it: &proto::WaitUntil) -> Option<Node> {

@@ -87,7 +87,10 @@ async fn an_unsubscribe_and_a_complaint_withdraw_the_consent_from_when_they_were
     let last = store.read(world.head() - 1, 1).await.expect("read").remove(0);
     let envelope = last.envelope().expect("an envelope");
     assert_eq!(envelope.r#type, "rapport.profiles.v1.ConsentWithdrawn");
-    assert_eq!((envelope.reason.as_str(), envelope.method.as_str()), ("complained", "consumer/profiles"));
+    assert_eq!(
+        (envelope.reason.as_str(), envelope.method.as_str()),
+        ("complained", "consumer/profiles")
+    );
     assert_eq!(envelope.request_id, "profiles/delivery/2");
     assert!(world.harness.clock.now() > start);
     world.harness.stop().await;
@@ -116,7 +119,7 @@ async fn the_same_fact_counts_once() {
     // Told again by the provider under another id, and read again after a lost checkpoint.
     world.touched(unsubscribed(&party_id, now)).await;
     assert_eq!(world.head(), head);
-    world.forgets_what_it_handled("delivery").await;
+    world.loses_its_checkpoint("delivery").await;
     assert_eq!(world.head(), head);
     assert_eq!(parked(&world).await, 0);
     world.harness.stop().await;
@@ -154,7 +157,7 @@ async fn a_journey_sets_an_attribute_once_and_an_unknown_value_leaves_it() {
     let head = world.head();
     world.asks_to_set(set(&party_id, "tier", tier())).await;
     world.asks_to_set(set(&party_id, "tier", None)).await;
-    world.forgets_what_it_handled("journeys").await;
+    world.loses_its_checkpoint("journeys").await;
     assert_eq!(world.head(), head);
     assert_eq!(parked(&world).await, 0);
     world.harness.stop().await;

@@ -130,7 +130,10 @@ async fn a_party_that_is_not_there_has_no_facts() {
         name: format!("tenants/{UMBRELLA}/parties/{party_id}"),
         ..Default::default()
     };
-    assert_eq!(theirs.clone().get_facts(request).await.expect_err("unknown").code(), Code::NotFound);
+    assert_eq!(
+        theirs.clone().get_facts(request).await.expect_err("unknown").code(),
+        Code::NotFound
+    );
     let direct = theirs.clone().get_facts(ask(&party_id, vec![])).await.expect_err("unknown");
     assert_eq!(direct.code(), Code::NotFound);
     world.harness.stop().await;

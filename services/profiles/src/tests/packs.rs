@@ -13,11 +13,7 @@ async fn check(world: &World, party_id: &str) -> proto::CheckConsentResponse {
     check_under(world, party_id, Regime::Unspecified).await
 }
 
-async fn check_under(
-    world: &World,
-    party_id: &str,
-    regime: Regime,
-) -> proto::CheckConsentResponse {
+async fn check_under(world: &World, party_id: &str, regime: Regime) -> proto::CheckConsentResponse {
     let request = proto::CheckConsentRequest {
         parent: parent(),
         key: Some(consent_key(party_id)),

@@ -243,8 +243,7 @@ async fn a_party_that_is_not_there_is_an_answer_and_so_is_one_of_another_tenant(
         let nothing = proto::ResolveRecipientResponse { positions, ..Default::default() };
         assert_eq!(found, nothing);
     }
-    let refused =
-        umbrella.clone().resolve_recipient(resolve(&party_id, Channel::Email)).await;
+    let refused = umbrella.clone().resolve_recipient(resolve(&party_id, Channel::Email)).await;
     assert_eq!(refused.expect_err("refused").code(), Code::NotFound);
     world.harness.stop().await;
 }

@@ -11,7 +11,8 @@ use crate::domain::contact_point::matching;
 
 pub(super) async fn apply(tx: &mut Tx, keys: &Keyring, events: &[&Recorded]) -> Result<(), Error> {
     let mut rows = Vec::new();
-    for event in events.iter().filter(|it| it.envelope.r#type.ends_with(".PartyContactPointAdded")) {
+    for event in events.iter().filter(|it| it.envelope.r#type.ends_with(".PartyContactPointAdded"))
+    {
         let Some(Event::ContactPointAdded(it)) = event.decode()? else {
             continue;
         };

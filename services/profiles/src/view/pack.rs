@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use eventstore::{Database, Error, Recorded, Timestamp, Tx, View, values};
 use futures::future::BoxFuture;
 use prost::Message as _;
-use rapport_proto::decisioning::v1::{RulePack, RulePackActivated, rule_pack_event::Event};
+use rapport_proto::decisioning::v1::{
+    Inherited, RulePack, RulePackActivated, rule_pack_event::Event,
+};
 
 /// The view of a consumer of `decisioning`.
 pub(crate) struct Packs;
@@ -42,9 +44,8 @@ struct Activated {
 async fn apply(tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
     let (mut activated, mut retired) = (BTreeMap::new(), BTreeMap::new());
     for event in events.iter().filter(|event| event.aggregate() == "rule_pack") {
-        let key = |version| -> Key {
-            (event.envelope.tenant.clone(), event.id().to_owned(), version)
-        };
+        let key =
+            |version| -> Key { (event.envelope.tenant.clone(), event.id().to_owned(), version) };
         match event.decode()? {
             Some(Event::Activated(it)) => {
                 let effective_at = super::instant(it.effective_at.as_ref());
@@ -64,18 +65,22 @@ async fn apply(tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
 }
 
 /// What is evaluated here: a pack is the whole file of a country.
-fn consent_only(mut pack: RulePackActivated) -> RulePackActivated {
+fn consent_only(pack: RulePackActivated) -> RulePackActivated {
     let reduced = |it: RulePack| RulePack {
         rule_pack: it.rule_pack,
-        inherits: it.inherits,
         consent: it.consent,
         ..RulePack::default()
     };
-    pack.document = pack.document.map(reduced);
-    for inherited in &mut pack.inherited {
-        inherited.document = inherited.document.take().map(reduced);
+    let inherited = pack.inherited.into_iter();
+    RulePackActivated {
+        market: pack.market,
+        version: pack.version,
+        document: pack.document.map(reduced),
+        inherited: inherited
+            .map(|it| Inherited { document: it.document.map(reduced), ..it })
+            .collect(),
+        ..RulePackActivated::default()
     }
-    pack
 }
 
 async fn write(

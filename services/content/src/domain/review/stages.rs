@@ -23,11 +23,13 @@ pub(crate) struct StageTime {
 
 pub(super) fn times(version: &Version, now: Timestamp) -> Vec<StageTime> {
     let stages = [Stage::Draft, Stage::InReview, Stage::ChangesRequested];
-    let mut times: Vec<_> = stages.into_iter().filter_map(|it| in_stage(version, it, now)).collect();
+    let mut times: Vec<_> =
+        stages.into_iter().filter_map(|it| in_stage(version, it, now)).collect();
     times.extend(version.roles.iter().filter_map(|role| {
         let name = role.as_str_name().rsplit('_').next().unwrap_or_default().to_lowercase();
         let verdict = |round: u32| {
-            let given = (version.opinions.iter()).find(|(it, given)| *it == round && given.role == *role);
+            let given =
+                (version.opinions.iter()).find(|(it, given)| *it == round && given.role == *role);
             given.and_then(|(_, it)| instant(it.signature.signed_at.as_ref()))
         };
         let reviews = version.stays.iter().filter(|it| it.stage == Stage::InReview);
@@ -46,8 +48,13 @@ fn in_stage(version: &Version, stage: Stage, now: Timestamp) -> Option<StageTime
     sum(stage.name().to_owned(), &spans, now)
 }
 
-fn sum(stage: String, spans: &[(Timestamp, Option<Timestamp>)], now: Timestamp) -> Option<StageTime> {
+fn sum(
+    stage: String,
+    spans: &[(Timestamp, Option<Timestamp>)],
+    now: Timestamp,
+) -> Option<StageTime> {
     let open = spans.last()?.1.is_none();
-    let seconds = spans.iter().map(|(from, until)| until.unwrap_or(now).since(*from).as_secs()).sum();
+    let seconds =
+        spans.iter().map(|(from, until)| until.unwrap_or(now).since(*from).as_secs()).sum();
     Some(StageTime { stage, seconds, open })
 }

@@ -62,7 +62,10 @@ fn the_nearest_layer_with_a_line_answers() {
     ];
     for (pack, regime, name, version) in rows {
         let found = terms(&pack);
-        assert_eq!((found.regime, found.pack.as_str(), found.pack_version), (regime, name, version));
+        assert_eq!(
+            (found.regime, found.pack.as_str(), found.pack_version),
+            (regime, name, version)
+        );
         assert!(found.has_pack);
     }
     let none = Terms::of(None, Purpose::Promotional, Channel::Email);
@@ -152,8 +155,20 @@ fn each_pack_has_its_verdict() {
         (vec![], of(Regime::OptOut), 1, false, Verdict::NoObjection),
         (objection(), of(Regime::OptOut), -1, false, Verdict::NoObjection),
         (objection(), of(Regime::OptOut), 1, false, Verdict::Withdrawn),
-        (grant(), Terms { expires_after: Some(0), ..of(Regime::OptOut) }, 1, true, Verdict::NoObjection),
-        (grant(), Terms { double_opt_in: true, ..of(Regime::OptOut) }, 1, false, Verdict::NoObjection),
+        (
+            grant(),
+            Terms { expires_after: Some(0), ..of(Regime::OptOut) },
+            1,
+            true,
+            Verdict::NoObjection,
+        ),
+        (
+            grant(),
+            Terms { double_opt_in: true, ..of(Regime::OptOut) },
+            1,
+            false,
+            Verdict::NoObjection,
+        ),
         (vec![], of(Regime::NotRequired), 1, false, Verdict::NotRequired),
         (objection(), of(Regime::NotRequired), 1, false, Verdict::NotRequired),
     ];

@@ -54,13 +54,13 @@ fn clean(text: &str) -> String {
 }
 
 /// One line of a subject: it becomes a header, so nothing in it may end it.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean(&spaced)
 }
 
 /// Text that means itself in HTML, in content and in attributes.
-pub(super) fn escape_html(text: &str) -> String {
+pub(crate) fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

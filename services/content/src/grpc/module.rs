@@ -1,0 +1,410 @@
+//! `ModuleService`.
+
+use chassis::auth::Caller;
+use chassis::name;
+use chassis::page::Page;
+use chassis::status::Problem;
+use eventstore::Metadata;
+use prost::Message as _;
+use rapport_proto::content::v1 as proto;
+use rapport_proto::content::v1::module_service_server::ModuleService;
+use rapport_proto::content::v1::save_module_request::Definition;
+use tonic::{Request, Response, Status};
+
+use super::{Api, own, own_tenant, unknown};
+use crate::convert;
+use crate::domain::claim::Claim;
+use crate::domain::module::{self, Module};
+use crate::domain::review::{Command, Versions};
+use crate::render::{Ask, Library, Part, PartKind, Rendered, Selection, Wanted, message};
+use crate::view;
+use crate::view::part_use::Use;
+
+#[tonic::async_trait]
+impl ModuleService for Api {
+    async fn save_module(
+        &self,
+        request: Request<proto::SaveModuleRequest>,
+    ) -> Result<Response<proto::SaveModuleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let it = request.get_ref();
+        own_tenant(caller, &it.parent)?;
+        let meta = self.deps.metadata(&request, &it.request_id)?;
+        let id = name::authored_id("module_id", &it.module_id).map_err(Problem::from)?;
+        let content: proto::ModuleContent =
+            match convert::required("content", it.definition.clone())? {
+                Definition::Content(content) => content,
+                Definition::Yaml(text) => convert::yaml(&text)?,
+            };
+        let found = module::content::check(&content, meta.at);
+        let checked = self.check_module(&caller.tenant, id, &content, found).await;
+        self.unless_repeated(&meta, checked).await?;
+        let author = meta.actor.subject.clone();
+        let save = Command::Save { content: content.encode_to_vec(), author };
+        let (state, position) = self.of_module(id, &meta, save).await?;
+        let version = state.newest().map_or(0, |it| it.number);
+        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
+        Ok(Response::new(proto::SaveModuleResponse { module, version, position }))
+    }
+
+    async fn submit_module(
+        &self,
+        request: Request<proto::SubmitModuleRequest>,
+    ) -> Result<Response<proto::SubmitModuleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let it = request.get_ref();
+        let id = own(caller, "name", &it.name, "modules")?;
+        let meta = self.deps.metadata(&request, &it.request_id)?;
+        let submit = self.submission_of_module(&meta, id, it.version).await?;
+        let (state, position) = self.of_module(id, &meta, submit).await?;
+        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
+        Ok(Response::new(proto::SubmitModuleResponse { module, position }))
+    }
+
+    async fn review_module(
+        &self,
+        request: Request<proto::ReviewModuleRequest>,
+    ) -> Result<Response<proto::ReviewModuleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let it = request.get_ref();
+        let id = own(caller, "name", &it.name, "modules")?;
+        let meta = self.deps.metadata(&request, &it.request_id)?;
+        let (review, signature_id) = convert::review(&it.into(), &meta)?;
+        self.find::<Module>(&caller.tenant, id, "name").await?;
+        let (state, position) = self.of_module(id, &meta, review).await?;
+        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
+        Ok(Response::new(proto::ReviewModuleResponse { module, signature_id, position }))
+    }
+
+    async fn withdraw_module(
+        &self,
+        request: Request<proto::WithdrawModuleRequest>,
+    ) -> Result<Response<proto::WithdrawModuleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let it = request.get_ref();
+        let id = own(caller, "name", &it.name, "modules")?;
+        let mut meta = self.deps.metadata(&request, &it.request_id)?;
+        let reason = convert::reason(&it.reason)?;
+        meta.reason.clone_from(&reason);
+        self.find::<Module>(&caller.tenant, id, "name").await?;
+        let withdraw = Command::Withdraw { version: it.version, reason, cause: String::new() };
+        let (state, position) = self.of_module(id, &meta, withdraw).await?;
+        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
+        Ok(Response::new(proto::WithdrawModuleResponse { module, position }))
+    }
+
+    async fn get_module(
+        &self,
+        request: Request<proto::GetModuleRequest>,
+    ) -> Result<Response<proto::GetModuleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.get_ref();
+        let id = own(caller, "name", &request.name, "modules")?;
+        self.caught_up(&request.min_positions).await?;
+        let position = self.position();
+        let found = self.find::<Module>(&caller.tenant, id, "name").await?;
+        let module = Some(convert::module(&caller.tenant, id, &found.state, self.now(), true));
+        Ok(Response::new(proto::GetModuleResponse { module, position }))
+    }
+
+    async fn list_modules(
+        &self,
+        request: Request<proto::ListModulesRequest>,
+    ) -> Result<Response<proto::ListModulesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let (tenant, request) = (caller.tenant.as_str(), request.get_ref());
+        own_tenant(caller, &request.parent)?;
+        let arguments = [tenant, "modules", &request.state.to_string()];
+        let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
+        let (store, after) = (&self.deps.store, page.cursor().unwrap_or_default());
+        let listed = view::version::list(
+            store.database(),
+            tenant,
+            "module",
+            request.state(),
+            after,
+            page.size + 1,
+        );
+        let mut ids = listed.await.map_err(Problem::from)?;
+        let next_page_token = page.cut(&mut ids, String::clone);
+        let found = store.load_many::<Module>(tenant, &ids).await.map_err(Problem::from)?;
+        let now = self.now();
+        let modules = (ids.iter().zip(found))
+            .map(|(id, it)| convert::module(tenant, id, &it.state, now, false))
+            .collect();
+        Ok(Response::new(proto::ListModulesResponse { modules, next_page_token }))
+    }
+
+    async fn list_usable_modules(
+        &self,
+        request: Request<proto::ListUsableModulesRequest>,
+    ) -> Result<Response<proto::ListUsableModulesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let (tenant, request) = (caller.tenant.as_str(), request.get_ref());
+        own_tenant(caller, &request.parent)?;
+        let (market, language) = (&request.market, &request.language);
+        let (audience, channel) = (request.audience(), request.channel());
+        let ask =
+            convert::ask(market, audience, channel, language, request.time.as_ref(), self.now())?;
+        let (audience, channel) = (request.audience.to_string(), request.channel.to_string());
+        let at = request.time.map(|it| format!("{}.{}", it.seconds, it.nanos)).unwrap_or_default();
+        let arguments = [tenant, "usable", market, &audience, &channel, language, &at];
+        let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
+        let mut modules = self.usable(tenant, &page, &ask).await?;
+        let next_page_token = page.cut(&mut modules, |it| it.module_id.clone());
+        Ok(Response::new(proto::ListUsableModulesResponse { modules, next_page_token }))
+    }
+
+    async fn list_module_uses(
+        &self,
+        request: Request<proto::ListModuleUsesRequest>,
+    ) -> Result<Response<proto::ListModuleUsesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let (tenant, request) = (caller.tenant.as_str(), request.get_ref());
+        let part = self.part(caller, &request.parent).await?.to_string();
+        let page = Page::parse(request.page_size, &request.page_token, &[tenant, "uses", &part])?;
+        let after = page.cursor().and_then(Use::parse).unwrap_or(Use::START);
+        let database = self.deps.store.database();
+        let listed = view::part_use::list(database, tenant, &part, &after, page.size + 1);
+        let mut uses = listed.await.map_err(Problem::from)?;
+        let next_page_token = page.cut(&mut uses, Use::to_string);
+        let told = |Use { kind, id, version, place }| proto::ModuleUse { kind, id, version, place };
+        let uses = uses.into_iter().map(told).collect();
+        Ok(Response::new(proto::ListModuleUsesResponse { uses, next_page_token }))
+    }
+
+    async fn check_usable(
+        &self,
+        request: Request<proto::CheckUsableRequest>,
+    ) -> Result<Response<proto::CheckUsableResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let it = request.get_ref();
+        let id = own(caller, "name", &it.name, "modules")?;
+        let (audience, channel) = (it.audience(), it.channel());
+        let ask = convert::ask(
+            &it.market,
+            audience,
+            channel,
+            &it.language,
+            it.time.as_ref(),
+            self.now(),
+        )?;
+        self.caught_up(&it.min_positions).await?;
+        // Read before the parts: nothing that was withdrawn before this position is missed.
+        let position = self.position();
+        let mut library = Library::default();
+        let reply = match self.select(&caller.tenant, &mut library, id, &ask).await? {
+            Ok(selection) => {
+                proto::CheckUsableResponse { usable: true, position, ..root(&selection) }
+            }
+            Err(unusable) => proto::CheckUsableResponse {
+                reason: unusable.reason.to_owned(),
+                detail: unusable.detail,
+                position,
+                ..newest_approved(&library, id)
+            },
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn render(
+        &self,
+        request: Request<proto::RenderRequest>,
+    ) -> Result<Response<proto::RenderResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let it = request.get_ref();
+        let id = own(caller, "name", &it.name, "modules")?;
+        let (ask, values) = convert::render(it, self.now())?;
+        self.caught_up(&it.min_positions).await?;
+        let position = self.position();
+        let mut library = Library::default();
+        let selection = match self.select(&caller.tenant, &mut library, id, &ask).await? {
+            Ok(selection) => selection,
+            Err(unusable) => {
+                return Ok(Response::new(proto::RenderResponse {
+                    content_reason: unusable.reason.to_owned(),
+                    content_detail: unusable.detail,
+                    content_class: newest_approved(&library, id).content_class,
+                    position,
+                    ..Default::default()
+                }));
+            }
+        };
+        let reply = match message(&selection, &values) {
+            Ok(rendered) => printed(&selection, rendered),
+            Err(unprintable) => proto::RenderResponse {
+                render_reason: unprintable.reason.to_owned(),
+                render_detail: unprintable.detail,
+                ..of_root(&selection)
+            },
+        };
+        Ok(Response::new(proto::RenderResponse { position, ..reply }))
+    }
+}
+
+impl Api {
+    async fn of_module(
+        &self,
+        id: &str,
+        meta: &Metadata,
+        command: Command,
+    ) -> Result<(Versions, u64), Problem> {
+        let done = self.execute::<Module>(id, meta, command).await?;
+        Ok((done.state, done.position))
+    }
+
+    /// The command that submits a module: with the roles its markets ask for now.
+    async fn submission_of_module(
+        &self,
+        meta: &Metadata,
+        id: &str,
+        version: u32,
+    ) -> Result<Command, Problem> {
+        let state = self.find::<Module>(&meta.tenant, id, "name").await?.state;
+        let found = if version == 0 { state.newest() } else { state.get(version) };
+        let content = found.and_then(module::content_of).unwrap_or_default();
+        let (markets, class) = (&content.markets, content.content_class());
+        let required = self.requirement(&meta.tenant, markets, class, meta.at).await?;
+        // The version that was looked at, should another be saved meanwhile.
+        let version = found.map_or(version, |it| it.number);
+        let markets = content.markets;
+        Ok(Command::Submit { version, markets, roles: required.roles, packs: required.packs })
+    }
+
+    /// The module or claim a name means.
+    async fn part(&self, caller: &Caller, parent: &str) -> Result<Part, Problem> {
+        let tenant = caller.tenant.as_str();
+        match name::parse("parent", parent, &["claims"]) {
+            Ok(name) if name.tenant == tenant => {
+                self.find::<Claim>(tenant, name.id(), "parent").await?;
+                Ok(Part::claim(name.id()))
+            }
+            Ok(_) => Err(unknown("parent")),
+            Err(_) => {
+                let id = own(caller, "parent", parent, "modules")?;
+                self.find::<Module>(tenant, id, "parent").await?;
+                Ok(Part::module(id))
+            }
+        }
+    }
+
+    /// One more than a page of what may be used: the table says where to look, the streams whether it is so.
+    async fn usable(
+        &self,
+        tenant: &str,
+        page: &Page,
+        ask: &Ask,
+    ) -> Result<Vec<proto::UsableModule>, Problem> {
+        let enough = page.size as usize + 1;
+        let mut after = page.cursor::<&str>().unwrap_or_default().to_owned();
+        let mut usable = Vec::new();
+        loop {
+            let database = self.deps.store.database();
+            let limit = page.size + 1;
+            let ids = view::version::approved_modules(database, tenant, &after, limit).await?;
+            let Some(last) = ids.last() else { return Ok(usable) };
+            after.clone_from(last);
+            let mut library = Library::default();
+            let roots = Wanted { modules: ids.clone(), ..Default::default() };
+            self.read(tenant, &mut library, roots).await?;
+            for id in &ids {
+                usable.extend(self.usable_one(tenant, &mut library, id, ask).await?);
+                if usable.len() == enough {
+                    return Ok(usable);
+                }
+            }
+        }
+    }
+
+    /// A module as it may be used; without a language in any that it has for the channel.
+    async fn usable_one(
+        &self,
+        tenant: &str,
+        library: &mut Library,
+        id: &str,
+        ask: &Ask,
+    ) -> Result<Option<proto::UsableModule>, Problem> {
+        let mut languages = vec![ask.language.clone()];
+        if ask.language.is_empty() {
+            let approved = library.modules.get(id).into_iter().flat_map(Versions::approved);
+            let variants = approved.filter_map(module::content_of).flat_map(|it| it.variants);
+            languages
+                .extend(variants.filter(|it| it.channel() == ask.channel).map(|it| it.language));
+        }
+        for language in languages {
+            let ask = Ask { language, ..ask.clone() };
+            if let Ok(selection) = self.select(tenant, library, id, &ask).await? {
+                return Ok(usable_module(&selection));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn usable_module(selection: &Selection) -> Option<proto::UsableModule> {
+    let piece = selection.modules.get(&selection.root)?;
+    Some(proto::UsableModule {
+        module_id: selection.root.clone(),
+        version: piece.approval.version,
+        content_hash: piece.approval.content_hash.clone(),
+        content_class: piece.content.content_class,
+        expire_time: piece.content.expires_at,
+    })
+}
+
+fn root(selection: &Selection) -> proto::CheckUsableResponse {
+    let piece = selection.modules.get(&selection.root);
+    proto::CheckUsableResponse {
+        version: piece.map_or(0, |it| it.approval.version),
+        content_class: piece.map_or(0, |it| it.content.content_class),
+        ..Default::default()
+    }
+}
+
+/// What would be used were nothing at fault.
+fn newest_approved(library: &Library, id: &str) -> proto::CheckUsableResponse {
+    let version = library.modules.get(id).and_then(|it| it.approved().next());
+    let content = version.and_then(module::content_of);
+    proto::CheckUsableResponse {
+        version: version.map_or(0, |it| it.number),
+        content_class: content.map_or(0, |it| it.content_class),
+        ..Default::default()
+    }
+}
+
+fn of_root(selection: &Selection) -> proto::RenderResponse {
+    let piece = selection.modules.get(&selection.root);
+    let content = piece.map(|it| it.content.clone()).unwrap_or_default();
+    proto::RenderResponse {
+        content_class: content.content_class,
+        product_id: content.product_id,
+        topic: content.topic,
+        language: piece.map(|it| it.variant.language.clone()).unwrap_or_default(),
+        ..Default::default()
+    }
+}
+
+fn printed(selection: &Selection, rendered: Rendered) -> proto::RenderResponse {
+    let part = |part: &Part| {
+        let approval = selection.approval(part)?;
+        Some(proto::Part {
+            kind: match part.kind {
+                PartKind::Module => "module",
+                PartKind::Claim => "claim",
+            }
+            .to_owned(),
+            id: part.id.clone(),
+            version: approval.version,
+            content_hash: approval.content_hash.clone(),
+            signature_ids: approval.signature_ids.clone(),
+        })
+    };
+    proto::RenderResponse {
+        subject: rendered.subject,
+        text: rendered.text,
+        html: rendered.html,
+        render_hash: rendered.hash,
+        parts: rendered.parts.iter().filter_map(part).collect(),
+        ..of_root(selection)
+    }
+}

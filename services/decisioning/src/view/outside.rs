@@ -1,0 +1,65 @@
+//! What other services said: usable modules and names of traits, touches, and the past of parties.
+
+use std::collections::BTreeMap;
+
+use eventstore::{Error, Recorded, Tx, View, values};
+
+use super::Applied;
+
+mod delivery;
+mod interaction;
+pub(crate) mod module;
+pub(crate) mod touch;
+pub(crate) mod trait_name;
+
+/// The consumer that writes these tables.
+pub(crate) const CONSUMER: &str = "decisioning";
+
+/// Sources that the consumer reads.
+pub(crate) const SOURCES: [&str; 3] = ["content", "delivery", "profiles"];
+
+/// The view of the consumer.
+pub(crate) struct Outside;
+
+impl View for Outside {
+    fn name(&self) -> &'static str {
+        "decisioning.outside"
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["outside_revision", "module_version", "trait_name", "touch", "happening"]
+    }
+
+    fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
+        Box::pin(async move {
+            let of = |aggregate: &str| -> Vec<&Recorded> {
+                events.iter().filter(|event| event.aggregate() == aggregate).collect()
+            };
+            let modules = of("module");
+            module::apply(tx, &modules).await?;
+            revise(tx, &modules).await?;
+            trait_name::apply(tx, &of("trait")).await?;
+            interaction::apply(tx, &of("interaction")).await?;
+            delivery::apply(tx, events).await
+        })
+    }
+}
+
+/// Notes that what decisions share has changed.
+async fn revise(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
+    let mut latest = BTreeMap::new();
+    for event in events {
+        let name = (event.envelope.tenant.clone(), event.envelope.source.clone());
+        latest.insert(name, event.position);
+    }
+    let rows = (latest.into_iter())
+        .map(|((tenant, source), position)| values![tenant, source, position])
+        .collect();
+    tx.insert_many(
+        "INSERT INTO outside_revision (tenant, source, number)",
+        rows,
+        "ON CONFLICT (tenant, source) DO UPDATE SET number = excluded.number",
+    )
+    .await
+    .map(drop)
+}

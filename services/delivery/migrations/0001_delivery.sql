@@ -1,0 +1,81 @@
+-- What lists, look-ups and the gate read. Every row follows from events, own ones or those of `decisioning` and
+-- `profiles`; a rebuild empties these tables and replays. No personal value is here.
+
+CREATE TABLE sender (
+    tenant TEXT NOT NULL,
+    sender_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, sender_id)
+);
+
+CREATE TABLE touch (
+    tenant TEXT NOT NULL,
+    touch_id TEXT NOT NULL,
+    party_id TEXT NOT NULL,
+    channel BIGINT NOT NULL,
+    state BIGINT NOT NULL,
+    market TEXT NOT NULL,
+    assignee_party_id TEXT NOT NULL,
+    provider_id TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    requested_position BIGINT NOT NULL,
+    PRIMARY KEY (tenant, touch_id)
+);
+
+CREATE UNIQUE INDEX touch_in_order ON touch (tenant, requested_position);
+CREATE INDEX touch_of_party ON touch (tenant, party_id, requested_position);
+CREATE INDEX touch_in_state ON touch (tenant, state, requested_position);
+CREATE INDEX touch_by_due_time ON touch (tenant, state, expires_at, touch_id);
+CREATE INDEX touch_by_provider ON touch (tenant, provider_id);
+
+-- One row for each suppression that holds.
+CREATE TABLE suppression (
+    tenant TEXT NOT NULL,
+    party_id TEXT NOT NULL,
+    suppression_id TEXT NOT NULL,
+    contact_point_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, party_id, suppression_id)
+);
+
+CREATE INDEX suppression_of_contact_point ON suppression (tenant, contact_point_id);
+
+-- What providers reported, each once for ever.
+CREATE TABLE provider_event (
+    tenant TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    provider_event_id TEXT NOT NULL,
+    touch_id TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, provider, provider_event_id)
+);
+
+-- Rule packs as `decisioning` activated them.
+CREATE TABLE rule_pack (
+    tenant TEXT NOT NULL,
+    market TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    effective_at BIGINT NOT NULL,
+    retired BIGINT NOT NULL,
+    pack blob NOT NULL,
+    PRIMARY KEY (tenant, market, version)
+);
+
+-- The live policy of each tenant.
+CREATE TABLE policy (
+    tenant TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    policy blob NOT NULL,
+    PRIMARY KEY (tenant)
+);
+
+-- Interactions that lines of a policy may count, by position in `profiles`. All of them: a policy that is live
+-- tomorrow counts those of today.
+CREATE TABLE interaction (
+    tenant TEXT NOT NULL,
+    position BIGINT NOT NULL,
+    party_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    occurred_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, position)
+);
+
+CREATE INDEX interaction_of_party ON interaction (tenant, party_id, name, occurred_at);

@@ -1,0 +1,97 @@
+//! What providers report.
+
+use chassis::status::Problem;
+use chassis::text::Check;
+use eventstore::Timestamp;
+use rapport_proto::delivery::v1::{self as proto, ProviderEventKind, ProviderFact};
+
+use super::{choice, code, line, optional_id, time};
+use crate::domain::touch::{Fact, What};
+
+/// Events a request may hold.
+const MOST: usize = 100;
+
+/// How a report names its touch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Touch(String),
+    /// The provider's id of the message.
+    Message(String),
+    /// The token of an unsubscribe link.
+    Token(String),
+}
+
+/// A report that can be taken in.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) named: Named,
+    pub(crate) fact: Fact,
+}
+
+impl Report {
+    pub(crate) fn key(&self) -> (String, String) {
+        let source = &self.fact.source;
+        (source.provider.clone(), source.provider_event_id.clone())
+    }
+}
+
+/// All reports of a request. One that is dated in the future happened now.
+pub(crate) fn reports(
+    request: &proto::RecordProviderEventsRequest,
+    now: Timestamp,
+) -> Result<Vec<Report>, Problem> {
+    if request.events.is_empty() || request.events.len() > MOST {
+        return Err(Problem::field("events", "Send 1 to 100 events."));
+    }
+    let mut check = Check::default();
+    let events = request.events.iter().enumerate();
+    let reports: Vec<_> = events.map(|(at, it)| report(&mut check, at, it, now)).collect();
+    check.finish()?;
+    Ok(reports.into_iter().flatten().collect())
+}
+
+fn report(
+    check: &mut Check,
+    index: usize,
+    event: &proto::ProviderEvent,
+    now: Timestamp,
+) -> Option<Report> {
+    let field = |name: &str| format!("events[{index}].{name}");
+    let provider = code(check, &field("provider"), &event.provider);
+    let event_id = check.text(&field("provider_event_id"), &event.provider_event_id, 1..=200);
+    let kind: Option<ProviderEventKind> = choice(check, &field("kind"), event.kind);
+    let occurred_at = time(check, &field("occur_time"), event.occur_time.as_ref())?;
+    let touch_id = optional_id(check, &field("touch_id"), &event.touch_id);
+    let provider_id = line(check, &field("provider_id"), &event.provider_id, 200);
+    let token = line(check, &field("unsubscribe_token"), &event.unsubscribe_token, 200);
+    let user_agent = line(check, &field("user_agent"), &event.user_agent, 1000);
+    let code = line(check, &field("code"), &event.code, 100);
+    let link_id = line(check, &field("link_id"), &event.link_id, 200);
+    let given = [&touch_id, &provider_id, &token].iter().filter(|it| !it.is_empty()).count();
+    check.require(
+        given == 1,
+        &field("touch_id"),
+        "Give exactly one of touch_id, provider_id and unsubscribe_token.",
+    );
+    let named = match (touch_id.is_empty(), provider_id.is_empty()) {
+        (false, _) => Named::Touch(touch_id),
+        (true, false) => Named::Message(provider_id),
+        (true, true) => Named::Token(token),
+    };
+    let machine = event.machine;
+    let what = match kind? {
+        ProviderEventKind::Unspecified => return None,
+        ProviderEventKind::Delivered => What::Delivered,
+        ProviderEventKind::Opened => What::Opened { user_agent, machine },
+        ProviderEventKind::Clicked => What::Clicked { user_agent, machine, link_id },
+        ProviderEventKind::Bounced => What::Bounced { hard: event.hard, code },
+        ProviderEventKind::Complained => What::Complained,
+        ProviderEventKind::Unsubscribed => What::Unsubscribed,
+    };
+    let source = ProviderFact {
+        provider,
+        provider_event_id: event_id,
+        occurred_at: Some(occurred_at.unwrap_or(now).min(now).to_proto()),
+    };
+    Some(Report { named, fact: Fact { source, what } })
+}

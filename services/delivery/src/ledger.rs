@@ -1,0 +1,216 @@
+//! The streams a command is about, open: touches, and what the parties they reach have reserved and suppressed. What
+//! happens to a touch has consequences for its party, and both are committed in one unit:
+//!
+//! | touch | pressure | recipient |
+//! |---|---|---|
+//! | let through | a place is taken | |
+//! | skipped, put off, failed, expired | the place is given back | |
+//! | unsubscribed, complained, bounced for good | | suppressed |
+
+use std::collections::BTreeMap;
+
+use eventstore::{Decider, Error, Loaded, Metadata, Store, Timestamp, Unit, UnitError};
+use rapport_proto::delivery::v1::{ContactReserved, RecipientSuppressed, SuppressionCause, touch_event};
+use rapport_proto::types::{ContentClass, Purpose};
+
+use crate::domain::pressure::{self, Pressure};
+use crate::domain::recipient::{self, Recipient};
+use crate::domain::touch::{self, Touch, provider_fact};
+
+/// A stream with what is added to it.
+struct Stream<D: Decider> {
+    version: u64,
+    before: D::State,
+    state: D::State,
+    added: Vec<D::Event>,
+}
+
+impl<D: Decider> Stream<D> {
+    fn new(loaded: Loaded<D::State>) -> Self {
+        let state = loaded.state.clone();
+        Self { version: loaded.version, before: loaded.state, state, added: Vec::new() }
+    }
+
+    fn decide(&mut self, command: D::Command, at: Timestamp) -> Result<usize, D::Refusal> {
+        let events = D::decide(&self.state, command, at)?;
+        let state = std::mem::take(&mut self.state);
+        self.state = events.iter().fold(state, D::evolve);
+        let added = events.len();
+        self.added.extend(events);
+        Ok(added)
+    }
+}
+
+type Streams<D> = BTreeMap<String, Stream<D>>;
+
+/// Open streams.
+pub(crate) struct Ledger {
+    touches: Streams<Touch>,
+    pressures: Streams<Pressure>,
+    recipients: Streams<Recipient>,
+    /// Also insist on what was only read.
+    insists: bool,
+}
+
+impl Ledger {
+    /// Opens touches and what belongs to their parties.
+    pub(crate) async fn open(store: &Store, tenant: &str, touch_ids: &[String]) -> Result<Self, Error> {
+        let touches = streams::<Touch>(store, tenant, touch_ids.to_vec()).await?;
+        let parties: std::collections::BTreeSet<String> = touches
+            .values()
+            .map(|it| it.state.request.party_id.clone())
+            .filter(|it| !it.is_empty())
+            .collect();
+        let parties: Vec<String> = parties.into_iter().collect();
+        Ok(Self {
+            touches,
+            pressures: streams::<Pressure>(store, tenant, parties.clone()).await?,
+            recipients: streams::<Recipient>(store, tenant, parties).await?,
+            insists: false,
+        })
+    }
+
+    /// The unit is refused if any of these streams changed meanwhile, those it adds nothing to included.
+    pub(crate) fn insist(&mut self) {
+        self.insists = true;
+    }
+
+    pub(crate) fn touch(&self, touch_id: &str) -> touch::State {
+        self.touches.get(touch_id).map(|it| it.state.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn pressure(&self, party_id: &str) -> pressure::State {
+        self.pressures.get(party_id).map(|it| it.state.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn recipient(&self, party_id: &str) -> recipient::State {
+        self.recipients.get(party_id).map(|it| it.state.clone()).unwrap_or_default()
+    }
+
+    /// Whether something was added.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.touches.values().any(|it| !it.added.is_empty())
+    }
+
+    /// Decides a command on a touch, and what follows from it for its party.
+    pub(crate) fn decide(
+        &mut self,
+        touch_id: &str,
+        command: touch::Command,
+        at: Timestamp,
+    ) -> Result<(), touch::Refusal> {
+        let stream = self.touches.get_mut(touch_id).ok_or(touch::Refusal::Unknown)?;
+        let added = stream.decide(command, at)?;
+        let state = stream.state.clone();
+        let events = stream.added[stream.added.len() - added..].to_vec();
+        for event in &events {
+            self.follow(&state, event, at);
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, state: &touch::State, event: &touch_event::Event, at: Timestamp) {
+        let party_id = &state.request.party_id;
+        if let (Some(command), Some(stream)) =
+            (pressure_of(state, event, at), self.pressures.get_mut(party_id))
+        {
+            match stream.decide(command, at) {
+                Ok(_) => {}
+                Err(never) => match never {},
+            }
+        }
+        if let (Some(command), Some(stream)) =
+            (suppression_of(state, event), self.recipients.get_mut(party_id))
+        {
+            // Suppressing is never refused; it may be so already.
+            let _ = stream.decide(recipient::Command::Suppress(command), at);
+        }
+    }
+
+    /// Everything that was added, as one unit.
+    pub(crate) async fn unit(self, store: &Store, meta: Metadata) -> Result<Unit, UnitError> {
+        let mut unit = store.unit(meta);
+        push(&mut unit, self.touches, true).await?;
+        push(&mut unit, self.pressures, self.insists).await?;
+        push(&mut unit, self.recipients, self.insists).await?;
+        unit.finish()
+    }
+}
+
+async fn streams<D: Decider>(store: &Store, tenant: &str, ids: Vec<String>) -> Result<Streams<D>, Error> {
+    let loaded = store.load_many::<D>(tenant, &ids).await?;
+    Ok(ids.into_iter().zip(loaded.into_iter().map(Stream::new)).collect())
+}
+
+async fn push<D: Decider>(
+    unit: &mut eventstore::UnitBuilder,
+    streams: Streams<D>,
+    insists: bool,
+) -> Result<(), UnitError> {
+    for (id, stream) in streams {
+        if insists || !stream.added.is_empty() {
+            unit.push::<D>(&id, stream.version, &stream.before, stream.added).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a fact about a touch does to the places it takes.
+fn pressure_of(
+    state: &touch::State,
+    event: &touch_event::Event,
+    at: Timestamp,
+) -> Option<pressure::Command> {
+    use touch_event::Event as E;
+    let request = &state.request;
+    let release = |reason: &str| {
+        let (touch_id, reason) = (request.touch_id.clone(), reason.to_owned());
+        Some(pressure::Command::Release { touch_id, reason })
+    };
+    match event {
+        // Safety communication is no pressure: it takes no place.
+        E::Ready(it) if it.content_class() == ContentClass::SafetyCommunication => None,
+        E::Ready(it) => Some(pressure::Command::Reserve(ContactReserved {
+            touch_id: request.touch_id.clone(),
+            channel: request.channel,
+            product_id: it.product_id.clone(),
+            reserved: it.reserved.clone(),
+            reserved_at: Some(at.to_proto()),
+        })),
+        E::Skipped(it) => release(&it.reason),
+        E::Deferred(_) => release("deferred"),
+        E::Failed(it) => release(&it.code),
+        E::Resolved(it) if !it.sent => release(&it.reason),
+        E::TaskExpired(_) => release("expired"),
+        _ => None,
+    }
+}
+
+/// Whom a fact about a touch suppresses. An unsubscription ends one sender's messages for one purpose, a complaint the
+/// whole channel, a dead address everything that would go there.
+fn suppression_of(state: &touch::State, event: &touch_event::Event) -> Option<RecipientSuppressed> {
+    use touch_event::Event as E;
+    let request = &state.request;
+    let (cause, sender_id, purpose) = match event {
+        E::Unsubscribed(it) => {
+            (SuppressionCause::Unsubscribed, request.sender_id.clone(), it.purpose())
+        }
+        E::Complained(_) => (SuppressionCause::Complained, String::new(), Purpose::Unspecified),
+        E::Bounced(it) if it.hard => {
+            (SuppressionCause::Bounced, String::new(), Purpose::Unspecified)
+        }
+        _ => return None,
+    };
+    let name = cause.as_str_name().trim_start_matches("SUPPRESSION_CAUSE_").to_ascii_lowercase();
+    Some(RecipientSuppressed {
+        suppression_id: format!("{name}/{}", request.touch_id),
+        cause: cause.into(),
+        party_id: request.party_id.clone(),
+        channel: request.channel,
+        contact_point_id: state.ready.contact_point_id.clone(),
+        sender_id,
+        touch_id: request.touch_id.clone(),
+        purpose: purpose.into(),
+        suppressed_at: provider_fact(event).and_then(|it| it.occurred_at),
+    })
+}

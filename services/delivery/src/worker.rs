@@ -1,0 +1,321 @@
+//! Carries touches from step to step when their timers fall due.
+//!
+//! ```text
+//! timer ─→ gather ─→ judge ─→ commit TouchReady + TouchAttempted ─→ hand over ─→ commit TouchSent | …
+//!              └──────── again, when more than 5 s lie between ────────┘
+//! ```
+//!
+//! The gate's verdicts, the places under the caps and the attempt are one unit, committed before the provider is called:
+//! after a crash the attempt's own timer asks what became of it, and never sends a second message. An error of a peer is
+//! no verdict: the timer fires again.
+
+mod gather;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::deps::Deps;
+use eventstore::{Error, Metadata, Outcome as Committed, Store, Timer, TimerHandler, Timestamp};
+use futures::future::BoxFuture;
+
+use crate::adapters::{Adapters, Message, Told};
+use crate::domain::touch::{Command, Outcome, State, Status};
+use crate::domain::is_task;
+use crate::gate::{self, Gathered, Judgement};
+use crate::ledger::Ledger;
+use crate::view::{EXPIRY, STEP, touch_of};
+use gather::Facts;
+
+pub(crate) use gather::Gatherer;
+
+/// What was gathered longer ago than this lets nothing pass.
+const FRESH: Duration = Duration::from_secs(5);
+/// How often the gate starts again at once.
+const RUNS: usize = 4;
+/// How often a unit is decided anew because others of the party got ahead.
+const TRIES: usize = 32;
+/// An attempt of which nothing is known after this long is given up. Adapters end sooner.
+const GIVES_UP: Duration = Duration::from_secs(120);
+/// How often a message is tried.
+const ATTEMPTS: u32 = 10;
+/// Pause before the second attempt; doubled each time up to the longest.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// As soon as possible, and yet another firing than the one that says so.
+const SOON: Duration = Duration::from_millis(1);
+
+/// Handles the timers of touches.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    gatherer: Arc<Gatherer>,
+    adapters: Adapters,
+}
+
+/// What a run of the gate came to.
+enum Run {
+    /// There is nothing more to do.
+    Done,
+    /// It passed, and is to be handed over.
+    Passed(Box<Passed>),
+    /// What was gathered is too old.
+    Stale,
+}
+
+struct Passed {
+    touch: State,
+    gathered: Gathered,
+    gathered_at: Timestamp,
+}
+
+impl TimerHandler for Worker {
+    fn fire<'a>(
+        &'a self,
+        store: &'a Store,
+        timer: &'a Timer,
+        meta: Metadata,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let touch_id = touch_of(&timer.key.id).to_owned();
+            let ids = [touch_id.clone()];
+            let touch = Ledger::open(store, &meta.tenant, &ids).await?.touch(&touch_id);
+            match (timer.kind.as_str(), touch.status) {
+                (STEP | EXPIRY, _) if touch.awaits_gate() => self.pass(store, &touch_id, meta).await,
+                (STEP, Status::Sending) => self.give_up(store, &touch, meta).await,
+                (STEP, Status::Unknown) => {
+                    let elapsed =
+                        Command::Resolve { by: "elapsed", sent: true, reason: String::new() };
+                    self.commit(store, &touch_id, meta, elapsed).await
+                }
+                (EXPIRY, Status::Open | Status::Accepted) => {
+                    self.commit(store, &touch_id, meta, Command::Expire).await
+                }
+                // Something else was faster; the firing is spent.
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(deps: &Deps) -> Self {
+        Self {
+            gatherer: Arc::new(Gatherer::new(deps)),
+            adapters: Adapters::new(&deps.settings.delivery, deps.store.keys()),
+        }
+    }
+
+    /// Runs the gate from step 1, and hands over what passes.
+    async fn pass(&self, store: &Store, touch_id: &str, meta: Metadata) -> Result<(), Error> {
+        for _ in 0..RUNS {
+            let ids = [touch_id.to_owned()];
+            let touch = Ledger::open(store, &meta.tenant, &ids).await?.touch(touch_id);
+            if !touch.awaits_gate() {
+                return Ok(());
+            }
+            let gathered_at = store.clock().now();
+            let facts = self.gatherer.gather(&meta, &touch.request, gathered_at).await?;
+            let adapter = self.adapters.of(touch.channel());
+            match conclude_gate(store, &meta, touch_id, &facts, gathered_at, adapter).await? {
+                Run::Done => return Ok(()),
+                Run::Stale => {}
+                Run::Passed(passed) => return self.hand_over(store, meta, *passed).await,
+            }
+        }
+        Err(Error::unavailable("what the gate needs takes longer than it stays true"))
+    }
+
+    /// Calls the provider, outside any transaction, and notes what it told.
+    async fn hand_over(&self, store: &Store, meta: Metadata, passed: Passed) -> Result<(), Error> {
+        let Passed { touch, gathered, gathered_at } = passed;
+        if is_task(touch.channel()) {
+            return Ok(());
+        }
+        let now = store.clock().now();
+        let told = if now.since(gathered_at) > FRESH {
+            Told::Later { code: "stale".into() }
+        } else {
+            let message = message(store, &meta.tenant, gathered, now);
+            self.adapters.send(&touch.adapter, &message).await
+        };
+        self.note(store, meta, &touch, told).await
+    }
+
+    /// Asks what became of an attempt that nobody has heard of since.
+    async fn give_up(&self, store: &Store, touch: &State, meta: Metadata) -> Result<(), Error> {
+        let id = &touch.request.touch_id;
+        let told = self.adapters.look_up(&touch.adapter, touch.channel(), id, "restarted").await;
+        let outcome = outcome(touch, told, store.clock().now());
+        let concluded = Command::Conclude { attempt: touch.attempts, outcome };
+        self.commit(store, id, meta, concluded).await
+    }
+
+    async fn note(
+        &self,
+        store: &Store,
+        meta: Metadata,
+        touch: &State,
+        told: Told,
+    ) -> Result<(), Error> {
+        // The firing was spent by the attempt; what came of it is another command.
+        let request_id = format!("{}/{}", meta.request_id, touch.attempts);
+        let meta = Metadata {
+            request_id,
+            method: "handover".into(),
+            fires: None,
+            at: store.clock().now(),
+            ..meta
+        };
+        let outcome = outcome(touch, told, meta.at);
+        let concluded = Command::Conclude { attempt: touch.attempts, outcome };
+        self.commit(store, &touch.request.touch_id, meta, concluded).await
+    }
+
+    /// Commits a command on a touch with its consequences.
+    async fn commit(
+        &self,
+        store: &Store,
+        touch_id: &str,
+        meta: Metadata,
+        command: Command,
+    ) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let ids = [touch_id.to_owned()];
+            let mut ledger = Ledger::open(store, &meta.tenant, &ids).await?;
+            if ledger.decide(touch_id, command.clone(), meta.at).is_err() || !ledger.is_changed() {
+                return Ok(());
+            }
+            match append(store, ledger, meta.clone()).await? {
+                Appended::Yes | Appended::Elsewhere => return Ok(()),
+                Appended::Conflict => {}
+            }
+        }
+        Err(Error::unavailable(format!("{touch_id} kept changing")))
+    }
+}
+
+/// Judges what was gathered together with what the store holds now, and commits what follows.
+async fn conclude_gate(
+    store: &Store,
+    meta: &Metadata,
+    touch_id: &str,
+    facts: &Facts,
+    gathered_at: Timestamp,
+    adapter: &'static str,
+) -> Result<Run, Error> {
+    for _ in 0..TRIES {
+        let at = store.clock().now();
+        if at.since(gathered_at) > FRESH {
+            return Ok(Run::Stale);
+        }
+        let ids = [touch_id.to_owned()];
+        let position = store.head().position;
+        let mut ledger = Ledger::open(store, &meta.tenant, &ids).await?;
+        let touch = ledger.touch(touch_id);
+        if !touch.awaits_gate() {
+            return Ok(Run::Done);
+        }
+        let gathered = facts.with(&touch.request, &ledger, position);
+        let judgement = gate::judge(&gathered, at);
+        let passes = matches!(judgement.outcome, gate::Outcome::Ready(_));
+        // An unsubscription that is committed meanwhile must be seen.
+        ledger.insist();
+        if ledger.decide(touch_id, command(judgement, adapter, at), at).is_err() {
+            return Ok(Run::Done);
+        }
+        let touch = ledger.touch(touch_id);
+        match append(store, ledger, Metadata { at, ..meta.clone() }).await? {
+            Appended::Yes if passes => {
+                return Ok(Run::Passed(Box::new(Passed { touch, gathered, gathered_at })));
+            }
+            Appended::Yes | Appended::Elsewhere => return Ok(Run::Done),
+            Appended::Conflict => {}
+        }
+    }
+    Err(Error::unavailable(format!("the streams of {touch_id} kept changing")))
+}
+
+/// What a judgement wishes of the touch.
+fn command(judgement: Judgement, adapter: &'static str, at: Timestamp) -> Command {
+    let Judgement { verdicts, outcome } = judgement;
+    match outcome {
+        gate::Outcome::Ready(ready) => {
+            Command::HandOver { ready: *ready, adapter, gives_up_at: at.plus(GIVES_UP) }
+        }
+        gate::Outcome::Skip { reason, content } => Command::Skip { reason, verdicts, content },
+        gate::Outcome::Defer { until, time_zone } => Command::Defer { until, verdicts, time_zone },
+    }
+}
+
+/// What an adapter's answer means for the touch.
+fn outcome(touch: &State, told: Told, now: Timestamp) -> Outcome {
+    let again = |code: String, in_doubt: bool| {
+        let at = now.plus(pause(touch.attempts, &code));
+        match touch.attempts >= ATTEMPTS || at >= touch.expires_at() {
+            true if in_doubt || touch.in_doubt => Outcome::Unknown { code },
+            true => Outcome::Refused { code },
+            false => Outcome::Again { at, code, in_doubt },
+        }
+    };
+    match told {
+        Told::Taken { provider_id } => Outcome::Sent { provider_id },
+        Told::Refused { code } => Outcome::Refused { code },
+        Told::Unknown { code } => Outcome::Unknown { code },
+        Told::Later { code } => again(code, false),
+        Told::Repeat { code } => again(code, true),
+    }
+}
+
+/// How long to wait before the next attempt. Nobody was asked when the gate's facts had grown old or the process had
+/// ended: then there is no reason to wait.
+fn pause(attempts: u32, code: &str) -> Duration {
+    if matches!(code, "stale" | "restarted") {
+        return SOON;
+    }
+    SHORTEST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(LONGEST_PAUSE)
+}
+
+fn message(store: &Store, tenant: &str, gathered: Gathered, at: Timestamp) -> Message {
+    let Gathered { request, recipient, content, sender, .. } = gathered;
+    let (recipient, content) = (recipient.unwrap_or_default(), content.unwrap_or_default());
+    Message {
+        unsubscribe_token: crate::token::mint(store.keys(), tenant, &request.touch_id),
+        tenant: tenant.to_owned(),
+        channel: request.channel(),
+        touch_id: request.touch_id,
+        sender: sender.unwrap_or_default(),
+        contact_point_id: recipient.contact_point_id,
+        address: recipient.address,
+        subject: content.subject,
+        text: content.text,
+        html: content.html,
+        render_hash: content.render_hash,
+        at,
+    }
+}
+
+/// What became of a unit.
+enum Appended {
+    Yes,
+    /// Somebody else did it.
+    Elsewhere,
+    Conflict,
+}
+
+async fn append(store: &Store, ledger: Ledger, meta: Metadata) -> Result<Appended, Error> {
+    let unit = ledger.unit(store, meta).await.map_err(|error| match error {
+        eventstore::UnitError::Store(it) => it,
+        other => Error::corrupt(other.to_string()),
+    })?;
+    match store.append(unit).await {
+        Committed::Committed { .. } => Ok(Appended::Yes),
+        Committed::Repeated { .. } | Committed::Superseded | Committed::RequestReused => {
+            Ok(Appended::Elsewhere)
+        }
+        Committed::Conflict => Ok(Appended::Conflict),
+        Committed::Refused(reason) => Err(Error::corrupt(reason)),
+        Committed::Failed(error) => Err(error),
+    }
+}
+
+#[cfg(any())]
+mod tests;

@@ -1,0 +1,665 @@
+//! The interpreter: from an input to the facts it leads to. Pure, bounded, total.
+//!
+//! On one input the order is goals, then exit criteria, then the node that waits; then the walk goes on until a node
+//! waits again or the instance ends. A wake stands in line by the instant its cause was recorded, a timer by its due
+//! instant; at the same instant the wake goes first. So an instance that was not looked at for a while goes the way it
+//! would have gone.
+
+use std::collections::BTreeMap;
+
+use authored::calendar::{self, LocalTime, Zone};
+use authored::rule::{Rule, Truth, Value};
+use eventstore::{Decider as _, Timestamp};
+use rapport_proto::journeys::v1 as proto;
+use rapport_proto::journeys::v1::Cause;
+use rapport_proto::journeys::v1::instance_event::Event;
+use rapport_proto::types::{Channel, Clear};
+
+use super::reading::{Reading, Scope};
+use super::{Answer, For, Input, Instance, PATIENCE, State, Step, Wait, after};
+use crate::domain::recorded_at;
+use crate::graph::{Case, Clock, Goal, Graph, Node, Said};
+
+/// Nodes that one input may pass; a longer way goes on in the next unit.
+const MOST_STEPS: usize = 64;
+/// Events after which further inputs wait for the next unit.
+const ENOUGH: usize = 100;
+/// What decisioning says for nothing.
+pub(crate) const DO_NOTHING: &str = "DO_NOTHING";
+
+/// An interaction that is waited for, or that reaches a goal.
+pub(crate) const EVENT: &str = "event";
+/// Something that rules may read changed.
+pub(crate) const FACTS: &str = "facts";
+/// A touch or an invitation was settled.
+pub(crate) const SETTLED: &str = "settled";
+/// A long way goes on in the next unit.
+pub(crate) const CONTINUE: &str = "continue";
+
+/// The facts of a beginning.
+pub(super) fn start(started: proto::InstanceStarted, step: &Step, at: Timestamp) -> Vec<Event> {
+    let (node, cause) = (started.node.clone(), started.cause.clone());
+    let mut walk = Walk::new(State::default(), step, at);
+    walk.emit(Event::Started(started));
+    if !walk.exits(cause) {
+        walk.run(&node);
+    }
+    walk.events
+}
+
+/// The facts that inputs lead to.
+pub(super) fn go(state: &State, input: &Input, step: &Step, at: Timestamp) -> Vec<Event> {
+    if state.paused.is_some() {
+        return Vec::new();
+    }
+    let mut walk = Walk::new(state.clone(), step, at);
+    match input {
+        Input::Look => walk.look(),
+        Input::Answered(answer) => walk.answered(answer),
+    }
+    walk.events
+}
+
+/// Whether an interaction concerns an instance as it stands: it is waited for, or reaches a goal.
+pub(crate) fn concerns(graph: &Graph, state: &State, name: &str, properties: &BTreeMap<String, Clear>) -> bool {
+    let reading = Reading::default();
+    let scope = Scope { reading: &reading, state, event: Some(properties), at: Timestamp::default() };
+    let open_goal = |goal: &Goal| {
+        goal.event == name && !state.goals.contains(&goal.name) && holds(goal.filter.as_ref(), &scope)
+    };
+    let awaited = match state.wait.as_ref().and_then(|it| graph.nodes.get(&it.node)) {
+        Some(Node::WaitEvent { cases, .. }) => find_case(cases, name, &scope).is_some(),
+        _ => false,
+    };
+    awaited || graph.goals.iter().any(open_goal)
+}
+
+/// Whether an instance waits for a local time: it is resolved again when the zone or the date changes.
+pub(crate) fn waits_for_local_time(graph: &Graph, state: &State) -> bool {
+    let node = state.wait.as_ref().and_then(|it| graph.nodes.get(&it.node));
+    matches!(node, Some(Node::WaitUntil { .. } | Node::WaitDate { .. }))
+}
+
+/// Where there is no rule everything holds; where it is unknown nothing does.
+fn holds(rule: Option<&Rule>, scope: &Scope<'_>) -> bool {
+    rule.is_none_or(|rule| rule.check(scope).is_true())
+}
+
+fn find_case<'g>(cases: &'g [Case], name: &str, scope: &Scope<'_>) -> Option<&'g Case> {
+    cases.iter().find(|case| case.event == name && holds(case.filter.as_ref(), scope))
+}
+
+/// What came of entering a node.
+enum Entered {
+    /// On to the next one.
+    Next(String),
+    /// The instance waits, or ended.
+    Stops,
+}
+
+struct Walk<'a> {
+    graph: &'a Graph,
+    reading: &'a Reading,
+    tenant: &'a str,
+    at: Timestamp,
+    state: State,
+    events: Vec<Event>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(state: State, step: &'a Step, at: Timestamp) -> Self {
+        let Step { tenant, graph, reading } = step;
+        Self { graph, reading, tenant, at, state, events: Vec::new() }
+    }
+
+    fn emit(&mut self, event: Event) {
+        let state = std::mem::take(&mut self.state);
+        self.state = Instance::evolve(state, &event);
+        self.events.push(event);
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope { reading: self.reading, state: &self.state, event: None, at: self.at }
+    }
+
+    /// The wait whose instant has come.
+    fn due(&self) -> Option<Wait> {
+        let wait = self.state.wait.clone()?;
+        let has_timer = matches!(wait.for_what, For::Instant | For::Invitation(_));
+        (has_timer && wait.due_at.is_some_and(|due| due <= self.at)).then_some(wait)
+    }
+
+    /// Handles wakes and the timer in the order of their instants.
+    fn look(&mut self) {
+        let mut wakes = std::mem::take(&mut self.state.open).into_iter().peekable();
+        loop {
+            if self.state.is_ended() {
+                return;
+            }
+            // What is left is written down again, behind what has happened since.
+            if self.events.len() >= ENOUGH {
+                wakes.for_each(|woken| self.emit(Event::Woken(woken)));
+                return;
+            }
+            let due = self.due();
+            let first = |woken: &proto::InstanceWoken| {
+                due.as_ref().and_then(|it| it.due_at).is_none_or(|due| recorded_at(woken.cause.as_ref()) <= due)
+            };
+            if let Some(woken) = wakes.next_if(first) {
+                self.wake(&woken);
+            } else if let Some(wait) = due {
+                self.fire(&wait);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn wake(&mut self, woken: &proto::InstanceWoken) {
+        if woken.reason == EVENT {
+            self.reach_goals(woken);
+        }
+        if self.state.is_ended() || self.exits(woken.cause.clone()) {
+            return;
+        }
+        if woken.reason == CONTINUE {
+            let node = woken.node.clone();
+            return self.run(&node);
+        }
+        let Some(wait) = self.state.wait.clone() else { return };
+        match (self.graph.nodes.get(&wait.node), &wait.for_what) {
+            (Some(Node::WaitEvent { cases, .. }), _) if woken.reason == EVENT => {
+                self.matches(&wait, cases, woken);
+            }
+            (Some(Node::Touch { .. }), For::Touch(id)) if *id == woken.about => {
+                self.touch_settled(&wait, &woken.about, &woken.verdict, &woken.detail, woken.cause.clone());
+            }
+            (Some(Node::Ask { .. }), For::Invitation(id)) if *id == woken.about => {
+                self.feedback_settled(&wait, id, &woken.verdict, &woken.detail);
+            }
+            (Some(Node::WaitUntil { .. } | Node::WaitDate { .. }), _) => self.resolve_again(&wait),
+            _ => {}
+        }
+    }
+
+    fn reach_goals(&mut self, woken: &proto::InstanceWoken) {
+        let properties = woken.properties.clone().into_iter().collect();
+        for goal in &self.graph.goals {
+            if goal.event != woken.event || self.state.goals.contains(&goal.name) || !self.in_time(goal, woken) {
+                continue;
+            }
+            let scope = Scope { event: Some(&properties), ..self.scope() };
+            if !holds(goal.filter.as_ref(), &scope) {
+                continue;
+            }
+            let cause = woken.cause.clone();
+            self.emit(Event::GoalReached(proto::InstanceGoalReached { goal: goal.name.clone(), cause }));
+            if goal.exit {
+                return self.complete(&goal.name);
+            }
+        }
+    }
+
+    /// What happened before the start, or too long after it, reaches no goal.
+    fn in_time(&self, goal: &Goal, woken: &proto::InstanceWoken) -> bool {
+        let started = self.state.started.as_ref();
+        let started_at = started.and_then(|it| crate::domain::instant(it.started_at.as_ref())).unwrap_or_default();
+        let cause = woken.cause.as_ref();
+        let occurred = cause.and_then(|it| crate::domain::instant(it.occurred_at.as_ref())).unwrap_or(self.at);
+        occurred >= started_at && goal.within.is_none_or(|within| occurred <= after(started_at, within))
+    }
+
+    /// Ends the instance when an exit criterion holds.
+    fn exits(&mut self, cause: Option<Cause>) -> bool {
+        let scope = self.scope();
+        let Some(rule) = self.graph.exit_when.iter().find(|rule| rule.check(&scope) == Truth::True) else {
+            return false;
+        };
+        let (node, visit) = self.place();
+        let exited = proto::InstanceExited {
+            rule: rule.text().to_owned(),
+            values: scope.values(rule).into_iter().collect(),
+            node,
+            cause,
+            visit,
+        };
+        self.emit(Event::Exited(exited));
+        true
+    }
+
+    fn place(&self) -> (String, u32) {
+        (self.state.node.clone(), self.state.wait.as_ref().map_or(0, |it| it.visit))
+    }
+
+    fn complete(&mut self, outcome: &str) {
+        let (node, visit) = self.place();
+        self.emit(Event::Completed(proto::InstanceCompleted { outcome: outcome.to_owned(), node, visit }));
+    }
+
+    /// The timer of a wait.
+    fn fire(&mut self, wait: &Wait) {
+        let due_at = wait.due_at.map(Timestamp::to_proto);
+        let cause = Cause { r#type: "timer".to_owned(), occurred_at: due_at, recorded_at: due_at, ..Cause::default() };
+        if self.exits(Some(cause)) {
+            return;
+        }
+        let (node, visit) = (wait.node.clone(), wait.visit);
+        match self.graph.nodes.get(&wait.node) {
+            Some(Node::Wait { next, .. } | Node::WaitUntil { next, .. } | Node::WaitDate { next, .. }) => {
+                let next = next.clone();
+                self.emit(Event::TimerFired(proto::InstanceTimerFired { node, visit, next: next.clone(), due_at }));
+                self.run(&next);
+            }
+            Some(Node::WaitEvent { timed_out, .. }) => {
+                let next = timed_out.clone();
+                self.emit(Event::TimedOut(proto::InstanceTimedOut { node, visit, next: next.clone(), due_at }));
+                self.run(&next);
+            }
+            Some(Node::Ask { .. }) => match &wait.for_what {
+                For::Invitation(id) => self.feedback_settled(wait, id, "declined", "no_answer"),
+                For::Instant | For::Decision { .. } | For::Touch(_) => {}
+            },
+            // A stored definition has no other node with a timer.
+            _ => self.state.wait = None,
+        }
+    }
+
+    fn matches(&mut self, wait: &Wait, cases: &[Case], woken: &proto::InstanceWoken) {
+        let properties = woken.properties.clone().into_iter().collect();
+        let scope = Scope { event: Some(&properties), ..self.scope() };
+        let Some(case) = find_case(cases, &woken.event, &scope) else { return };
+        let next = case.next.clone();
+        self.emit(Event::EventMatched(proto::InstanceEventMatched {
+            node: wait.node.clone(),
+            visit: wait.visit,
+            event: woken.event.clone(),
+            next: next.clone(),
+            cause: woken.cause.clone(),
+            properties: woken.properties.clone(),
+        }));
+        self.run(&next);
+    }
+
+    fn touch_settled(&mut self, wait: &Wait, touch_id: &str, verdict: &str, reason: &str, cause: Option<Cause>) {
+        let Some(next) = self.after_touch(&wait.node, verdict) else { return };
+        self.emit(Event::TouchSettled(proto::InstanceTouchSettled {
+            node: wait.node.clone(),
+            visit: wait.visit,
+            touch_id: touch_id.to_owned(),
+            verdict: verdict.to_owned(),
+            reason: reason.to_owned(),
+            next: next.clone(),
+            cause,
+        }));
+        self.run(&next);
+    }
+
+    fn after_touch(&self, node: &str, verdict: &str) -> Option<String> {
+        let Some(Node::Touch { sent, skipped, failed, .. }) = self.graph.nodes.get(node) else { return None };
+        match verdict {
+            "sent" => Some(sent.clone()),
+            "skipped" => Some(skipped.clone()),
+            "failed" => Some(failed.clone()),
+            _ => None,
+        }
+    }
+
+    fn feedback_settled(&mut self, wait: &Wait, invitation_id: &str, verdict: &str, reason: &str) {
+        let Some(Node::Ask { issued, declined, .. }) = self.graph.nodes.get(&wait.node) else { return };
+        let next = if verdict == "issued" { issued.clone() } else { declined.clone() };
+        self.emit(Event::FeedbackSettled(proto::InstanceFeedbackSettled {
+            node: wait.node.clone(),
+            visit: wait.visit,
+            invitation_id: invitation_id.to_owned(),
+            verdict: verdict.to_owned(),
+            reason: reason.to_owned(),
+            next: next.clone(),
+        }));
+        self.run(&next);
+    }
+
+    /// The answer of decisioning, if it is still waited for.
+    fn answered(&mut self, answer: &Answer) {
+        let Some(wait) = self.state.wait.clone().filter(|it| matches!(it.for_what, For::Decision { .. })) else {
+            return;
+        };
+        let cause = Cause { r#type: "decision".to_owned(), occurred_at: Some(self.at.to_proto()), ..Cause::default() };
+        if self.exits(Some(cause)) {
+            return;
+        }
+        let Some(Node::Decide { chosen, nothing, unavailable, .. }) = self.graph.nodes.get(&wait.node) else {
+            return;
+        };
+        let mut decided = proto::InstanceDecided { node: wait.node, visit: wait.visit, ..Default::default() };
+        match answer {
+            Answer::Unavailable(why) => {
+                decided.unavailable.clone_from(why);
+                decided.next.clone_from(unavailable);
+            }
+            Answer::Decided(it, positions) => {
+                decided.next = if it.action == DO_NOTHING { nothing.clone() } else { chosen.clone() };
+                decided.decision_id.clone_from(&it.decision_id);
+                decided.action.clone_from(&it.action);
+                decided.treatment.clone_from(&it.treatment);
+                decided.module.clone_from(&it.module);
+                decided.channel = it.channel.into();
+                decided.expires_at = it.expires_at.map(Timestamp::to_proto);
+                decided.positions = positions.clone().into_iter().collect();
+            }
+        }
+        let next = decided.next.clone();
+        self.emit(Event::Decided(decided));
+        self.run(&next);
+    }
+
+    /// Walks until a node waits.
+    fn run(&mut self, node: &str) {
+        let mut node = node.to_owned();
+        for _ in 0..MOST_STEPS {
+            match self.enter(&node) {
+                Entered::Next(next) => node = next,
+                Entered::Stops => return,
+            }
+        }
+        self.emit(Event::Woken(proto::InstanceWoken { reason: CONTINUE.to_owned(), node, ..Default::default() }));
+    }
+
+    fn enter(&mut self, id: &str) -> Entered {
+        let graph = self.graph;
+        let visit = self.state.visit(id).saturating_add(1);
+        let node = id.to_owned();
+        let Some(step) = graph.nodes.get(id) else {
+            // A stored definition has no way that leads nowhere.
+            self.complete("no_node");
+            return Entered::Stops;
+        };
+        match step {
+            Node::Wait { duration, .. } => self.wait(node, visit, after(self.at, *duration), false),
+            Node::WaitEvent { timeout, .. } => self.wait(node, visit, after(self.at, *timeout), true),
+            Node::WaitUntil { clock, .. } => self.wait_until(node, visit, clock),
+            Node::WaitDate { .. } => self.wait_date(node, visit, step),
+            Node::Branch { cases, otherwise } => self.branch(node, visit, cases, otherwise),
+            Node::Split { salt, arms } => {
+                let arm = self.arm(id, salt, arms);
+                let (arm, next) = arm.unwrap_or_default();
+                self.emit(Event::Split(proto::InstanceSplit { node, visit, arm, next: next.clone() }));
+                Entered::Next(next)
+            }
+            Node::Decide { .. } => {
+                let gives_up_at = Some(after(self.at, PATIENCE).to_proto());
+                self.emit(Event::DecisionRequested(proto::InstanceDecisionRequested { node, visit, gives_up_at }));
+                Entered::Stops
+            }
+            Node::Touch { said, expires_after, slots, skipped, .. } => {
+                self.touch(node, visit, said, *expires_after, slots, skipped)
+            }
+            Node::Ask { survey, channel, expires_after, about, .. } => {
+                self.ask(node, visit, (survey, *channel), *expires_after, about.as_deref())
+            }
+            Node::Set { attribute, value, next } => {
+                let value = value.value(&self.scope()).ok().and_then(|it| it.to_clear());
+                self.emit(Event::AttributeSet(proto::InstanceAttributeSet {
+                    node,
+                    visit,
+                    party_id: self.state.start().party_id,
+                    attribute: attribute.clone(),
+                    value,
+                    next: next.clone(),
+                }));
+                Entered::Next(next.clone())
+            }
+            Node::Exit { outcome } => {
+                self.emit(Event::Completed(proto::InstanceCompleted { outcome: outcome.clone(), node, visit: 0 }));
+                Entered::Stops
+            }
+        }
+    }
+
+    fn wait(&mut self, node: String, visit: u32, due_at: Timestamp, timeout: bool) -> Entered {
+        self.emit(Event::WaitStarted(proto::InstanceWaitStarted {
+            node,
+            visit,
+            due_at: Some(due_at.to_proto()),
+            timeout,
+            ..Default::default()
+        }));
+        Entered::Stops
+    }
+
+    fn wait_until(&mut self, node: String, visit: u32, clock: &Clock) -> Entered {
+        // At a second visit the instant at hand is over: a cycle through one local time waits for the next.
+        let from = if visit > 1 { after(self.at, 1) } else { self.at };
+        let resolved = next_local(&self.reading.zones, clock, from);
+        let resolved = resolved.unwrap_or((from, Vec::new()));
+        self.local_wait(node, visit, from, resolved, &clock.text);
+        Entered::Stops
+    }
+
+    fn local_wait(
+        &mut self,
+        node: String,
+        visit: u32,
+        began_at: Timestamp,
+        (due_at, zones): (Timestamp, Vec<String>),
+        rule: &str,
+    ) {
+        self.emit(Event::WaitStarted(proto::InstanceWaitStarted {
+            node,
+            visit,
+            due_at: Some(due_at.to_proto()),
+            rule: rule.to_owned(),
+            zones,
+            tzdata: calendar::tzdata_version().to_owned(),
+            timeout: false,
+            began_at: Some(began_at.to_proto()),
+        }));
+    }
+
+    fn wait_date(&mut self, node: String, visit: u32, step: &Node) -> Entered {
+        let Node::WaitDate { missing, .. } = step else { return Entered::Stops };
+        match self.date(step) {
+            Some((due_at, zones, rule)) => {
+                self.local_wait(node, visit, self.at, (due_at, zones), &rule);
+                Entered::Stops
+            }
+            None => {
+                let next = missing.clone();
+                self.emit(Event::TimerFired(proto::InstanceTimerFired { node, visit, next: next.clone(), due_at: None }));
+                Entered::Next(next)
+            }
+        }
+    }
+
+    /// Instant, zones and rule of a date; `None` when the attribute is missing or no time.
+    fn date(&self, step: &Node) -> Option<(Timestamp, Vec<String>, String)> {
+        let Node::WaitDate { attribute, offset, time, .. } = step else { return None };
+        let Some(Value::Time(date)) = self.reading.attributes.get(attribute).and_then(Value::from_clear) else {
+            return None;
+        };
+        let date = after(date, *offset);
+        let Some(time) = time else { return Some((date, Vec::new(), String::new())) };
+        let (due_at, zones) = last_at_local(&self.reading.zones, date, *time).unwrap_or((date, Vec::new()));
+        Some((due_at, zones, time.to_string()))
+    }
+
+    /// Zone, date or market changed: a wait keeps its rule and may have another instant now.
+    fn resolve_again(&mut self, wait: &Wait) {
+        let (Some(due_at), Some(began_at)) = (wait.due_at, wait.began_at) else { return };
+        let resolved = match self.graph.nodes.get(&wait.node) {
+            // Asked from when the wait began, so that what is past by now fires now.
+            Some(Node::WaitUntil { clock, .. }) => {
+                let local = next_local(&self.reading.zones, clock, began_at);
+                local.map(|(again, zones)| (again, zones, clock.text.clone()))
+            }
+            Some(step @ Node::WaitDate { .. }) => self.date(step),
+            _ => None,
+        };
+        if let Some((again, zones, rule)) = resolved.filter(|it| it.0 != due_at) {
+            self.local_wait(wait.node.clone(), wait.visit, began_at, (again, zones), &rule);
+        }
+    }
+
+    fn branch(&mut self, node: String, visit: u32, cases: &[(Rule, String)], otherwise: &str) -> Entered {
+        let scope = self.scope();
+        let mut values = BTreeMap::new();
+        let mut taken = (-1, otherwise.to_owned());
+        for (index, (rule, next)) in (0..).zip(cases) {
+            values.extend(scope.values(rule));
+            if rule.check(&scope).is_true() {
+                taken = (index, next.clone());
+                break;
+            }
+        }
+        let (case, next) = taken;
+        self.emit(Event::Branched(proto::InstanceBranched {
+            node,
+            visit,
+            case,
+            next: next.clone(),
+            values: values.into_iter().collect(),
+            positions: self.reading.positions.clone().into_iter().collect(),
+        }));
+        Entered::Next(next)
+    }
+
+    /// The arm of the party: what was drawn once stays.
+    fn arm(&self, id: &str, salt: &str, arms: &[crate::graph::Arm]) -> Option<(String, String)> {
+        let chosen = |name: &str| arms.iter().find(|arm| arm.name == name);
+        let arm = match self.state.arms.get(id).and_then(|name| chosen(name)) {
+            Some(arm) => Some(arm),
+            None => draw(salt, &self.state.start().party_id, arms),
+        };
+        arm.map(|arm| (arm.name.clone(), arm.next.clone()))
+    }
+
+    fn touch(
+        &mut self,
+        node: String,
+        visit: u32,
+        said: &Said,
+        expires_after: i64,
+        slots: &[(String, Rule)],
+        skipped: &str,
+    ) -> Entered {
+        // Exit criteria hold before every touch.
+        if self.exits(None) {
+            return Entered::Stops;
+        }
+        let started = self.state.start();
+        let expires_at = after(self.at, expires_after);
+        let (module, channel, decision_id, expires_at) = match said {
+            Said::Module { module, channel } => (module.clone(), *channel, String::new(), expires_at),
+            Said::Decision(of) => match self.state.decisions.get(of).filter(|it| it.action != DO_NOTHING) {
+                Some(it) => {
+                    let expires_at = it.expires_at.map_or(expires_at, |end| end.min(expires_at));
+                    (it.module.clone(), it.channel, it.decision_id.clone(), expires_at)
+                }
+                None => {
+                    let next = skipped.to_owned();
+                    self.emit(Event::TouchSettled(proto::InstanceTouchSettled {
+                        node,
+                        visit,
+                        verdict: "skipped".to_owned(),
+                        reason: "no_decision".to_owned(),
+                        next: next.clone(),
+                        ..Default::default()
+                    }));
+                    return Entered::Next(next);
+                }
+            },
+        };
+        let scope = self.scope();
+        let slots = (slots.iter())
+            .filter_map(|(name, rule)| Some((name.clone(), text(&rule.value(&scope).ok()?))))
+            .collect();
+        let touch_id = derived("tch", &[self.tenant, "tch", &started.instance_id, &node], visit);
+        self.emit(Event::TouchRequested(proto::InstanceTouchRequested {
+            node,
+            visit,
+            touch_id,
+            party_id: started.party_id,
+            module,
+            channel: channel.into(),
+            decision_id,
+            sender_id: self.graph.sender_id.clone(),
+            expires_at: Some(expires_at.to_proto()),
+            slots,
+            instance_id: started.instance_id,
+            journey_id: started.journey_id,
+            journey_version: started.version,
+        }));
+        Entered::Stops
+    }
+
+    fn ask(
+        &mut self,
+        node: String,
+        visit: u32,
+        (survey, channel): (&str, Channel),
+        expires_after: i64,
+        about: Option<&str>,
+    ) -> Entered {
+        let started = self.state.start();
+        let parts = [self.tenant, "inv", survey, &started.party_id, &started.instance_id, &node];
+        let about_touch_id = about.and_then(|node| self.state.touches.get(node)).cloned().unwrap_or_default();
+        self.emit(Event::FeedbackRequested(proto::InstanceFeedbackRequested {
+            invitation_id: derived("inv", &parts, visit),
+            node,
+            visit,
+            party_id: started.party_id,
+            survey: survey.to_owned(),
+            channel: channel.into(),
+            sender_id: self.graph.sender_id.clone(),
+            expires_at: Some(after(self.at, expires_after).to_proto()),
+            about_touch_id,
+            instance_id: started.instance_id,
+            journey_id: started.journey_id,
+        }));
+        Entered::Stops
+    }
+}
+
+fn derived(prefix: &str, parts: &[&str], visit: u32) -> String {
+    let visit = visit.to_string();
+    let parts: Vec<&str> = parts.iter().copied().chain([visit.as_str()]).collect();
+    eventstore::derive_id(prefix, &parts)
+}
+
+/// A value as a slot of a module shows it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.to_string(),
+        Value::Time(at) => at.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Duration(_) | Value::List(_) => value.to_string(),
+    }
+}
+
+/// The arm that a party draws, by weight. The same salt and party draw the same number for ever.
+pub(crate) fn draw<'g>(salt: &str, party_id: &str, arms: &'g [crate::graph::Arm]) -> Option<&'g crate::graph::Arm> {
+    let total: f64 = arms.iter().map(|arm| f64::from(arm.weight)).sum();
+    let mut left = eventstore::draw(salt, party_id) * total;
+    for arm in arms {
+        left -= f64::from(arm.weight);
+        if left < 0.0 {
+            return Some(arm);
+        }
+    }
+    arms.last()
+}
+
+/// The next instant at which the recipient's clock shows a time, and the zone by which; where the zone is not known,
+/// the last over all that it can be.
+fn next_local(zones: &[Zone], clock: &Clock, from: Timestamp) -> Option<(Timestamp, Vec<String>)> {
+    let (at, zone) = calendar::last_local(zones, clock.time, &clock.weekdays, from)?;
+    Some((at, vec![zone.name().to_owned()]))
+}
+
+/// A local time on the local date of an instant; the last over all zones.
+fn last_at_local(zones: &[Zone], date: Timestamp, time: LocalTime) -> Option<(Timestamp, Vec<String>)> {
+    let in_zone = |zone: &Zone| {
+        let day = calendar::date_of(zone, date)?;
+        Some((calendar::at_local(zone, day, time), zone.name().to_owned()))
+    };
+    let (at, zone) = zones.iter().filter_map(in_zone).max_by_key(|it| it.0)?;
+    Some((at, vec![zone]))
+}

@@ -1,0 +1,82 @@
+//! The way of one party over the border of one segment.
+
+use eventstore::Timestamp;
+
+use super::definitions::LiveSegment;
+use super::facts::Facts;
+use crate::domain::membership::{Crossing, Settlement, State};
+
+/// Turns followed at once. Who turns more often goes on with the next timer.
+const MOST_TURNS: usize = 32;
+
+/// What makes a party be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// An event, at the instant it was recorded.
+    Event { at: Timestamp, position: u64 },
+    /// The instant that was expected.
+    Time { due_at: Timestamp },
+}
+
+impl Occasion {
+    pub(crate) fn at(self) -> Timestamp {
+        match self {
+            Self::Event { at, .. } => at,
+            Self::Time { due_at } => due_at,
+        }
+    }
+}
+
+/// Follows a party up to now.
+pub(crate) fn follow(
+    facts: &Facts<'_>,
+    segment: &LiveSegment,
+    held: &State,
+    occasion: Occasion,
+    now: Timestamp,
+) -> Settlement {
+    let mut path = Path { facts, segment, crossings: Vec::new(), inside: held.inside, next: None };
+    // Nothing crosses before it crossed last.
+    let at = occasion.at().max(held.since);
+    match occasion {
+        Occasion::Time { .. } => path.look(at, 0),
+        Occasion::Event { position, .. } => path.look(at, position),
+    }
+    path.turn(now);
+    Settlement {
+        party_id: facts.party_id.clone(),
+        segment_id: segment.definition.id.clone(),
+        version: segment.version,
+        crossings: path.crossings,
+        next: path.next,
+    }
+}
+
+struct Path<'a, 'l> {
+    facts: &'a Facts<'l>,
+    segment: &'a LiveSegment,
+    crossings: Vec<Crossing>,
+    inside: bool,
+    /// The next turn after the instant looked at.
+    next: Option<Timestamp>,
+}
+
+impl Path<'_, '_> {
+    fn look(&mut self, at: Timestamp, cause_position: u64) {
+        let rule = &self.segment.definition.rule;
+        let inside = self.facts.hold(rule, at);
+        if inside != self.inside {
+            self.inside = inside;
+            self.crossings.push(Crossing { at, inside, cause_position });
+        }
+        self.next = self.facts.next(rule, at);
+    }
+
+    /// Follows what time alone turns, up to an instant.
+    fn turn(&mut self, until: Timestamp) {
+        for _ in 0..MOST_TURNS {
+            let Some(next) = self.next.filter(|next| *next <= until) else { return };
+            self.look(next, 0);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! From evaluations to units of membership events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eventstore::{Decider as _, Error, Metadata, Outcome, Store, Timestamp, Unit, UnitError};
+use rapport_proto::profiles::v1::membership_event::Event;
+
+use super::definitions::{Live, LiveSegment};
+use super::facts::{self, Needs};
+use super::path::{Occasion, follow};
+use crate::domain::membership::{self, Command, Membership};
+use crate::domain::segment::{self, SegmentDefinition};
+use crate::domain::trait_definition::{self, TraitDefinition};
+use crate::view;
+use crate::view::membership::Held;
+
+/// Events in a unit.
+const MOST_EVENTS: usize = 256;
+
+/// What is to be appended to one membership.
+pub(crate) struct Step<'l> {
+    segment: &'l LiveSegment,
+    id: String,
+    held: Held,
+    events: Vec<Event>,
+}
+
+/// Who is looked at, and why.
+pub(crate) struct Look<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) party_ids: &'a [String],
+    pub(crate) occasion: Occasion,
+    pub(crate) now: Timestamp,
+}
+
+/// Evaluates segments for parties: what is new about their memberships.
+pub(crate) async fn steps<'l>(
+    store: &Store,
+    live: &'l Live,
+    segments: &[&'l LiveSegment],
+    needs: &Needs,
+    look: &Look<'_>,
+) -> Result<Vec<Step<'l>>, Error> {
+    let Look { tenant, party_ids, occasion, now } = *look;
+    let mut held = view::membership::of_parties(store.database(), tenant, party_ids).await?;
+    let facts = facts::load(store, live, tenant, party_ids, needs, occasion.at()).await?;
+    let mut steps = Vec::new();
+    for facts in &facts {
+        for segment in segments {
+            let (party_id, segment_id) = (&facts.party_id, &segment.definition.id);
+            let held = held.remove(&(party_id.clone(), segment_id.clone())).unwrap_or_default();
+            let found = follow(facts, segment, &held.state, occasion, now);
+            let events = match Membership::decide(&held.state, Command::Settle(found), now) {
+                Ok(events) => events,
+                Err(never) => match never {},
+            };
+            if !events.is_empty() {
+                let id = membership::id(party_id, segment_id);
+                steps.push(Step { segment, id, held, events });
+            }
+        }
+    }
+    Ok(steps)
+}
+
+/// Cuts steps into units' worth.
+pub(crate) fn cut<'s, 'l>(mut steps: &'s [Step<'l>]) -> Vec<&'s [Step<'l>]> {
+    let mut parts = Vec::new();
+    while !steps.is_empty() {
+        let mut events = 0;
+        let fits = steps.iter().take_while(|step| {
+            events += step.events.len();
+            events <= MOST_EVENTS
+        });
+        let (part, rest) = steps.split_at(fits.count().max(1));
+        parts.push(part);
+        steps = rest;
+    }
+    parts
+}
+
+/// The unit of some steps. It holds only while the definitions they were found by are live: whoever replaces one looks
+/// at everybody afterwards.
+pub(crate) async fn unit(
+    store: &Store,
+    live: &Live,
+    meta: Metadata,
+    steps: &[Step<'_>],
+) -> Result<Unit, Error> {
+    let mut unit = store.unit(meta);
+    for Step { id, held, events, .. } in steps {
+        unit.push::<Membership>(id, held.stream_version, &held.state, events.clone())
+            .await
+            .map_err(refused)?;
+    }
+    let segments: BTreeMap<_, _> =
+        steps.iter().map(|it| (&it.segment.definition.id, it.segment.version)).collect();
+    for (id, version) in segments {
+        let state = segment::State::default();
+        unit.push::<SegmentDefinition>(id, version.into(), &state, Vec::new())
+            .await
+            .map_err(refused)?;
+    }
+    let traits: BTreeSet<_> = steps.iter().flat_map(|it| &it.segment.needs.traits).collect();
+    for (id, it) in traits.into_iter().filter_map(|id| live.traits.get_key_value(id)) {
+        let state = trait_definition::State::default();
+        unit.push::<TraitDefinition>(id, it.version.into(), &state, Vec::new())
+            .await
+            .map_err(refused)?;
+    }
+    unit.finish().map_err(refused)
+}
+
+/// Appends a part of a larger work: its request id follows from what it expects, so that only the very same part is
+/// ever taken for a repeat. `false` when somebody else was faster.
+pub(crate) async fn append_part(
+    store: &Store,
+    live: &Live,
+    meta: &Metadata,
+    steps: &[Step<'_>],
+) -> Result<bool, Error> {
+    let expected: Vec<_> =
+        steps.iter().map(|it| format!("{}@{}", it.id, it.held.stream_version)).collect();
+    let digest = eventstore::hex(&eventstore::digest(expected.join(" ").as_bytes()));
+    let meta = Metadata {
+        request_id: format!("{}/p{}", meta.request_id, &digest[..16]),
+        fires: None,
+        moves: None,
+        ..meta.clone()
+    };
+    match store.append(unit(store, live, meta, steps).await?).await {
+        Outcome::Committed { .. } | Outcome::Repeated { .. } | Outcome::RequestReused => Ok(true),
+        Outcome::Conflict | Outcome::Superseded => Ok(false),
+        Outcome::Refused(reason) => Err(Error::refused(reason)),
+        Outcome::Failed(error) => Err(error),
+    }
+}
+
+fn refused(error: UnitError) -> Error {
+    match error {
+        UnitError::Store(error) => error,
+        other => Error::corrupt(format!("memberships make no unit: {other}")),
+    }
+}

@@ -1,0 +1,132 @@
+//! Instances on their way, from the entry to the exit: every step an event, durable before the next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Result, ensure};
+use eventstore::Timestamp;
+use rapport::demo::until;
+use rapport::remote::told;
+use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
+use rapport_proto::journeys::v1::{GetJourneyRequest, RequestEntryRequest};
+
+use crate::Bench;
+use crate::measure::{Client, alone, drive, rate};
+use crate::raw;
+use crate::report::{Report, Row};
+use crate::site::{Authorised, On, Site};
+use crate::world::World;
+
+const CLIENTS: usize = 64;
+const PARTIES: usize = 1_000;
+const JOURNEY: &str = include_str!("world/journey.yaml");
+const POLICY: &str = "policy: default\n";
+
+pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
+    for on in On::BOTH {
+        let id = on.row("journey");
+        if bench.wants(&id) {
+            report.add(measured(bench, &id, on).await?);
+        }
+    }
+    Ok(())
+}
+
+async fn measured(bench: &Bench, id: &str, on: On) -> Result<Row> {
+    let world = World::open(bench, on, 0, POLICY).await?;
+    world.cast.publish_journey(JOURNEY).await?;
+    let parties: Arc<[String]> = world.physicians(bench.plan.volume(PARTIES).max(64)).await?.into();
+    let mut clients = Entering::several(&world.site, &parties);
+    let (mut each, mut instances) = (0, 0);
+    let value = alone(bench.plan, async || {
+        let before = world.site.head("journeys").await?;
+        drive(&mut clients, bench.plan.time).await?;
+        over(&world).await?;
+        let steps = Steps::since(&world.site, before).await?;
+        ensure!(steps.instances > 0, "nobody entered");
+        (each, instances) = (steps.events / steps.instances, steps.instances);
+        Ok(rate(steps.events, steps.last.since(steps.first)))
+    })
+    .await?;
+    world.site.stop().await?;
+    let what = format!(
+        "events of journey instances on {}: branch, split, wait of 0 s, branch, exit, {each} events each; {CLIENTS} \
+         clients enter parties over the API ({instances} in a repetition), until all are through",
+        on.told()
+    );
+    let row = Row::reported(id, what, value, "transitions/s");
+    Ok(match on {
+        On::Sqlite => row,
+        On::Postgres => row.beside(raw::inserts(bench, CLIENTS, 500).await?),
+    })
+}
+
+/// Waits until no instance stands at a node.
+async fn over(world: &World) -> Result<()> {
+    until("every instance is over", async || {
+        let name = world.cast.author.name("journeys", "race");
+        let request = GetJourneyRequest { name, ..Default::default() };
+        let reply = told(world.cast.author.journeys.clone().get_journey(request).await)?;
+        Ok(reply.nodes.iter().all(|it| it.instances == 0).then_some(()))
+    })
+    .await
+}
+
+/// What instances did.
+struct Steps {
+    first: Timestamp,
+    last: Timestamp,
+    events: u64,
+    instances: u64,
+}
+
+impl Steps {
+    async fn since(site: &Site, before: u64) -> Result<Self> {
+        let mut steps = Self { first: Timestamp::MAX, last: Timestamp(0), events: 0, instances: 0 };
+        site.recorded("journeys", before, |event| {
+            let at = event.recorded_at.as_ref().and_then(Timestamp::from_proto).unwrap_or_default();
+            (steps.first, steps.last) = (steps.first.min(at), steps.last.max(at));
+            if event.stream.starts_with("instance/") {
+                steps.events += 1;
+                steps.instances += u64::from(event.version == 1);
+            }
+        })
+        .await?;
+        Ok(steps)
+    }
+}
+
+/// Enters one party after another.
+struct Entering {
+    client: JourneyServiceClient<Authorised>,
+    parties: Arc<[String]>,
+    entered: Arc<AtomicU64>,
+}
+
+impl Entering {
+    fn several(site: &Site, parties: &Arc<[String]>) -> Vec<Self> {
+        let entered = Arc::new(AtomicU64::new(0));
+        let entering = |_| Self {
+            client: JourneyServiceClient::new(site.connect()),
+            parties: parties.clone(),
+            entered: entered.clone(),
+        };
+        (0..CLIENTS).map(entering).collect()
+    }
+}
+
+impl Client for Entering {
+    async fn step(&mut self) -> Result<u64> {
+        let number = self.entered.fetch_add(1, Ordering::Relaxed);
+        let party_id = self.parties[usize::try_from(number)? % self.parties.len()].clone();
+        let request = RequestEntryRequest {
+            parent: format!("{}/journeys/race", Site::parent()),
+            party_id,
+            request_id: format!("enter-{number}"),
+            ..Default::default()
+        };
+        let refused = self.client.request_entry(request).await?.into_inner().refused;
+        ensure!(refused.is_empty(), "refused: {refused}");
+        Ok(1)
+    }
+}

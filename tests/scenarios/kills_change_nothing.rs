@@ -1,0 +1,149 @@
+//! Every target is killed again and again (SIGKILL) while instances run on PostgreSQL and nats-server: every instance
+//! ends where it ends when nobody is killed, and no message is sent twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use eventstore::{Ids, Timestamp};
+use rapport::remote::told;
+use rapport_proto::delivery::v1::touch::State;
+use rapport_proto::profiles::v1::{NewInteraction, RecordInteractionsRequest, new_interaction};
+use rapport_proto::types::PartyKind;
+use support::{Topology, eventually};
+
+use crate::stage::Stage;
+
+/// Parties that run through the journey.
+const PARTIES: usize = 24;
+/// Targets killed one after another.
+const KILLS: usize = 50;
+/// Pause between two kills.
+const BREATH: Duration = Duration::from_millis(400);
+
+const JOURNEY: &str = r#"
+journey: hardy
+sender: northwind
+markets: [US]
+audiences: [HCP]
+entry: {event: {event: Started}}
+reentry: never
+start: choose
+nodes:
+  choose: {decide: {slot: {channels: [EMAIL]}, groups: [win-back], chosen: write, nothing: part, unavailable: lost}}
+  write: {touch: {decision: choose, sent: part, skipped: held, failed: lost}}
+  part: {split: {salt: hardy, arms: [{name: a, weight: 1, next: pause}, {name: b, weight: 1, next: watch}]}}
+  pause: {wait: {for: 2s, next: again}}
+  again: {touch: {module: letter, channel: EMAIL, sent: done, skipped: held, failed: lost}}
+  watch: {wait_event: {any: [{event: Ordered, next: ordered}], timeout: 30s, timed_out: late}}
+  done: {exit: {outcome: done}}
+  ordered: {exit: {outcome: ordered}}
+  late: {exit: {outcome: late}}
+  held: {exit: {outcome: held}}
+  lost: {exit: {outcome: lost}}
+"#;
+
+/// What became of a party: outcome, and per touch its module and state.
+type Ends = BTreeMap<String, (String, Vec<(String, i32)>)>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_instance_ends_where_an_undisturbed_run_does() {
+    let undisturbed = run(None).await;
+    let outcomes: std::collections::BTreeSet<_> =
+        undisturbed.values().map(|it| it.0.as_str()).collect();
+    assert!(outcomes.contains("done") && outcomes.contains("ordered"), "{outcomes:?}");
+    let seed = u64::from_be_bytes(Ids::system().bytes::<8>());
+    println!("seed of the kills: {seed}");
+    assert_eq!(run(Some(seed)).await, undisturbed, "seed {seed}");
+}
+
+async fn run(seed: Option<u64>) -> Ends {
+    let mut stage = Stage::on_system_clock(Topology::Distributed).await;
+    stage.cast.publish_journey(JOURNEY).await.expect("published");
+    let mut parties = Vec::new();
+    for number in 0..PARTIES {
+        parties.push(stage.party(&format!("p{number}"), PartyKind::Hcp, "US", "").await);
+    }
+    let targets: Vec<_> = rapport::targets::TARGETS.iter().map(|it| it.name).collect();
+    let ids = Ids::seeded(seed.unwrap_or_default());
+    let mut kills = 0;
+    for name in ["Started", "Ordered"] {
+        for (number, party) in parties.iter().enumerate() {
+            record(&stage, party, name, &format!("{name}-{number}")).await;
+            if seed.is_some() && number % 2 == 1 {
+                kill(&mut stage, &targets, &ids);
+                kills += 1;
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+        // Everybody waits or has ended before the next event, so that both runs see it at the same node.
+        settled(&stage, &parties, name == "Ordered").await;
+    }
+    while seed.is_some() && kills < KILLS {
+        kill(&mut stage, &targets, &ids);
+        kills += 1;
+    }
+    settled(&stage, &parties, true).await;
+    ends(&stage, &parties).await
+}
+
+fn kill(stage: &mut Stage, targets: &[&'static str], ids: &Ids) {
+    let target = targets[usize::from(ids.bytes::<1>()[0]) % targets.len()];
+    stage.platform.restart(target);
+    stage.meet();
+}
+
+/// Records an interaction; tried again until `profiles` is there.
+async fn record(stage: &Stage, party: &str, name: &str, message_id: &str) {
+    eventually("the interaction is recorded", async || {
+        let request = RecordInteractionsRequest {
+            parent: stage.remote.name("sources", "shop"),
+            interactions: vec![NewInteraction {
+                message_id: message_id.into(),
+                name: name.into(),
+                occurred_time: Some(Timestamp::real().to_proto()),
+                party: Some(new_interaction::Party::PartyId(party.to_owned())),
+                ..NewInteraction::default()
+            }],
+            request_id: format!("record-{message_id}"),
+            ..Default::default()
+        };
+        told(stage.remote.sources.clone().record_interactions(request).await).is_ok()
+    })
+    .await;
+}
+
+/// Waits until every party's instance has ended, or waits for the order.
+async fn settled(stage: &Stage, parties: &[String], ended: bool) {
+    for party in parties {
+        eventually("the instance settles", async || {
+            let instances = stage.instances(party).await;
+            instances.first().is_some_and(|it| {
+                it.end_time.is_some() || (!ended && it.node == "watch")
+            })
+        })
+        .await;
+    }
+}
+
+/// Where everybody ended; checks that each message left once.
+async fn ends(stage: &Stage, parties: &[String]) -> Ends {
+    let files = stage.outbox();
+    let mut ends = Ends::new();
+    for party in parties {
+        let mut touches = stage.touches(party).await;
+        touches.sort_by_key(|it| it.create_time.map(|at| (at.seconds, at.nanos)));
+        for touch in touches.iter().filter(|it| it.state() == State::Sent) {
+            let id = &touch.request.as_ref().expect("a request").touch_id;
+            let left = files.iter().filter(|it| it.contains(id.as_str())).count();
+            assert_eq!(left, 1, "{id} left once");
+        }
+        let told = |it: &rapport_proto::delivery::v1::Touch| {
+            (it.request.clone().unwrap_or_default().module, it.state)
+        };
+        let instance = stage.instance(party).await;
+        ends.insert(party.clone(), (instance.outcome, touches.iter().map(told).collect()));
+    }
+    let sent = ends.values().flat_map(|it| &it.1).filter(|it| it.1 == State::Sent as i32).count();
+    assert_eq!(files.len(), sent, "as many files as messages sent");
+    ends
+}
