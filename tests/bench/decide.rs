@@ -1,15 +1,20 @@
 //! `Decide` through gRPC, the record durable before the answer; and the same decisions made again in process.
 
 use std::fmt::Write as _;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use rapport_proto::decisioning::v1::DecideRequest;
+use decisioning::testing::Again;
+use prost::Message as _;
 use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
+use rapport_proto::decisioning::v1::{DecideRequest, DecisionMade};
 
 use crate::Bench;
-use crate::measure::{Client, alone, drive, evenly, percentile};
+use crate::measure::{Client, alone, drive, evenly, percentile, rate};
+use crate::party::TENANT;
 use crate::raw;
 use crate::report::{Report, Row};
 use crate::site::{Authorised, On, Site};
@@ -18,6 +23,9 @@ use crate::world::{SENDER, World};
 const CLIENTS: usize = 64;
 const ACTIONS: usize = 30;
 const PARTIES: usize = 2_000;
+/// Decisions that are made again.
+const SAMPLE: usize = 100;
+const MADE: &str = ".DecisionMade";
 /// The latency is measured for so many times the length of a repetition.
 const STEADY: u32 = 5;
 
@@ -32,11 +40,10 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 
 async fn measured(bench: &Bench, on: On, report: &mut Report) -> Result<()> {
     let world = World::open(bench, on, ACTIONS, &policy()).await?;
-    let parties: Arc<[String]> =
-        world.physicians(bench.plan.volume(PARTIES).max(20)).await?.into();
+    let parties: Arc<[String]> = world.physicians(bench.plan.volume(PARTIES).max(20)).await?.into();
     let mut clients = Asker::several(&world.site, &parties);
     let id = on.row("decide");
-    let rate = alone(bench.plan, async || drive(&mut clients, bench.plan.time).await).await?;
+    let highest = alone(bench.plan, async || drive(&mut clients, bench.plan.time).await).await?;
     let (records, bytes) = bytes(&world.site).await?;
     ensure!(records > 0.0, "nothing was decided");
     let what = format!(
@@ -45,20 +52,56 @@ async fn measured(bench: &Bench, on: On, report: &mut Report) -> Result<()> {
         on.told(),
         parties.len(),
     );
-    let row = Row::reported(&id, &what, rate, "decisions/s").at_least(1_500.0);
+    let row = Row::reported(&id, &what, highest, "decisions/s").at_least(1_500.0);
     report.add(match on {
         On::Sqlite => row,
         On::Postgres => row.beside(raw::inserts(bench, CLIENTS, bytes as usize).await?),
     });
-    let millis = evenly(&clients, 0.7 * rate, STEADY * bench.plan.time).await?;
+    let millis = evenly(&clients, 0.7 * highest, STEADY * bench.plan.time).await?;
     let (p50, p99) = (percentile(&millis, 50), percentile(&millis, 99));
     let at = format!("Decide on {}, at 70 % of the highest rate, from when it was due", on.told());
     report.add(Row::reported(&format!("{id}-p50"), format!("{at}: median"), p50, "ms"));
     let what = format!("{at}: 99th percentile");
     report.add(Row::reported(&format!("{id}-p99"), what, p99, "ms").below(15.0));
-    let what = "mean payload of these records: 60 candidates and doing nothing, each with its reason";
+    let what =
+        "mean payload of these records: 60 candidates and doing nothing, each with its reason";
     report.add(Row::reported(&format!("{id}-bytes"), what, bytes, "bytes"));
+    let (again, what) = (
+        again(bench, &world.site).await?,
+        "the same decisions made again from their records by the \
+        pure function, in one thread: no gRPC, no store",
+    );
+    report.add(Row::reported(&format!("{id}-pure"), what, again, "decisions/s"));
     world.site.stop().await
+}
+
+/// Recorded decisions made again, per second; each must come out as it was.
+async fn again(bench: &Bench, site: &Site) -> Result<f64> {
+    let mut records = Vec::new();
+    site.recorded("decisioning", 0, |event| {
+        if event.r#type.ends_with(MADE) && records.len() < SAMPLE {
+            records.push(DecisionMade::decode(&*event.payload));
+        }
+    })
+    .await?;
+    let records: Vec<DecisionMade> = records.into_iter().collect::<Result<_, _>>()?;
+    let store = site.store("decisioning").await?;
+    let rules = Again::read(store.database(), TENANT).await?;
+    store.close().await;
+    for record in &records {
+        ensure!(rules.decide(record).as_ref() == Some(record), "{} differs", record.decision_id);
+    }
+    alone(bench.plan, async || {
+        let (start, mut count) = (Instant::now(), 0);
+        while start.elapsed() < bench.plan.time {
+            for record in &records {
+                black_box(rules.decide(black_box(record)));
+            }
+            count += records.len() as u64;
+        }
+        Ok(rate(count, start.elapsed()))
+    })
+    .await
 }
 
 /// How many records there are, and their mean size.
@@ -66,7 +109,7 @@ async fn measured(bench: &Bench, on: On, report: &mut Report) -> Result<()> {
 async fn bytes(site: &Site) -> Result<(f64, f64)> {
     let (mut count, mut bytes) = (0_u64, 0_usize);
     site.recorded("decisioning", 0, |event| {
-        if event.r#type.ends_with(".DecisionMade") {
+        if event.r#type.ends_with(MADE) {
             count += 1;
             bytes += event.payload.len();
         }

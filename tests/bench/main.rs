@@ -4,7 +4,7 @@
 //! machine, takes medians, prints them and writes `target/bench.json`.
 //!
 //! ```text
-//! cargo run --release -p rapport-tests --bin bench -- --quick --only append,grpc-postgres
+//! cargo run --release -p rapport-tests --features bench --bin bench -- --quick --only append,decide-sqlite
 //! ```
 //!
 //! Servers are real and private: PostgreSQL and nats-server on free ports in temporary folders, Rapport
@@ -14,7 +14,10 @@
 
 mod append;
 mod child;
+mod decide;
+mod gate;
 mod grpc;
+mod journey;
 mod latency;
 mod measure;
 mod memory;
@@ -24,7 +27,12 @@ mod raw;
 mod rebuild;
 mod relay;
 mod report;
+mod rule;
+mod segment;
 mod servers;
+mod site;
+mod timer;
+mod world;
 
 use anyhow::Result;
 use clap::Parser;
@@ -42,6 +50,9 @@ struct Arguments {
     /// Few, short repetitions: to look, not to quote.
     #[arg(long)]
     quick: bool,
+    /// Hardly anything: to see that every row works.
+    #[arg(long)]
+    small: bool,
     /// Run the peer's package and keep its figures.
     #[arg(long)]
     record_peer: bool,
@@ -63,6 +74,12 @@ impl Bench {
             |it: &String| id == it || id.strip_prefix(it).is_some_and(|it| it.starts_with('-'));
         self.only.is_empty() || self.only.iter().any(starts)
     }
+
+    /// Whether a row, or one that is measured with it, is wanted.
+    fn wants_some(&self, id: &str) -> bool {
+        let part = |it: &String| it.strip_prefix(id).is_some_and(|it| it.starts_with('-'));
+        self.wants(id) || self.only.iter().any(part)
+    }
 }
 
 #[tokio::main]
@@ -71,7 +88,11 @@ async fn main() -> Result<()> {
     if let Some(role) = arguments.role {
         return child::play(role).await;
     }
-    let plan = if arguments.quick { Plan::quick() } else { Plan::full() };
+    let plan = match (arguments.small, arguments.quick) {
+        (true, _) => Plan::small(),
+        (false, true) => Plan::quick(),
+        (false, false) => Plan::full(),
+    };
     let bench = Bench { only: arguments.only, plan, servers: Servers::default() };
     if arguments.record_peer {
         return peer::record(&bench).await;
@@ -84,5 +105,11 @@ async fn main() -> Result<()> {
     rebuild::run(&bench, &mut report).await?;
     latency::run(&bench, &mut report).await?;
     memory::run(&bench, &mut report).await?;
+    rule::run(&bench, &mut report).await?;
+    timer::run(&bench, &mut report).await?;
+    segment::run(&bench, &mut report).await?;
+    decide::run(&bench, &mut report).await?;
+    journey::run(&bench, &mut report).await?;
+    gate::run(&bench, &mut report).await?;
     report.finish()
 }

@@ -38,11 +38,8 @@ const fn producer(name: &'static str) -> Target {
 }
 
 /// Who fills which role.
-const REVIEWERS: [(ReviewRole, &str); 3] = [
-    (ReviewRole::Medical, "mia"),
-    (ReviewRole::Legal, "leo"),
-    (ReviewRole::Regulatory, "rita"),
-];
+const REVIEWERS: [(ReviewRole, &str); 3] =
+    [(ReviewRole::Medical, "mia"), (ReviewRole::Legal, "leo"), (ReviewRole::Regulatory, "rita")];
 
 struct World {
     harness: Harness,
@@ -77,20 +74,33 @@ impl World {
             locator: "doi:10.1000/1".into(),
             expires_at,
         };
-        let request =
-            proto::AddReferenceRequest { parent: parent(), reference: Some(reference), ..Default::default() };
+        let request = proto::AddReferenceRequest {
+            parent: parent(),
+            reference: Some(reference),
+            ..Default::default()
+        };
         self.library().add_reference(request).await.expect("added");
     }
 
     async fn save_claim(&self, id: &str, content: proto::ClaimContent) -> proto::ClaimVersion {
-        let reply = self.library().save_claim(claim_request(id, content)).await.expect("saved").into_inner();
+        let reply = self
+            .library()
+            .save_claim(claim_request(id, content))
+            .await
+            .expect("saved")
+            .into_inner();
         let version = reply.version;
         let claim = reply.claim.expect("a claim");
         claim.versions.into_iter().find(|it| it.version == version).expect("the version")
     }
 
     async fn save(&self, id: &str, content: proto::ModuleContent) -> proto::ModuleVersion {
-        let reply = self.modules().save_module(module_request(id, content)).await.expect("saved").into_inner();
+        let reply = self
+            .modules()
+            .save_module(module_request(id, content))
+            .await
+            .expect("saved")
+            .into_inner();
         let version = reply.version;
         let module = reply.module.expect("a module");
         module.versions.into_iter().find(|it| it.version == version).expect("the version")
@@ -130,7 +140,13 @@ impl World {
 
     async fn module(&self, id: &str) -> proto::Module {
         let request = proto::GetModuleRequest { name: module_name(id), ..Default::default() };
-        self.modules().get_module(request).await.expect("found").into_inner().module.expect("a module")
+        self.modules()
+            .get_module(request)
+            .await
+            .expect("found")
+            .into_inner()
+            .module
+            .expect("a module")
     }
 
     async fn claim(&self, id: &str) -> proto::Claim {
@@ -158,7 +174,9 @@ impl World {
         let wait = async {
             loop {
                 let versions = self.module(id).await.versions;
-                if let Some(it) = versions.into_iter().find(|it| it.version == version && it.state() == state) {
+                if let Some(it) =
+                    versions.into_iter().find(|it| it.version == version && it.state() == state)
+                {
                     return it;
                 }
                 tokio::task::yield_now().await;
@@ -246,7 +264,12 @@ fn with_slots(text: &str, slots: &[(&str, SlotKind, &str)]) -> proto::ModuleCont
     proto::ModuleContent { slots, ..module_content(text) }
 }
 
-fn module_review(id: &str, version: u32, hash: &str, role: ReviewRole) -> proto::ReviewModuleRequest {
+fn module_review(
+    id: &str,
+    version: u32,
+    hash: &str,
+    role: ReviewRole,
+) -> proto::ReviewModuleRequest {
     proto::ReviewModuleRequest {
         name: module_name(id),
         version,

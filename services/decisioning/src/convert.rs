@@ -26,6 +26,9 @@ const VALID_FOR: &str = "1d";
 /// Names in a context, at most.
 const MOST_CONTEXT: usize = 100;
 
+/// Questions on consent in one call, at most; one that is not asked is answered no.
+const MOST_QUESTIONS: usize = 200;
+
 /// What a decision is asked for.
 pub(crate) fn wish(party_id: &str, request: &proto::DecideRequest) -> Result<Wish, Problem> {
     let mut check = Check::default();
@@ -96,13 +99,15 @@ pub(crate) fn questions(shared: &Shared, wish: &Wish) -> Questions {
             ask(purpose_of(module.class), treatment.channel(), &wish.sender_id);
         }
     }
-    Questions { traits, consents: asked.into_values().collect() }
+    Questions { traits, consents: asked.into_values().take(MOST_QUESTIONS).collect() }
 }
 
 /// `PROMOTIONAL/EMAIL/northwind`.
 fn consent_named(key: &str) -> Option<(Purpose, Channel, &str)> {
     let (purpose, rest) = key.split_once('/')?;
     let (channel, sender_id) = rest.split_once('/')?;
+    // A name that can be no sender's is a question without an answer.
+    chassis::name::is_authored_id(sender_id).then_some(())?;
     Some((names::purpose_of(purpose)?, names::channel_of(channel)?, sender_id))
 }
 

@@ -41,6 +41,8 @@ mod convert;
 mod domain;
 mod grpc;
 mod refusal;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timers;
 mod view;
 

@@ -1,11 +1,16 @@
 //! Refusals on the wire: the reasons this service answers with, and which refusal has which.
 
+use std::time::Duration;
+
 use authored::version;
 use chassis::command::of_command;
 use chassis::reasons;
-use chassis::status::{CONFLICT, FIELD_INVALID, NOT_FOUND, Problem, Violation};
+use chassis::status::{
+    CONFLICT, FIELD_INVALID, NOT_FOUND, PEER_UNAVAILABLE, Problem, Violation,
+};
 use eventstore::ExecuteError;
 use rapport_proto::types::Finding;
+use tonic::Status;
 
 use crate::domain::{decision, holdout, policy, rule_pack};
 
@@ -128,3 +133,17 @@ pub(crate) fn of_document(problems: Vec<authored::document::Problem>) -> Problem
     Problem::from(violations.collect::<Vec<_>>())
 }
 
+
+/// What a peer answered instead of facts: what the caller named and does not exist is the caller's, everything else is
+/// no answer.
+pub(crate) fn of_peer(status: &Status) -> Problem {
+    match status.code() {
+        tonic::Code::NotFound => {
+            Problem::of(NOT_FOUND).violation("parent", "Name a party that exists in your tenant.")
+        }
+        _ => {
+            tracing::warn!(status = %status, "profiles gave no facts");
+            Problem::of(PEER_UNAVAILABLE).retry_after(Duration::from_secs(1))
+        }
+    }
+}

@@ -482,5 +482,5 @@ pub(crate) fn counted_as(channel: Channel) -> &'static str {
     channel_name(channel)
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -48,7 +48,7 @@ mod token;
 mod view;
 mod worker;
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 
 pub use refusal::REASONS;

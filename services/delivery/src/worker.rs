@@ -316,6 +316,3 @@ async fn append(store: &Store, ledger: Ledger, meta: Metadata) -> Result<Appende
         Committed::Failed(error) => Err(error),
     }
 }
-
-#[cfg(any())]
-mod tests;

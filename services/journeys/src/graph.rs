@@ -20,6 +20,7 @@ use rapport_proto::types::{Audience, Channel, Finding, Purpose};
 
 pub(crate) use findings::{CONTENT_NOT_USABLE, COUNTRY_RULE, Findings, UNKNOWN_SEGMENT, UNKNOWN_TRAIT};
 pub use findings::CODES;
+pub(crate) use read::is_code;
 pub(crate) use rules::Names;
 
 /// Nodes a journey may have.

@@ -227,11 +227,10 @@ impl Worker {
             if found.is_empty() {
                 return Ok(());
             }
-            futures::stream::iter(&found)
-                .map(|instance_id| self.follow_one(store, meta, instance_id, standing))
-                .buffer_unordered(AT_ONCE)
-                .try_collect::<Vec<()>>()
-                .await?;
+            let follow: Vec<_> =
+                found.iter().map(|id| self.follow_one(store, meta, id, standing)).collect();
+            let followed = futures::stream::iter(follow).buffer_unordered(AT_ONCE);
+            followed.try_collect::<Vec<()>>().await?;
         }
     }
 

@@ -15,8 +15,10 @@ use rapport_proto::profiles::v1::{
     PartyAttributesSet, PartyContactPointAdded, PartyContactPointRemoved,
     PartyContactPointVerified, PartyIdentifierAdded, PartyIdentifierRemoved, PartyMoved,
     PartyRegistered, PartyReleased, PartySuppressed, PreferenceStated, RelationEnded, RelationKind,
-    RelationRecorded, SourceDisabled, SourceRegistered, SourceSchemaExtended, Verification,
-    consent_event, interaction_event, party_event, relation_event, source_event,
+    RelationRecorded, Segment, SegmentCrossingExpected, SegmentEntered, SegmentExited,
+    SegmentVersionActivated, SourceDisabled, SourceRegistered, SourceSchemaExtended, Trait,
+    TraitKind, TraitVersionActivated, Verification, consent_event, interaction_event,
+    membership_event, party_event, relation_event, segment_event, source_event, trait_event,
 };
 use rapport_proto::types::{
     Channel, Clear, ClearKind, Money, PartyKind, Purpose, Regime, Validity, clear,
@@ -40,6 +42,7 @@ fn main() -> std::io::Result<()> {
         relations(),
         sources(),
         interactions(),
+        segments(),
         vec![first_contact_point()],
     ];
     for sample in samples.into_iter().flatten() {
@@ -282,4 +285,60 @@ fn interactions() -> Vec<Sample> {
     .iter()
     .map(|fact| sample(1, fact))
     .collect()
+}
+
+fn segments() -> Vec<Sample> {
+    let segment_id = "lapsing".to_owned();
+    let party_id = "pty_0kn2wznbkeq4zc9pa7b84q2m0f".to_owned();
+    let orders = Trait {
+        r#trait: "orders_90d".into(),
+        description: "Orders within ninety days".into(),
+        kind: TraitKind::Count.into(),
+        event: "Order Completed".into(),
+        source: "web".into(),
+        r#where: "event.total >= 10".into(),
+        window: "90d".into(),
+        ..Default::default()
+    };
+    let lapsing = Segment {
+        segment: segment_id.clone(),
+        description: "Ordered before, not lately".into(),
+        rule: "traits.days_since_order >= 90 && traits.orders >= 2".into(),
+    };
+    let hash = |seed: u8| (0..32).map(|byte| byte ^ seed).collect();
+    let activated = trait_event::Event::Activated(TraitVersionActivated {
+        version: 2,
+        r#trait: Some(orders),
+        hash: hash(1),
+    });
+    let saved = segment_event::Event::Activated(SegmentVersionActivated {
+        version: 3,
+        segment: Some(lapsing),
+        hash: hash(2),
+    });
+    let entered = membership_event::Event::Entered(SegmentEntered {
+        segment_id: segment_id.clone(),
+        version: 3,
+        party_id: party_id.clone(),
+        cause_position: 0,
+        crossed_at: time(90 * 86_400),
+    });
+    let exited = membership_event::Event::Exited(SegmentExited {
+        segment_id: segment_id.clone(),
+        version: 3,
+        party_id: party_id.clone(),
+        cause_position: 4_711,
+        crossed_at: time(95 * 86_400),
+    });
+    let expected = membership_event::Event::CrossingExpected(SegmentCrossingExpected {
+        segment_id,
+        version: 3,
+        party_id,
+        due_at: time(185 * 86_400),
+    });
+    let memberships = [entered, exited, expected];
+    [sample(1, &activated), sample(1, &saved)]
+        .into_iter()
+        .chain(memberships.iter().map(|fact| sample(1, fact)))
+        .collect()
 }

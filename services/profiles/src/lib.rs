@@ -68,21 +68,25 @@ use rapport_proto::profiles::v1::source_service_server::SourceServiceServer;
 /// The tables and the view.
 pub fn schema() -> Schema {
     Schema {
-        migrations: vec![Migration::portable(
-            "profiles/0001_profiles",
-            include_str!("../migrations/0001_profiles.sql"),
-        ), Migration::portable(
-            "profiles/0002_packs",
-            include_str!("../migrations/0002_packs.sql"),
-        ), Migration::portable(
-            "profiles/0003_traits",
-            include_str!("../migrations/0003_traits.sql"),
-        )],
+        migrations: vec![
+            Migration::portable(
+                "profiles/0001_profiles",
+                include_str!("../migrations/0001_profiles.sql"),
+            ),
+            Migration::portable(
+                "profiles/0002_packs",
+                include_str!("../migrations/0002_packs.sql"),
+            ),
+            Migration::portable(
+                "profiles/0003_traits",
+                include_str!("../migrations/0003_traits.sql"),
+            ),
+        ],
         views: vec![Box::new(view::Profiles::default()), Box::new(view::segments::Segments)],
     }
 }
 
-/// The service: three gRPC services and the timers of grants that run out.
+/// The service: five gRPC services, what it takes from its neighbours, and the timers of grants and segments.
 pub fn service(deps: &Deps) -> Service {
     let definitions = segments::Definitions::new(&deps.store);
     let api = grpc::Api::new(deps, &definitions);

@@ -24,6 +24,7 @@ mod preview;
 mod recompute;
 mod reactor;
 mod settle;
+mod sweep;
 
 pub(crate) use crossing::cross;
 pub(crate) use definitions::Definitions;

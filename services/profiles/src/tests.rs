@@ -11,6 +11,7 @@ mod packs;
 mod party;
 mod recipient;
 mod relation;
+mod segments;
 mod tenancy;
 mod view;
 
@@ -103,6 +104,21 @@ impl World {
 
     async fn source(&self, source_id: &str) {
         self.sources().register_source(source_registration(source_id)).await.expect("registered");
+    }
+
+    /// Destroys a party's key, once nobody reads what it seals: a reader may keep a key it has in its hands.
+    async fn erase(&self, party_id: &str) {
+        let deps = self.harness.deps("profiles");
+        let head = deps.store.read_head().await.expect("read").position;
+        let consumer = crate::segments::CONSUMER;
+        let handled = async {
+            while deps.handled(consumer, "profiles").await.expect("read") < head {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), handled).await.expect("handled");
+        let now = deps.clock.now();
+        deps.store.keys().destroy(ACME, party_id, "request", now).await.expect("destroyed");
     }
 
     fn head(&self) -> u64 {

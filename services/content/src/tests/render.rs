@@ -39,12 +39,19 @@ async fn an_approved_module_is_rendered_with_the_proof_of_its_approval() {
         "<p>&lt;b&gt;Ada&lt;/b&gt; {{claim}}</p><p>Works within one hour in adults &amp; adolescents.</p>\
          <a href=\"https://example.org/?a=1&amp;b=2\">Impressum</a>"
     );
-    let parts: Vec<_> = reply.parts.iter().map(|it| (it.kind.as_str(), it.id.as_str(), it.version)).collect();
-    assert_eq!(parts, [("module", "hello", 1), ("claim", "onset-fast", 1), ("module", "footer", 1)]);
+    let parts: Vec<_> =
+        reply.parts.iter().map(|it| (it.kind.as_str(), it.id.as_str(), it.version)).collect();
+    assert_eq!(
+        parts,
+        [("module", "hello", 1), ("claim", "onset-fast", 1), ("module", "footer", 1)]
+    );
     let hashes: Vec<_> = reply.parts.iter().map(|it| it.content_hash.as_str()).collect();
     assert_eq!(hashes, [&module.content_hash, &claim.content_hash, &footer.content_hash]);
     assert!(reply.parts.iter().all(|it| it.signature_ids.len() == 3));
-    assert_eq!((reply.language.as_str(), reply.topic.as_str(), reply.position), ("de", "onset", world.head()));
+    assert_eq!(
+        (reply.language.as_str(), reply.topic.as_str(), reply.position),
+        ("de", "onset", world.head())
+    );
     assert_eq!(reply.content_class(), ContentClass::RxPromotional);
     let again = world.render(request).await;
     assert_eq!(again, reply);
@@ -100,27 +107,25 @@ async fn a_module_whose_stored_bytes_differ_from_those_that_were_signed_is_not_r
     let store = &world.harness.deps("content").store;
     let mut tx = store.database().begin().await.expect("begun");
     let rows = tx
-        .query("SELECT position, envelope FROM event WHERE stream = 'module/hello' AND version = 1", vec![])
+        .query(
+            "SELECT position, envelope FROM event WHERE stream = 'module/hello' AND version = 1",
+            vec![],
+        )
         .await
         .expect("read");
-    let (position, mut bytes) = (rows[0].count(0).expect("a position"), rows[0].blob(1).expect("bytes").to_vec());
+    let position = rows[0].count(0).expect("a position");
+    let mut bytes = rows[0].blob(1).expect("bytes").to_vec();
     let place = bytes.windows(6).position(|it| it == b"Sicher").expect("the text is there");
     bytes[place..place + 6].copy_from_slice(b"Harmlo");
-    tx.exec("DROP TRIGGER IF EXISTS event_immutable_update", vec![]).await.expect("dropped");
-    let triggers = tx
-        .query("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'event'", vec![])
-        .await
-        .expect("read");
-    assert!(!triggers.is_empty() || position > 0);
-    let changed = tx
-        .exec("UPDATE event SET envelope = $1 WHERE position = $2", eventstore::values![bytes, position])
-        .await;
-    if changed.is_err() {
-        // The store itself refuses to change a fact; the domain's tests fold a forged one.
-        return world.harness.stop().await;
-    }
+    // The store refuses to change a fact; whoever forges one has the database.
+    tx.exec("DROP TRIGGER event_is_not_updated", vec![]).await.expect("dropped");
+    let forge = "UPDATE event SET envelope = $1 WHERE position = $2";
+    tx.exec(forge, eventstore::values![bytes, position]).await.expect("forged");
     tx.commit().await.expect("committed");
     let reply = world.render(render_request("hello")).await;
-    assert_eq!((reply.content_reason.as_str(), reply.content_detail.as_str()), ("content_not_approved", "tampered"));
+    assert_eq!(
+        (reply.content_reason.as_str(), reply.content_detail.as_str()),
+        ("content_not_approved", "tampered")
+    );
     world.harness.stop().await;
 }

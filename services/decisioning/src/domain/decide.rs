@@ -86,12 +86,6 @@ pub(crate) fn decide(inputs: &Inputs<'_>) -> DecisionMade {
     deciding.record(candidates, chosen)
 }
 
-/// What was drawn, made again from a record alone.
-pub(crate) fn redraw(record: &DecisionMade) -> Vec<explore::Drawn> {
-    let pi: Vec<f64> = record.candidates.iter().map(|it| it.pi).collect();
-    explore::slate(&pi, record.k, &record.salt, &record.decision_id)
-}
-
 /// Why a candidate is stopped.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Stopped {

@@ -38,11 +38,6 @@ pub(crate) fn audience(audience: Audience) -> &'static str {
     short(audience.as_str_name(), "AUDIENCE_")
 }
 
-/// `RX_PROMOTIONAL`.
-pub(crate) fn class(class: ContentClass) -> &'static str {
-    short(class.as_str_name(), "CONTENT_CLASS_")
-}
-
 fn short(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }

@@ -80,5 +80,5 @@ fn raw(name: &'static str, value: String) -> Result<HeaderValue, &'static str> {
     Ok(HeaderValue::new(name, value))
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -106,7 +106,8 @@ impl Smtp {
             self.wait(connection.auth(&mechanisms, credentials)).await?;
         }
         let mut options = Vec::new();
-        if envelope.has_non_ascii_addresses() {
+        let mut addresses = envelope.to().iter().chain(envelope.from());
+        if !addresses.all(|it| AsRef::<str>::as_ref(it).is_ascii()) {
             options.push(MailParameter::SmtpUtfEight);
         }
         if !bytes.is_ascii() && connection.server_info().supports_feature(Extension::EightBitMime) {

@@ -136,5 +136,5 @@ fn told(status: u16) -> Told {
     }
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

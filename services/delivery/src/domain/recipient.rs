@@ -127,5 +127,5 @@ impl Decider for Recipient {
     }
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -478,5 +478,5 @@ pub(crate) fn provider_fact(event: &Event) -> Option<&ProviderFact> {
     fact::source(event)
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

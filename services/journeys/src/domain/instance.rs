@@ -60,6 +60,8 @@ pub(crate) enum Input {
     Look,
     /// Decisioning answered.
     Answered(Box<Answer>),
+    /// Somebody asks whether it may still speak: exit criteria only.
+    Check,
 }
 
 /// What decisioning answered.

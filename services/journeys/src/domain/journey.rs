@@ -106,6 +106,15 @@ impl State {
         Some(info)
     }
 
+    /// Whether a version may go live.
+    pub(crate) fn may_publish(&self, version: u32) -> Result<&version::Entry, Refusal> {
+        self.versions.get(version).ok_or(Refusal::Unknown)?;
+        if self.live() == Some(version) {
+            return Err(Refusal::AlreadyLive(version));
+        }
+        self.versions.may_activate(version).map_err(|_| Refusal::NotApproved(version))
+    }
+
     fn standing(&self, version: u32) -> Result<&Standing, Refusal> {
         let entry = self.versions.get(version).ok_or(Refusal::Unknown)?;
         let draft = entry.state;
@@ -275,11 +284,7 @@ impl Decider for Journey {
 
 /// The version before drains: what is in it goes on.
 fn publish(state: &State, version: u32, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-    let entry = state.versions.get(version).ok_or(Refusal::Unknown)?;
-    if state.live() == Some(version) {
-        return Err(Refusal::AlreadyLive(version));
-    }
-    state.versions.may_activate(version).map_err(|_| Refusal::NotApproved(version))?;
+    let entry = state.may_publish(version)?;
     let before = state.live().map(|before| draining(before, "superseded".to_owned(), at));
     let activated = Event::Activated(proto::JourneyVersionActivated {
         version,

@@ -13,6 +13,7 @@ use crate::domain::place::Market;
 use crate::domain::segment::{Question, literals};
 use crate::domain::trait_definition::series::Series;
 use crate::view;
+use crate::view::pack::Dated;
 
 /// Instants looked at for the next turn. A party with more of them is looked at again at the last.
 const MOST_LOOKS: usize = 1_000;
@@ -72,7 +73,8 @@ pub(crate) struct Facts<'l> {
 #[derive(Debug)]
 struct Said {
     statements: Vec<Statement>,
-    terms: Terms,
+    /// What counts from when on, in that order; before that nothing is known.
+    terms: Vec<(Timestamp, Terms)>,
     verified: bool,
 }
 
@@ -138,8 +140,8 @@ async fn consents(
         let Some(party) = party else { continue };
         let Ok(market) = Market::parse(&party.market) else { continue };
         if !packs.contains_key(&party.market) {
-            let pack = view::pack::in_force(store.database(), tenant, &party.market, at).await?;
-            packs.insert(party.market.clone(), pack);
+            let dated = view::pack::from(store.database(), tenant, &party.market, at).await?;
+            packs.insert(party.market.clone(), dated);
         }
         for (key, question) in &needs.questions {
             let Question { purpose, channel, sender_id } = question.clone();
@@ -150,15 +152,29 @@ async fn consents(
     }
     let loaded = store.load_many::<Consent>(tenant, &ids).await?;
     for ((party_id, party, key, question), consent) in asked.into_iter().zip(loaded) {
-        let pack = packs.get(&party.market).and_then(Option::as_ref);
+        let dated = packs.get(&party.market).map(Vec::as_slice).unwrap_or_default();
         let said = Said {
             statements: consent.state.statements,
-            terms: Terms::of(pack, question.purpose, question.channel),
+            terms: terms(dated, question),
             verified: party.contact_point(question.channel).is_some_and(|(_, it)| it.verified),
         };
         found.entry(party_id.clone()).or_default().insert(key.clone(), said);
     }
     Ok(found)
+}
+
+/// The terms of a question as packs take effect and are retired. An earlier pack does not come back.
+fn terms(dated: &[Dated], question: &Question) -> Vec<(Timestamp, Terms)> {
+    let mut terms = Vec::new();
+    for (index, it) in dated.iter().enumerate() {
+        let of = |pack| Terms::of(pack, question.purpose, question.channel);
+        terms.push((it.effective_at, of(Some(&it.pack))));
+        let replaced_at = dated.get(index + 1).map_or(Timestamp::MAX, |it| it.effective_at);
+        if it.retired_at < replaced_at {
+            terms.push((it.retired_at.max(it.effective_at), of(None)));
+        }
+    }
+    terms
 }
 
 impl Facts<'_> {
@@ -185,7 +201,9 @@ impl Facts<'_> {
     /// The verdict on a question at an instant.
     pub(crate) fn verdict(&self, key: &str, at: Timestamp) -> Option<Verdict> {
         let said = self.consents.get(key)?;
-        Some(consent::verdict(&said.statements, at, &said.terms, said.verified))
+        let known = said.terms.iter().rfind(|(from, _)| *from <= at).map(|(_, it)| it.clone());
+        let terms = known.unwrap_or_default();
+        Some(consent::verdict(&said.statements, at, &terms, said.verified))
     }
 
     fn value(&self, name: &Name, at: Timestamp) -> Option<Value> {
@@ -245,13 +263,15 @@ impl Facts<'_> {
 }
 
 impl Said {
-    /// Every instant at which a statement begins or ceases to count.
+    /// Every instant at which a statement or a pack begins or ceases to count.
     fn turns(&self) -> impl Iterator<Item = Timestamp> {
-        self.statements.iter().flat_map(|it| {
+        let spans = self.terms.iter().filter_map(|(_, it)| it.expires_after);
+        let stated = self.statements.iter().flat_map(move |it| {
             let lasts = |after: i64| Timestamp(it.effective_at.0.saturating_add(after));
-            let ended = self.terms.expires_after.map(lasts);
-            [Some(it.effective_at), it.expires_at, ended].into_iter().flatten()
-        })
+            let ends = spans.clone().map(lasts);
+            [Some(it.effective_at), it.expires_at].into_iter().flatten().chain(ends)
+        });
+        stated.chain(self.terms.iter().map(|(from, _)| *from))
     }
 }
 

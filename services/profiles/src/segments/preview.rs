@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use authored::rule::{Rule, Truth};
 use eventstore::{Error, Timestamp};
-use rapport_proto::profiles::v1::party;
-use rapport_proto::types::PartyKind;
 
 use super::definitions::Definitions;
 use super::facts::{self, Facts, Needs};
@@ -46,11 +44,9 @@ pub(crate) async fn preview(
     let (store, live) = (definitions.store(), definitions.live(tenant).await?);
     let mut needs = Needs { party: true, ..Needs::of_rule(rule) };
     needs.questions.extend(asked.map(|it| (ASKED.to_owned(), it)));
-    let everybody =
-        Filter { kind: PartyKind::Unspecified, market: "", state: party::State::Unspecified };
     let (mut counted, mut after) = (Preview::default(), 0);
     while counted.parties < MOST {
-        let page = view::party::list(store.database(), tenant, &everybody, after, PAGE).await?;
+        let page = view::party::list(store.database(), tenant, &Filter::EVERYBODY, after, PAGE).await?;
         let Some((_, last)) = page.last() else { break };
         after = *last;
         let ids: Vec<_> = page.into_iter().map(|(id, _)| id).collect();

@@ -251,8 +251,7 @@ async fn a_repeat_after_erasure_gets_the_first_reply() {
     let granted = record(&recording).await.expect("recorded");
     let withdrawn = withdraw(&withdrawing).await.expect("withdrawn");
     let store = &world.harness.deps("profiles").store;
-    let now = store.clock().now();
-    store.keys().destroy(ACME, &party_id, "request", now).await.expect("destroyed");
+    world.erase(&party_id).await;
 
     // What is erased is not shown again; everything else is as it was told.
     let without = |consent: Option<proto::Consent>| {

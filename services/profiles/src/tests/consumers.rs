@@ -167,9 +167,8 @@ async fn a_journey_sets_an_attribute_once_and_an_unknown_value_leaves_it() {
 async fn facts_about_a_party_that_is_erased_or_not_there_change_nothing() {
     let world = World::among_neighbours().await;
     let erased = world.register(professional()).await;
-    let store = &world.harness.deps("profiles").store;
     let now = world.harness.clock.now();
-    store.keys().destroy(ACME, &erased, "request", now).await.expect("destroyed");
+    world.erase(&erased).await;
     let head = world.head();
     for party_id in [erased.as_str(), "pty_nobody", ""] {
         world.touched(unsubscribed(party_id, now)).await;

@@ -101,6 +101,90 @@ async fn consents_are_those_of_the_instant_asked_about() {
     world.harness.stop().await;
 }
 
+/// Declares the trait `orders` and the segment `buyers`, and records one order at an instant.
+async fn buys(world: &World, party_id: &str, at: Timestamp) {
+    let mut segments = SegmentServiceClient::new(world.harness.admin());
+    let orders = proto::Trait {
+        r#trait: "orders".into(),
+        kind: proto::TraitKind::Count.into(),
+        event: "Order Completed".into(),
+        ..Default::default()
+    };
+    let save = proto::SaveTraitRequest {
+        parent: parent(),
+        definition: Some(proto::save_trait_request::Definition::Trait(orders)),
+        ..Default::default()
+    };
+    segments.save_trait(save).await.expect("saved");
+    let buyers = proto::Segment {
+        segment: "buyers".into(),
+        rule: "traits.orders > 0".into(),
+        ..Default::default()
+    };
+    let save = proto::SaveSegmentRequest {
+        parent: parent(),
+        definition: Some(proto::save_segment_request::Definition::Segment(buyers)),
+        ..Default::default()
+    };
+    segments.save_segment(save).await.expect("saved");
+    world.source("web").await;
+    let order = proto::NewInteraction {
+        message_id: "m-1".into(),
+        name: "Order Completed".into(),
+        occurred_time: time(at),
+        party: Some(proto::new_interaction::Party::PartyId(party_id.into())),
+        ..Default::default()
+    };
+    let record = proto::RecordInteractionsRequest {
+        parent: format!("tenants/{ACME}/sources/web"),
+        interactions: vec![order],
+        ..Default::default()
+    };
+    world.sources().record_interactions(record).await.expect("recorded");
+}
+
+#[tokio::test]
+async fn traits_and_segments_are_those_of_the_instant_asked_about() {
+    let world = World::start().await;
+    let party_id = world.register(professional()).await;
+    let start = chassis::testing::START;
+    buys(&world, &party_id, start).await;
+    let number = |number| Clear { value: Some(clear::Value::Number(number)) };
+    let found = facts(&world, ask(&party_id, vec![])).await;
+    assert_eq!(found.traits, [("orders".to_owned(), number(1.0))].into());
+    assert_eq!(found.segments, ["buyers"]);
+    let before = proto::GetFactsRequest {
+        traits: vec!["orders".into(), "no_such_trait".into()],
+        time: time(Timestamp(start.0 - 1)),
+        ..ask(&party_id, vec![])
+    };
+    let before = facts(&world, before).await;
+    assert_eq!(before.traits, [("orders".to_owned(), number(0.0))].into());
+    assert_eq!(before.segments, Vec::<String>::new());
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_document_learns_which_names_exist_and_of_what_type() {
+    let world = World::start().await;
+    let party_id = world.register(professional()).await;
+    buys(&world, &party_id, chassis::testing::START).await;
+    let names = proto::CheckNamesRequest {
+        parent: parent(),
+        traits: vec!["orders".into(), "orderz".into()],
+        segments: vec!["buyers".into(), "sellers".into()],
+        ..Default::default()
+    };
+    let found = world.facts().check_names(names.clone()).await.expect("checked").into_inner();
+    assert_eq!(found.traits, [("orders".to_owned(), i32::from(ClearKind::Number))].into());
+    assert_eq!(found.segments, [("buyers".to_owned(), 1)].into());
+    let theirs = FactsServiceClient::new(world.harness.target("journeys", "profiles", UMBRELLA));
+    let names = proto::CheckNamesRequest { parent: format!("tenants/{UMBRELLA}"), ..names };
+    let found = theirs.clone().check_names(names).await.expect("checked").into_inner();
+    assert!(found.traits.is_empty() && found.segments.is_empty());
+    world.harness.stop().await;
+}
+
 #[tokio::test]
 async fn of_an_erased_party_rules_know_that_it_is() {
     let world = World::start().await;
@@ -110,8 +194,7 @@ async fn of_an_erased_party_rules_know_that_it_is() {
     };
     let party_id = world.register(request).await;
     world.consents().record_consent(grant(&party_id)).await.expect("recorded");
-    let store = &world.harness.deps("profiles").store;
-    store.keys().destroy(ACME, &party_id, "request", store.clock().now()).await.expect("destroyed");
+    world.erase(&party_id).await;
     let questions = vec![question(Purpose::Promotional, Channel::Email, "northwind")];
     let found = facts(&world, ask(&party_id, questions)).await;
     assert_eq!((found.state.as_str(), found.attributes.len()), ("ERASED", 0));

@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use rapport_proto::profiles::v1::{
-    consent_event, interaction_event, party_event, relation_event, source_event,
+    consent_event, interaction_event, membership_event, party_event, relation_event, segment_event,
+    source_event, trait_event,
 };
 use rapport_proto::types::Envelope;
 use rapport_proto::{EventSet, schema_of};
@@ -54,6 +55,9 @@ fn decode(type_name: &str, payload: &[u8]) -> Option<(String, Vec<u8>)> {
         .or_else(|| with::<relation_event::Event>(type_name, payload))
         .or_else(|| with::<source_event::Event>(type_name, payload))
         .or_else(|| with::<interaction_event::Event>(type_name, payload))
+        .or_else(|| with::<trait_event::Event>(type_name, payload))
+        .or_else(|| with::<segment_event::Event>(type_name, payload))
+        .or_else(|| with::<membership_event::Event>(type_name, payload))
 }
 
 #[test]
@@ -84,6 +88,9 @@ fn every_event_has_a_sample() {
         relation_event::Event::TYPES,
         source_event::Event::TYPES,
         interaction_event::Event::TYPES,
+        trait_event::Event::TYPES,
+        segment_event::Event::TYPES,
+        membership_event::Event::TYPES,
     ];
     for type_name in sets.into_iter().flatten() {
         assert!(

@@ -315,8 +315,7 @@ async fn a_source_is_registered_extended_and_listed() {
 async fn messages_of_an_erased_party_are_refused_and_those_of_others_recorded() {
     let (world, party_id) = world_with_source().await;
     let store = &world.harness.deps("profiles").store;
-    let now = store.clock().now();
-    store.keys().destroy(ACME, &party_id, "request", now).await.expect("destroyed");
+    world.erase(&party_id).await;
     let erased = order("m-1", Some(Party::PartyId(party_id)));
     let found = outcomes(&world, request(vec![erased, order("m-2", None)])).await;
     let expected =
@@ -421,8 +420,7 @@ async fn messages_of_many_erased_parties_are_refused_at_once() {
                 ..registration(PartyKind::Hcp)
             })
             .await;
-        let now = store.clock().now();
-        store.keys().destroy(ACME, &party_id, "request", now).await.expect("destroyed");
+        world.erase(&party_id).await;
         messages.push(order(&format!("m-{n}"), Some(Party::PartyId(party_id))));
     }
     let found = outcomes(&world, request(messages)).await;

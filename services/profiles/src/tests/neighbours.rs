@@ -67,7 +67,31 @@ impl Aggregate for Instance {
     type Event = journeys::instance_event::Event;
 }
 
+enum JourneyVersions {}
+impl Aggregate for JourneyVersions {
+    const SOURCE: &'static str = "journeys";
+    const NAME: &'static str = "journey";
+    type Event = journeys::journey_event::Event;
+}
+
+enum PolicyVersions {}
+impl Aggregate for PolicyVersions {
+    const SOURCE: &'static str = "decisioning";
+    const NAME: &'static str = "policy";
+    type Event = decisioning::policy_event::Event;
+}
+
 impl World {
+    /// `journeys` says something of a journey's versions.
+    pub(super) async fn plans(&self, tenant: &str, id: &str, event: journeys::journey_event::Event) {
+        self.hears::<JourneyVersions>(tenant, id, vec![event]).await;
+    }
+
+    /// `decisioning` says something of its policy.
+    pub(super) async fn decides(&self, event: decisioning::policy_event::Event) {
+        self.hears::<PolicyVersions>(ACME, "default", vec![event]).await;
+    }
+
     pub(super) async fn among_neighbours() -> Self {
         Self { harness: Harness::start(&NEIGHBOURS).await }
     }

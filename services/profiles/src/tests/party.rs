@@ -423,8 +423,7 @@ async fn a_timeline_tells_what_happened_by_whom_and_why() {
 async fn an_erased_party_shows_nothing_and_accepts_nothing() {
     let world = World::start().await;
     let party_id = world.register(professional()).await;
-    let store = &world.harness.deps("profiles").store;
-    store.keys().destroy(ACME, &party_id, "request", store.clock().now()).await.expect("destroyed");
+    world.erase(&party_id).await;
     let party = world.get(&party_id).await;
     assert_eq!(party.state(), proto::party::State::Erased);
     assert_eq!(

@@ -215,8 +215,7 @@ async fn nothing_personal_is_left_of_an_erased_party() {
     let rep = world.party_of(PartyKind::Employee).await;
     cover(&world, &party_id, &rep, "", Validity::default()).await;
     world.consents().record_consent(grant(&party_id)).await.expect("recorded");
-    let store = &world.harness.deps("profiles").store;
-    store.keys().destroy(ACME, &party_id, "request", store.clock().now()).await.expect("destroyed");
+    world.erase(&party_id).await;
     let found = recipient(&world, &party_id).await;
     assert_eq!((found.found, found.state.as_str()), (true, "ERASED"));
     let verdict = found.consent.expect("a verdict");

@@ -28,7 +28,6 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
     let mut consents = ConsentServiceClient::new(connection.clone());
     let mut sources = SourceServiceClient::new(connection.clone());
     let mut facts = FactsServiceClient::new(connection.clone());
-    let mut segments = SegmentServiceClient::new(connection.clone());
     let mut answers: Vec<(String, Answer)> = Vec::new();
 
     let parent = format!("tenants/{}", names.tenant);
@@ -292,80 +291,6 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         proto::CheckNamesRequest { parent: parent.clone(), ..Default::default() }
     );
 
-    let counted = proto::Trait {
-        r#trait: "orders".into(),
-        kind: proto::TraitKind::Count.into(),
-        event: "Order Completed".into(),
-        ..Default::default()
-    };
-    call!(
-        segments,
-        "SegmentService",
-        "SaveTrait",
-        save_trait,
-        proto::SaveTraitRequest {
-            parent: parent.clone(),
-            definition: Some(proto::save_trait_request::Definition::Trait(counted)),
-            ..Default::default()
-        }
-    );
-    call!(
-        segments,
-        "SegmentService",
-        "ListTraits",
-        list_traits,
-        proto::ListTraitsRequest { parent: parent.clone(), ..Default::default() }
-    );
-    let defined = proto::Segment {
-        segment: "professionals".into(),
-        rule: "party.kind == 'HCP'".into(),
-        ..Default::default()
-    };
-    call!(
-        segments,
-        "SegmentService",
-        "SaveSegment",
-        save_segment,
-        proto::SaveSegmentRequest {
-            parent: parent.clone(),
-            definition: Some(proto::save_segment_request::Definition::Segment(defined)),
-            ..Default::default()
-        }
-    );
-    let segment = format!("{parent}/segments/professionals");
-    call!(
-        segments,
-        "SegmentService",
-        "GetSegment",
-        get_segment,
-        proto::GetSegmentRequest { name: segment.clone(), ..Default::default() }
-    );
-    call!(
-        segments,
-        "SegmentService",
-        "ListSegments",
-        list_segments,
-        proto::ListSegmentsRequest { parent: parent.clone(), ..Default::default() }
-    );
-    call!(
-        segments,
-        "SegmentService",
-        "PreviewSegment",
-        preview_segment,
-        proto::PreviewSegmentRequest {
-            parent: parent.clone(),
-            rule: "party.kind == 'HCP'".into(),
-            ..Default::default()
-        }
-    );
-    call!(
-        segments,
-        "SegmentService",
-        "ListSegmentMembers",
-        list_segment_members,
-        proto::ListSegmentMembersRequest { parent: segment, ..Default::default() }
-    );
-
     call!(
         sources,
         "SourceService",
@@ -425,6 +350,7 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         list_interactions,
         proto::ListInteractionsRequest { parent: name, ..Default::default() }
     );
+    super::segments::call_every_rpc(connection, &parent, &mut answers).await;
     call!(
         sources,
         "SourceService",

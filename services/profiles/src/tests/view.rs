@@ -122,7 +122,7 @@ async fn a_rebuild_after_erasure_forgets_the_identifier() {
     let world = World::start().await;
     let party_id = world.register(professional()).await;
     let store = &world.harness.deps("profiles").store;
-    store.keys().destroy(ACME, &party_id, "request", store.clock().now()).await.expect("destroyed");
+    world.erase(&party_id).await;
     store.rebuild(store.views()[0].as_ref()).await.expect("rebuilt");
     let rows = store.query("SELECT number FROM identifier", vec![]).await.expect("read");
     assert!(rows.is_empty());

@@ -111,6 +111,42 @@ async fn write(
     Ok(())
 }
 
+/// A pack, from when it counts and until when.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Dated {
+    pub(crate) effective_at: Timestamp,
+    /// The greatest instant while it is in force.
+    pub(crate) retired_at: Timestamp,
+    pub(crate) pack: RulePackActivated,
+}
+
+/// The packs of a market from an instant on, in the order in which they take effect: the one that did last, and those
+/// that will.
+pub(crate) async fn from(
+    database: &Database,
+    tenant: &str,
+    market: &str,
+    at: Timestamp,
+) -> Result<Vec<Dated>, Error> {
+    let rows = database
+        .query(
+            "SELECT effective_at, retired_at, document
+             FROM pack
+             WHERE tenant = $1 AND market = $2 AND effective_at >= COALESCE(
+                 (SELECT MAX(effective_at) FROM pack
+                  WHERE tenant = $1 AND market = $2 AND effective_at <= $3), $3)
+             ORDER BY effective_at, version",
+            values![tenant, market, at],
+        )
+        .await?;
+    let read = |row: &eventstore::Row| {
+        let pack = RulePackActivated::decode(row.blob(2)?)
+            .map_err(|error| Error::corrupt(format!("the pack of {market}: {error}")))?;
+        Ok(Dated { effective_at: row.time(0)?, retired_at: row.time(1)?, pack })
+    };
+    rows.iter().map(read).collect()
+}
+
 /// The pack in force in a market at an instant.
 pub(crate) async fn in_force(
     database: &Database,

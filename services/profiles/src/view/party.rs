@@ -122,6 +122,11 @@ pub(crate) struct Filter<'a> {
     pub(crate) state: party::State,
 }
 
+impl Filter<'_> {
+    pub(crate) const EVERYBODY: Self =
+        Self { kind: PartyKind::Unspecified, market: "", state: party::State::Unspecified };
+}
+
 /// Ids and positions of the parties registered after a position, oldest first.
 pub(crate) async fn list(
     database: &Database,

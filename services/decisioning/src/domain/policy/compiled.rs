@@ -258,11 +258,6 @@ impl Action {
     fn is_in(&self, group: &str, action: &str) -> bool {
         (group.is_empty() || group == self.group) && (action.is_empty() || action == self.id)
     }
-
-    /// The longest window of its rewards.
-    pub(crate) fn longest_window(&self) -> Option<i64> {
-        self.rewards.iter().map(|it| micros(&it.within)).max()
-    }
 }
 
 impl Condition {

@@ -56,6 +56,10 @@ pub(super) fn go(state: &State, input: &Input, step: &Step, at: Timestamp) -> Ve
     match input {
         Input::Look => walk.look(),
         Input::Answered(answer) => walk.answered(answer),
+        Input::Check => {
+            let cause = Cause { r#type: "check".to_owned(), occurred_at: Some(at.to_proto()), ..Cause::default() };
+            walk.exits(Some(cause));
+        }
     }
     walk.events
 }

@@ -1,0 +1,186 @@
+//! How a decision comes about: what it depends on is gathered, the pure function decides, the record is durable before
+//! the answer.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use chassis::status::{CONFLICT, Problem, REQUEST_ID_REUSED};
+use eventstore::{AsOf, Decider as _, Metadata, Outcome, Timestamp, UnitError, hex};
+use rapport_proto::decisioning::v1 as proto;
+use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
+use rapport_proto::profiles::v1::{GetFactsRequest, GetFactsResponse};
+
+use super::Api;
+use crate::convert::{self, Questions};
+use crate::domain::decide::facts::PartyFacts;
+use crate::domain::decide::{Inputs, Wish, decide};
+use crate::domain::decision::{Command, Decision, State};
+use crate::domain::pack::{Answer, Question};
+use crate::refusal::{self, NO_LIVE_POLICY};
+use crate::view;
+use crate::view::shared::Shared;
+
+/// Where facts come from.
+const PROFILES: &str = "profiles";
+
+impl Api {
+    /// Decides once for a request: a repeat gets the record there is.
+    pub(super) async fn make(
+        &self,
+        meta: &Metadata,
+        wish: &Wish,
+        min_positions: &BTreeMap<String, u64>,
+    ) -> Result<(State, u64), Problem> {
+        let decision_id = eventstore::derive_id(
+            "dec",
+            &[&meta.tenant, &meta.actor.subject, &meta.method, &meta.request_id, "dec", "0"],
+        );
+        let began = Instant::now();
+        let made = match self.decided(meta, &decision_id, wish, min_positions).await {
+            Ok(made) => made,
+            Err(problem) => {
+                self.unless_repeated(meta, problem).await?;
+                proto::DecisionMade::default()
+            }
+        };
+        let latency_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.keep(meta, &decision_id, proto::DecisionMade { latency_us, ..made }).await
+    }
+
+    async fn decided(
+        &self,
+        meta: &Metadata,
+        decision_id: &str,
+        wish: &Wish,
+        min_positions: &BTreeMap<String, u64>,
+    ) -> Result<proto::DecisionMade, Problem> {
+        self.caught_up(min_positions).await?;
+        let (tenant, at) = (meta.tenant.as_str(), meta.at);
+        let database = self.deps.store.database();
+        let shared = self.shared(tenant).await?;
+        let policy = shared.policy.as_ref().ok_or(Problem::of(NO_LIVE_POLICY))?;
+        let questions = convert::questions(&shared, wish);
+        let wanted = policy.wanted();
+        let (facts, happenings, counts) = futures::join!(
+            self.facts(tenant, &wish.party_id, at, questions, min_positions),
+            view::happening::of_party(database, tenant, &wish.party_id, &wanted, at),
+            view::affinity::of_party(database, tenant, &wish.party_id),
+        );
+        let (facts, happenings, counts) = (facts?, happenings?, counts?);
+        let party = convert::party(&facts, wish, at);
+        let affinity = |channel, topic: &str| {
+            shared.affinity(&party.market, &counts, at, policy.half_life, (channel, topic))
+        };
+        Ok(decide(&Inputs {
+            decision_id,
+            at,
+            salt: &hex(&policy.hash[..policy.hash.len().min(8)]),
+            wish,
+            policy,
+            party: &party,
+            pack: shared.pack(&party.market, at),
+            modules: &shared.modules,
+            content_position: shared.content_position(),
+            happenings: &happenings,
+            affinity: &affinity,
+            holdouts: &shared.holdouts,
+            positions: self.positions(&facts, &shared),
+            model: shared.model.as_ref(),
+        }))
+    }
+
+    /// Everything `profiles` knows that a decision needs, in one read.
+    async fn facts(
+        &self,
+        tenant: &str,
+        party_id: &str,
+        at: Timestamp,
+        questions: Questions,
+        min_positions: &BTreeMap<String, u64>,
+    ) -> Result<GetFactsResponse, Problem> {
+        let mut min_positions = min_positions.clone();
+        min_positions.remove(self.deps.store.source());
+        let request = GetFactsRequest {
+            name: chassis::name::print(tenant, &[("parties", party_id)]),
+            time: Some(at.to_proto()),
+            traits: questions.traits,
+            consents: questions.consents,
+            min_positions,
+        };
+        let mut profiles = FactsServiceClient::new(self.deps.peers.to(PROFILES));
+        let reply = profiles.get_facts(request).await;
+        reply.map(tonic::Response::into_inner).map_err(|status| refusal::of_peer(&status))
+    }
+
+    fn positions(&self, facts: &GetFactsResponse, shared: &Shared) -> BTreeMap<String, u64> {
+        let mut positions = facts.positions.clone();
+        positions.insert(self.deps.store.source().to_owned(), self.position());
+        if shared.content_position() > 0 {
+            positions.insert("content".to_owned(), shared.content_position());
+        }
+        positions
+    }
+
+    /// Commits the record, or finds the one that an earlier run of the same request has committed.
+    async fn keep(
+        &self,
+        meta: &Metadata,
+        decision_id: &str,
+        made: proto::DecisionMade,
+    ) -> Result<(State, u64), Problem> {
+        // The id follows from the request, so the stream is empty or the request was granted before: it is not read.
+        let empty = State::default();
+        let events = Decision::decide(&empty, Command::Make(Box::new(made)), meta.at)?;
+        let state = events.iter().fold(empty.clone(), Decision::evolve);
+        let mut unit = self.deps.store.unit(meta.clone());
+        let pushed = unit.push::<Decision>(decision_id, 0, &empty, events).await;
+        let unit = pushed.and_then(|()| unit.finish()).map_err(of_unit)?;
+        match self.deps.store.append(unit).await {
+            Outcome::Committed { position } => Ok((state, position)),
+            Outcome::Repeated { version, position, .. } => {
+                let version = AsOf::Version(version);
+                let store = &self.deps.store;
+                let loaded = store.load::<Decision>(&meta.tenant, decision_id, version).await?;
+                Ok((loaded.state, position))
+            }
+            Outcome::RequestReused => Err(Problem::of(REQUEST_ID_REUSED)
+                .violation("request_id", REQUEST_ID_REUSED.remedy)),
+            Outcome::Conflict | Outcome::Superseded | Outcome::Refused(_) => {
+                Err(Problem::of(CONFLICT))
+            }
+            Outcome::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// What a country's rules answer, for a party or for parties in general.
+    pub(super) async fn outbound(
+        &self,
+        tenant: &str,
+        request: &proto::CheckOutboundRequest,
+        question: Question,
+        at: Timestamp,
+        shared: &Shared,
+    ) -> Result<Answer, Problem> {
+        let Some(pack) = shared.pack(&request.market, at) else { return Ok(Answer::no_pack()) };
+        if request.party_id.is_empty() {
+            return Ok(pack.answer(question, None));
+        }
+        let mut party = PartyFacts::default();
+        if pack.names(question).iter().any(|it| it.root() != "now") {
+            // One trait that nobody names: without a name every trait would be computed.
+            let questions = Questions { traits: vec!["none".to_owned()], consents: Vec::new() };
+            let min_positions = &request.min_positions;
+            let facts = self.facts(tenant, &request.party_id, at, questions, min_positions).await?;
+            party = convert::party(&facts, &Wish::default(), at);
+        }
+        party.set("now", at);
+        Ok(pack.answer(question, Some(&party)))
+    }
+}
+
+fn of_unit(error: UnitError) -> Problem {
+    match error {
+        UnitError::Store(error) => error.into(),
+        other => Problem::new(chassis::status::COMMAND_TOO_LARGE, other.to_string()),
+    }
+}

@@ -1,0 +1,76 @@
+use eventstore::testing::given;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_767_268_800_000_000);
+
+fn suppressed(cause: SuppressionCause, id: &str) -> RecipientSuppressed {
+    RecipientSuppressed {
+        suppression_id: id.into(),
+        cause: cause.into(),
+        party_id: "pty_1".into(),
+        channel: Channel::Email.into(),
+        contact_point_id: "cpt_1".into(),
+        sender_id: if cause == SuppressionCause::Unsubscribed { "northwind".into() } else { String::new() },
+        purpose: match cause {
+            SuppressionCause::Unsubscribed => Purpose::Promotional.into(),
+            _ => Purpose::Unspecified.into(),
+        },
+        suppressed_at: Some(NOW.to_proto()),
+        ..Default::default()
+    }
+}
+
+fn all() -> Vec<Event> {
+    vec![
+        Event::Suppressed(suppressed(SuppressionCause::Unsubscribed, "unsubscribed/tch_1")),
+        Event::Suppressed(suppressed(SuppressionCause::Complained, "complained/tch_2")),
+        Event::Suppressed(suppressed(SuppressionCause::Bounced, "bounced/tch_3")),
+    ]
+}
+
+fn grant(captured_at: Timestamp) -> Consented {
+    Consented {
+        consent_id: "con_1".into(),
+        purpose: Purpose::Promotional,
+        channel: Channel::Email,
+        sender_id: "northwind".into(),
+        captured_at,
+    }
+}
+
+fn left(events: Vec<Event>, command: Command) -> Vec<String> {
+    given::<Recipient>(events).at(NOW).when(command).state().suppressions.into_keys().collect()
+}
+
+#[test]
+fn suppressing_twice_is_harmless() {
+    let again = suppressed(SuppressionCause::Bounced, "bounced/tch_3");
+    given::<Recipient>(all()).at(NOW).when(Command::Suppress(again)).then([]);
+}
+
+#[test]
+fn a_consent_captured_later_releases_what_was_said_before_it() {
+    let later = Timestamp(NOW.0 + 1);
+    assert_eq!(left(all(), Command::Consented(grant(later))), ["bounced/tch_3"]);
+    // What was captured at the same instant or before says nothing about what came after it.
+    for captured_at in [NOW, Timestamp(NOW.0 - 1)] {
+        given::<Recipient>(all()).at(NOW).when(Command::Consented(grant(captured_at))).then([]);
+    }
+    let other = Consented { channel: Channel::Sms, ..grant(later) };
+    given::<Recipient>(all()).at(NOW).when(Command::Consented(other)).then([]);
+    let other = Consented { purpose: Purpose::Service, ..grant(later) };
+    assert_eq!(left(all(), Command::Consented(other)), ["bounced/tch_3", "unsubscribed/tch_1"]);
+}
+
+#[test]
+fn a_person_releases_what_is_named_or_all() {
+    let release = |ids: &[&str]| Command::Release {
+        suppression_ids: ids.iter().map(|it| (*it).to_owned()).collect(),
+        reason: "called".into(),
+    };
+    assert_eq!(left(all(), release(&["bounced/tch_3"])), ["complained/tch_2", "unsubscribed/tch_1"]);
+    assert_eq!(left(all(), release(&[])), Vec::<String>::new());
+    given::<Recipient>([]).at(NOW).when(release(&[])).then([]);
+    given::<Recipient>(all()).at(NOW).when(release(&["x/y"])).refused(|it| *it == Refusal::Unknown);
+}
