@@ -129,7 +129,8 @@ impl Site {
 
     /// Its time, when its clock is simulated.
     pub(crate) fn time(&self) -> Time {
-        Time::new([self.server.admin.to_string().as_str()].into_iter())
+        let token = self.issuer.token(TENANT, "clock", &["*"]);
+        Time::new([self.server.admin.to_string().as_str()].into_iter(), &token)
     }
 
     /// Registers parties; returns their ids.

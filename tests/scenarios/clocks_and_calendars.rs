@@ -74,15 +74,20 @@ async fn waits_in_local_time(mut stage: Stage) {
     stage.settle().await;
     assert_eq!(due(&stage, &moving).await, at("2028-02-28T14:00:00Z"));
 
-    // 31 October 2027: half past two comes twice; the first of them counts.
-    stage.reach(at("2027-10-30T12:00:00Z")).await;
-    stage.enter("half-past-two", &berlin).await;
+    // 4 April 2027: half past two comes twice in Auckland; the first of them counts.
+    stage.reach(at("2027-04-02T22:00:00Z")).await;
+    let auckland = stage.party("auckland", PartyKind::Hcp, "DE", "Pacific/Auckland").await;
     stage.settle().await;
-    assert_eq!(due(&stage, &berlin).await, at("2027-10-31T00:30:00Z"));
+    for party in [&auckland, &berlin] {
+        stage.enter("half-past-two", party).await;
+    }
+    stage.settle().await;
+    assert_eq!(due(&stage, &auckland).await, at("2027-04-03T13:30:00Z"));
+    assert_eq!(due(&stage, &berlin).await, at("2027-04-03T00:30:00Z"));
 
-    // It is half past two in Auckland already when the party arrives there: now in the past, it fires at once.
-    stage.reach(at("2027-10-31T00:29:00Z")).await;
-    move_to(&stage, &berlin, "Pacific/Auckland").await;
+    // A party moves to where half past two has gone by since the wait began: it fires at once.
+    stage.reach(at("2027-04-03T00:29:00Z")).await;
+    move_to(&stage, &berlin, "Europe/Helsinki").await;
     stage.settle().await;
     let newest = stage.instances(&berlin).await.remove(0);
     assert_eq!(newest.outcome, "out", "{newest:#?}");

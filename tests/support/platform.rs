@@ -165,7 +165,8 @@ impl Platform {
 
     /// Takes over the time of a platform whose clock is simulated.
     pub fn time(&self) -> Time {
-        Time::new(self.nodes.iter().map(|it| it.admin.as_str()))
+        let token = self.issuer.token("acme", "clock", &["*"]);
+        Time::new(self.nodes.iter().map(|it| it.admin.as_str()), &token)
     }
 
     fn database(&self, service: &str) -> String {
@@ -250,6 +251,12 @@ pub struct Client {
 /// Adds a bearer token.
 #[derive(Clone)]
 pub struct Token(String);
+
+impl Token {
+    pub(crate) fn new(token: &str) -> Self {
+        Self(token.to_owned())
+    }
+}
 
 impl Interceptor for Token {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {

@@ -6,7 +6,10 @@ use std::time::Duration;
 use eventstore::Timestamp;
 use rapport_proto::simulation::v1::simulation_service_client::SimulationServiceClient;
 use rapport_proto::simulation::v1::{SetTimeRequest, SettleRequest};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+
+use crate::platform::Token;
 
 /// How long a node may take to settle.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -14,15 +17,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The time of a platform.
 #[derive(Clone)]
 pub struct Time {
-    nodes: Vec<SimulationServiceClient<Channel>>,
+    nodes: Vec<SimulationServiceClient<InterceptedService<Channel, Token>>>,
     frontier: BTreeMap<String, u64>,
 }
 
 impl Time {
-    pub fn new<'a>(admins: impl Iterator<Item = &'a str>) -> Self {
+    pub fn new<'a>(admins: impl Iterator<Item = &'a str>, token: &str) -> Self {
         let client = |admin: &str| {
             let endpoint = Channel::from_shared(format!("http://{admin}")).expect("an address");
-            SimulationServiceClient::new(endpoint.timeout(PATIENCE).connect_lazy())
+            let channel = endpoint.timeout(PATIENCE).connect_lazy();
+            SimulationServiceClient::with_interceptor(channel, Token::new(token))
         };
         Self { nodes: admins.map(client).collect(), frontier: BTreeMap::new() }
     }

@@ -6,9 +6,9 @@ use rapport_proto::delivery::v1::{TouchCause, TouchRequested};
 use rapport_proto::journeys::v1::instance_event;
 use rapport_proto::profiles::v1::consent_event;
 
+use crate::domain::instant;
 use crate::domain::recipient::{self, Consented, Recipient};
 use crate::domain::touch::{self, Touch};
-use crate::domain::instant;
 
 const TOUCH_REQUESTED: &str = "rapport.journeys.v1.InstanceTouchRequested";
 const CONSENT_GRANTED: &str = "rapport.profiles.v1.ConsentGranted";
@@ -78,8 +78,7 @@ async fn consented(store: &Store, event: &Recorded, meta: Metadata) -> Result<Op
         captured_at: instant(it.proof.as_ref().and_then(|it| it.captured_at.as_ref())),
         sender_id: key.sender_id,
     };
-    let decided =
-        Recipient::decide(&loaded.state, recipient::Command::Consented(grant), meta.at);
+    let decided = Recipient::decide(&loaded.state, recipient::Command::Consented(grant), meta.at);
     let events = decided.unwrap_or_default();
     if events.is_empty() {
         return Ok(None);

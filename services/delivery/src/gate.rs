@@ -89,7 +89,11 @@ pub(crate) enum Outcome {
 enum Found {
     Pass(Verdict),
     Fail(Verdict),
-    Defer { verdict: Verdict, until: Timestamp, time_zone: String },
+    Defer {
+        verdict: Verdict,
+        until: Timestamp,
+        time_zone: String,
+    },
     /// It cannot be asked; a later check fails for the same reason.
     Open(Verdict),
 }
@@ -143,7 +147,8 @@ pub(crate) fn judge(gathered: &Gathered, at: Timestamp) -> Judgement {
             ..found
         });
     }
-    let outcome = decided.unwrap_or_else(|| Outcome::Ready(Box::new(ready(gathered, &verdicts, at))));
+    let outcome =
+        decided.unwrap_or_else(|| Outcome::Ready(Box::new(ready(gathered, &verdicts, at))));
     verdicts.push(not_reached(GateStep::Provider));
     Judgement { verdicts, outcome }
 }
@@ -269,14 +274,17 @@ fn reachable(gathered: &Gathered, _at: Timestamp) -> Found {
     if told.state != "ACTIVE" {
         return fail("suppressed", told.state.to_ascii_lowercase(), proof);
     }
-    if let Some(refused) = gathered.pack.as_ref().and_then(|it| rules::kind_refused(it, told.kind())) {
+    if let Some(refused) =
+        gathered.pack.as_ref().and_then(|it| rules::kind_refused(it, told.kind()))
+    {
         let (pack, pack_version) = (refused.pack.to_owned(), refused.version);
         return fail("suppressed", "kind_not_enabled", Verdict { pack, pack_version, ..proof });
     }
     let purpose = purpose_of(gathered.class());
-    let stopping = gathered.suppressions.iter().find(|it| {
-        recipient::stops(it, gathered.channel(), &gathered.request.sender_id, purpose)
-    });
+    let stopping = gathered
+        .suppressions
+        .iter()
+        .find(|it| recipient::stops(it, gathered.channel(), &gathered.request.sender_id, purpose));
     match stopping {
         None => pass(proof),
         Some(it) => {
@@ -368,10 +376,8 @@ fn content(gathered: &Gathered, _at: Timestamp) -> Found {
     if !told.content_reason.is_empty() {
         return fail(&told.content_reason, told.content_detail.clone(), proof);
     }
-    let signed = told
-        .parts
-        .iter()
-        .all(|it| !it.content_hash.is_empty() && !it.signature_ids.is_empty());
+    let signed =
+        told.parts.iter().all(|it| !it.content_hash.is_empty() && !it.signature_ids.is_empty());
     if told.parts.is_empty() || !signed || gathered.class() == ContentClass::Unspecified {
         return fail("content_not_approved", "unsigned", proof);
     }

@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 
 use eventstore::{Decider, Error, Loaded, Metadata, Store, Timestamp, Unit, UnitError};
-use rapport_proto::delivery::v1::{ContactReserved, RecipientSuppressed, SuppressionCause, touch_event};
+use rapport_proto::delivery::v1::{
+    ContactReserved, RecipientSuppressed, SuppressionCause, touch_event,
+};
 use rapport_proto::types::{ContentClass, Purpose};
 
 use crate::domain::pressure::{self, Pressure};
@@ -54,7 +56,11 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Opens touches and what belongs to their parties.
-    pub(crate) async fn open(store: &Store, tenant: &str, touch_ids: &[String]) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        store: &Store,
+        tenant: &str,
+        touch_ids: &[String],
+    ) -> Result<Self, Error> {
         let touches = streams::<Touch>(store, tenant, touch_ids.to_vec()).await?;
         let parties: std::collections::BTreeSet<String> = touches
             .values()
@@ -137,7 +143,11 @@ impl Ledger {
     }
 }
 
-async fn streams<D: Decider>(store: &Store, tenant: &str, ids: Vec<String>) -> Result<Streams<D>, Error> {
+async fn streams<D: Decider>(
+    store: &Store,
+    tenant: &str,
+    ids: Vec<String>,
+) -> Result<Streams<D>, Error> {
     let loaded = store.load_many::<D>(tenant, &ids).await?;
     Ok(ids.into_iter().zip(loaded.into_iter().map(Stream::new)).collect())
 }

@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod gate;
+mod golden;
 mod peers;
 mod provider;
+mod receivers;
 mod tasks;
 mod touches;
 
@@ -100,7 +102,8 @@ impl World {
 
     async fn report(&self, event: proto::ProviderEvent) -> String {
         let request = provider_events(vec![event]);
-        let reply = self.api().record_provider_events(request).await.expect("taken in").into_inner();
+        let reply =
+            self.api().record_provider_events(request).await.expect("taken in").into_inner();
         reply.results[0].outcome.clone()
     }
 
@@ -171,11 +174,7 @@ fn provider_events(events: Vec<proto::ProviderEvent>) -> proto::RecordProviderEv
     proto::RecordProviderEventsRequest { parent: parent(), events, ..Default::default() }
 }
 
-fn event(
-    id: &str,
-    kind: proto::ProviderEventKind,
-    touch: &proto::Touch,
-) -> proto::ProviderEvent {
+fn event(id: &str, kind: proto::ProviderEventKind, touch: &proto::Touch) -> proto::ProviderEvent {
     proto::ProviderEvent {
         provider: "relay".into(),
         provider_event_id: id.into(),

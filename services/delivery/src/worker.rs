@@ -19,8 +19,8 @@ use eventstore::{Error, Metadata, Outcome as Committed, Store, Timer, TimerHandl
 use futures::future::BoxFuture;
 
 use crate::adapters::{Adapters, Message, Told};
-use crate::domain::touch::{Command, Outcome, State, Status};
 use crate::domain::is_task;
+use crate::domain::touch::{Command, Outcome, State, Status};
 use crate::gate::{self, Gathered, Judgement};
 use crate::ledger::Ledger;
 use crate::view::{EXPIRY, STEP, touch_of};
@@ -79,7 +79,9 @@ impl TimerHandler for Worker {
             let ids = [touch_id.clone()];
             let touch = Ledger::open(store, &meta.tenant, &ids).await?.touch(&touch_id);
             match (timer.kind.as_str(), touch.status) {
-                (STEP | EXPIRY, _) if touch.awaits_gate() => self.pass(store, &touch_id, meta).await,
+                (STEP | EXPIRY, _) if touch.awaits_gate() => {
+                    Box::pin(self.pass(store, &touch_id, meta)).await
+                }
                 (STEP, Status::Sending) => self.give_up(store, &touch, meta).await,
                 (STEP, Status::Unknown) => {
                     let elapsed =
@@ -113,12 +115,12 @@ impl Worker {
                 return Ok(());
             }
             let gathered_at = store.clock().now();
-            let facts = self.gatherer.gather(&meta, &touch.request, gathered_at).await?;
+            let facts = Box::pin(self.gatherer.gather(&meta, &touch.request, gathered_at)).await?;
             let adapter = self.adapters.of(touch.channel());
             match conclude_gate(store, &meta, touch_id, &facts, gathered_at, adapter).await? {
                 Run::Done => return Ok(()),
                 Run::Stale => {}
-                Run::Passed(passed) => return self.hand_over(store, meta, *passed).await,
+                Run::Passed(passed) => return Box::pin(self.hand_over(store, meta, *passed)).await,
             }
         }
         Err(Error::unavailable("what the gate needs takes longer than it stays true"))

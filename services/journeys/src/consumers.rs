@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use eventstore::{AsOf, Decider as _, Error, Metadata, Reactor, Recorded, Store, Unit, UnitBuilder, UnitError};
+use eventstore::{
+    AsOf, Decider as _, Error, Metadata, Reactor, Recorded, Store, Unit, UnitBuilder, UnitError,
+};
 use futures::future::BoxFuture;
 use prost::Message;
 use rapport_proto::delivery::v1 as delivery;
@@ -49,7 +51,8 @@ impl Reactor for Reports {
     ) -> BoxFuture<'a, Result<Option<Unit>, Error>> {
         Box::pin(async move {
             let Some(news) = read(event)? else { return Ok(None) };
-            let mut notes = Notes { store, graphs: &self.graphs, event, unit: store.unit(meta), events: 0 };
+            let mut notes =
+                Notes { store, graphs: &self.graphs, event, unit: store.unit(meta), events: 0 };
             match news {
                 News::Settled { verdict, detail } => notes.settled(verdict, detail).await?,
                 News::Interaction { name, properties } => {
@@ -234,7 +237,10 @@ impl Notes<'_> {
             return Ok(());
         }
         self.events += events.len();
-        self.unit.push::<Entry>(&stream, loaded.version, &loaded.state, events).await.map_err(unit_error)
+        self.unit
+            .push::<Entry>(&stream, loaded.version, &loaded.state, events)
+            .await
+            .map_err(unit_error)
     }
 
     /// Wakes the party's instances to which the change can matter.
@@ -243,7 +249,8 @@ impl Notes<'_> {
         let running =
             view::instance::running_of_party(database, self.tenant(), self.party_id()).await?;
         for instance_id in running {
-            let loaded = self.store.load::<Instance>(self.tenant(), &instance_id, AsOf::Now).await?;
+            let loaded =
+                self.store.load::<Instance>(self.tenant(), &instance_id, AsOf::Now).await?;
             let start = loaded.state.start();
             if start.instance_id.is_empty() {
                 continue;
@@ -317,7 +324,8 @@ impl Notes<'_> {
         woken: proto::InstanceWoken,
     ) -> Result<(), Error> {
         let wake = instance::Command::Wake(Box::new(woken));
-        let events = Instance::decide(&loaded.state, wake, eventstore::Timestamp::default()).unwrap_or_default();
+        let events = Instance::decide(&loaded.state, wake, eventstore::Timestamp::default())
+            .unwrap_or_default();
         if events.is_empty() || self.events >= MOST_EVENTS {
             return Ok(());
         }

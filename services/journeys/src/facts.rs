@@ -41,7 +41,8 @@ pub(crate) async fn read(
         Err(status) if status.code() == Code::NotFound => return Ok(None),
         Err(status) => return Err(status),
     };
-    let zones = if graph.reads_clock() { zones(deps, tenant, &facts, at).await? } else { Vec::new() };
+    let zones =
+        if graph.reads_clock() { zones(deps, tenant, &facts, at).await? } else { Vec::new() };
     Ok(Some(reading(facts, &consents, zones)))
 }
 

@@ -18,8 +18,10 @@ use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::Crossing;
 use rapport_proto::types::{Audience, Channel, Finding, Purpose};
 
-pub(crate) use findings::{CONTENT_NOT_USABLE, COUNTRY_RULE, Findings, UNKNOWN_SEGMENT, UNKNOWN_TRAIT};
 pub use findings::CODES;
+pub(crate) use findings::{
+    CONTENT_NOT_USABLE, COUNTRY_RULE, Findings, UNKNOWN_SEGMENT, UNKNOWN_TRAIT,
+};
 pub(crate) use read::is_code;
 pub(crate) use rules::Names;
 
@@ -48,7 +50,6 @@ pub fn check(yaml: &str) -> Vec<Finding> {
 /// A definition that passed the check.
 #[derive(Clone, Debug)]
 pub(crate) struct Graph {
-    pub(crate) journey_id: String,
     /// SHA-256 of the definition's bytes.
     pub(crate) hash: [u8; 32],
     pub(crate) sender_id: String,
@@ -112,7 +113,10 @@ pub(crate) struct Arm {
 pub(crate) enum Said {
     /// What the decision of this node chose.
     Decision(String),
-    Module { module: String, channel: Channel },
+    Module {
+        module: String,
+        channel: Channel,
+    },
 }
 
 /// A local time, on some days.
@@ -128,17 +132,66 @@ pub(crate) struct Clock {
 /// A step. Durations are microseconds.
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
-    Wait { duration: i64, next: String },
-    WaitUntil { clock: Clock, next: String },
-    WaitDate { attribute: String, offset: i64, time: Option<LocalTime>, next: String, missing: String },
-    WaitEvent { cases: Vec<Case>, timeout: i64, timed_out: String },
-    Branch { cases: Vec<(Rule, String)>, otherwise: String },
-    Split { salt: String, arms: Vec<Arm> },
-    Decide { slot: proto::Slot, groups: Vec<String>, valid_for: String, chosen: String, nothing: String, unavailable: String },
-    Touch { said: Said, expires_after: i64, slots: Vec<(String, Rule)>, sent: String, skipped: String, failed: String },
-    Ask { survey: String, channel: Channel, expires_after: i64, about: Option<String>, issued: String, declined: String },
-    Set { attribute: String, value: Rule, next: String },
-    Exit { outcome: String },
+    Wait {
+        duration: i64,
+        next: String,
+    },
+    WaitUntil {
+        clock: Clock,
+        next: String,
+    },
+    WaitDate {
+        attribute: String,
+        offset: i64,
+        time: Option<LocalTime>,
+        next: String,
+        missing: String,
+    },
+    WaitEvent {
+        cases: Vec<Case>,
+        timeout: i64,
+        timed_out: String,
+    },
+    Branch {
+        cases: Vec<(Rule, String)>,
+        otherwise: String,
+    },
+    Split {
+        salt: String,
+        arms: Vec<Arm>,
+    },
+    Decide {
+        slot: proto::Slot,
+        groups: Vec<String>,
+        valid_for: String,
+        chosen: String,
+        nothing: String,
+        unavailable: String,
+    },
+    Touch {
+        said: Said,
+        expires_after: i64,
+        slots: Vec<(String, Rule)>,
+        sent: String,
+        skipped: String,
+        failed: String,
+    },
+    Ask {
+        survey: String,
+        channel: Channel,
+        expires_after: i64,
+        about: Option<String>,
+        issued: String,
+        declined: String,
+    },
+    Set {
+        attribute: String,
+        value: Rule,
+        next: String,
+    },
+    Exit {
+        outcome: String,
+    },
 }
 
 /// A consent verdict that a rule reads, as `GetFacts` is asked for it.
@@ -238,3 +291,6 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use chassis::deps::Deps;
 use chassis::name;
 use chassis::page::Page;
 use chassis::status::{NOT_FOUND, Problem};
-use eventstore::{AsOf, Loaded, Outcome, Timestamp};
+use eventstore::{AsOf, Loaded, Outcome};
 use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::journey_service_server::JourneyService;
 use tonic::{Request, Response, Status};
@@ -41,10 +41,6 @@ impl Api {
         Self { deps: deps.clone(), graphs: graphs.clone() }
     }
 
-    fn now(&self) -> Timestamp {
-        self.deps.clock.now()
-    }
-
     /// Position up to which this replica has certainly read.
     fn position(&self) -> u64 {
         self.deps.store.head().position
@@ -60,14 +56,24 @@ impl Api {
         if loaded.version == 0 { Err(unknown("name")) } else { Ok(loaded) }
     }
 
-    async fn instance(&self, tenant: &str, id: &str, field: &str) -> Result<Loaded<instance::State>, Problem> {
+    async fn instance(
+        &self,
+        tenant: &str,
+        id: &str,
+        field: &str,
+    ) -> Result<Loaded<instance::State>, Problem> {
         let loaded = self.deps.store.load::<Instance>(tenant, id, AsOf::Now).await?;
         if loaded.version == 0 { Err(unknown(field)) } else { Ok(loaded) }
     }
 }
 
 /// The id in the name of one of the caller's own things. A name of another tenant names nothing.
-fn own<'a>(caller: &Caller, field: &str, text: &'a str, collection: &str) -> Result<&'a str, Problem> {
+fn own<'a>(
+    caller: &Caller,
+    field: &str,
+    text: &'a str,
+    collection: &str,
+) -> Result<&'a str, Problem> {
     let parsed = name::parse(field, text, &[collection])?;
     if parsed.tenant == caller.tenant { Ok(parsed.id()) } else { Err(unknown(field)) }
 }
@@ -105,7 +111,8 @@ impl JourneyService for Api {
         let (journey_id, hash) = (journey.journey.clone(), document::hash(&journey));
         let draft = Command::Draft { journey: Box::new(journey), hash, actor };
         let done = self.change(&journey_id, &meta, draft).await?;
-        let version = done.state.versions.newest().and_then(|(version, _)| done.state.info(version));
+        let version =
+            done.state.versions.newest().and_then(|(version, _)| done.state.info(version));
         let reply = proto::DraftJourneyResponse { version, findings, position: done.position };
         Ok(Response::new(reply))
     }
@@ -153,7 +160,8 @@ impl JourneyService for Api {
             comment: parse::comment(&request.get_ref().comment)?,
             actor: caller.subject.clone(),
         };
-        let (version, position) = self.change_version(&caller.tenant, id, &meta, version, approve).await?;
+        let (version, position) =
+            self.change_version(&caller.tenant, id, &meta, version, approve).await?;
         Ok(Response::new(proto::ApproveJourneyResponse { version, position }))
     }
 
@@ -174,11 +182,16 @@ impl JourneyService for Api {
             if !checked.findings.is_empty() {
                 let (version, position) = (loaded.state.info(version), self.position());
                 let findings = checked.findings;
-                return Ok(Response::new(proto::PublishJourneyResponse { version, findings, position }));
+                return Ok(Response::new(proto::PublishJourneyResponse {
+                    version,
+                    findings,
+                    position,
+                }));
             }
         }
         let publish = Command::Publish { version };
-        let (version, position) = self.change_version(&caller.tenant, id, &meta, version, publish).await?;
+        let (version, position) =
+            self.change_version(&caller.tenant, id, &meta, version, publish).await?;
         Ok(Response::new(proto::PublishJourneyResponse { version, findings: Vec::new(), position }))
     }
 
@@ -194,7 +207,8 @@ impl JourneyService for Api {
         let state = self.journey(&caller.tenant, id).await?.state;
         let version = state.meant(request.get_ref().version, |it| it.enters);
         let pause = Command::Pause { version, timers, reason };
-        let (version, position) = self.change_version(&caller.tenant, id, &meta, version, pause).await?;
+        let (version, position) =
+            self.change_version(&caller.tenant, id, &meta, version, pause).await?;
         Ok(Response::new(proto::PauseJourneyResponse { version, position }))
     }
 
@@ -208,7 +222,8 @@ impl JourneyService for Api {
         let state = self.journey(&caller.tenant, id).await?.state;
         let version = state.meant(request.get_ref().version, |it| it.paused.is_some());
         let resume = Command::Resume { version };
-        let (version, position) = self.change_version(&caller.tenant, id, &meta, version, resume).await?;
+        let (version, position) =
+            self.change_version(&caller.tenant, id, &meta, version, resume).await?;
         Ok(Response::new(proto::ResumeJourneyResponse { version, position }))
     }
 
@@ -224,7 +239,8 @@ impl JourneyService for Api {
         let state = self.journey(&caller.tenant, id).await?.state;
         let version = state.meant(request.get_ref().version, |it| it.enters);
         let drain = Command::Drain { version, reason };
-        let (version, position) = self.change_version(&caller.tenant, id, &meta, version, drain).await?;
+        let (version, position) =
+            self.change_version(&caller.tenant, id, &meta, version, drain).await?;
         Ok(Response::new(proto::DrainJourneyResponse { version, position }))
     }
 
@@ -239,7 +255,8 @@ impl JourneyService for Api {
         reason.clone_into(&mut meta.reason);
         let version = request.get_ref().version;
         let retire = Command::Retire { version, reason };
-        let (version, position) = self.change_version(&caller.tenant, id, &meta, version, retire).await?;
+        let (version, position) =
+            self.change_version(&caller.tenant, id, &meta, version, retire).await?;
         Ok(Response::new(proto::RetireJourneyResponse { version, position }))
     }
 
@@ -282,7 +299,8 @@ impl JourneyService for Api {
         let listed = view::journey::list(store.database(), &caller.tenant, after, page.size + 1);
         let mut ids = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store.load_many::<Journey>(&caller.tenant, &ids).await.map_err(Problem::from)?;
+        let found =
+            store.load_many::<Journey>(&caller.tenant, &ids).await.map_err(Problem::from)?;
         let mut journeys = Vec::with_capacity(ids.len());
         for (journey_id, loaded) in ids.into_iter().zip(found) {
             journeys.push(self.summary(&caller.tenant, journey_id, &loaded.state).await?);
@@ -300,9 +318,12 @@ impl JourneyService for Api {
         let (party_id, entry_key, entry) = parse::entry(request.get_ref())?;
         let state = self.journey(&caller.tenant, id).await?.state;
         if let Some(version) = state.entering() {
-            let graph = self.graphs.get(&caller.tenant, id, version).await.map_err(Problem::from)?;
+            let graph =
+                self.graphs.get(&caller.tenant, id, version).await.map_err(Problem::from)?;
             if graph.entry != Entry::Api {
-                return Err(Problem::of(ENTRY_REFUSED).violation("parent", ENTRY_REFUSED.remedy).into());
+                return Err(Problem::of(ENTRY_REFUSED)
+                    .violation("parent", ENTRY_REFUSED.remedy)
+                    .into());
             }
         }
         let cause = proto::Cause {
@@ -316,7 +337,9 @@ impl JourneyService for Api {
         let answered = self.entered_before(&meta, &wish).await?;
         let Answered { answer, position } = match answered {
             Some(answered) => answered,
-            None => units::enter(&self.deps, &self.graphs, &meta, &wish).await.map_err(refusal::of_failure)?,
+            None => units::enter(&self.deps, &self.graphs, &meta, &wish)
+                .await
+                .map_err(refusal::of_failure)?,
         };
         let (instance, refused) = match answer {
             Some(Answer::Entered(id)) => {
@@ -367,7 +390,8 @@ impl JourneyService for Api {
         let mut places = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut places, Place::clone);
         let ids: Vec<_> = places.into_iter().map(|it| it.instance_id).collect();
-        let found = store.load_many::<Instance>(&caller.tenant, &ids).await.map_err(Problem::from)?;
+        let found =
+            store.load_many::<Instance>(&caller.tenant, &ids).await.map_err(Problem::from)?;
         let instances = found.iter().map(|it| resource::instance(&caller.tenant, it)).collect();
         Ok(Response::new(proto::ListInstancesResponse { instances, next_page_token }))
     }
@@ -379,7 +403,8 @@ impl JourneyService for Api {
         let caller = Caller::of(&request)?;
         let request = request.get_ref();
         let id = own(caller, "parent", &request.parent, "instances")?;
-        let page = Page::parse(request.page_size, &request.page_token, &[&caller.tenant, "steps", id])?;
+        let page =
+            Page::parse(request.page_size, &request.page_token, &[&caller.tenant, "steps", id])?;
         self.caught_up(&request.min_positions).await?;
         let after = page.cursor::<i64>().and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
         let stream = format!("instance/{id}");

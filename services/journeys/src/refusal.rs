@@ -47,9 +47,8 @@ impl From<journey::Refusal> for Problem {
 impl From<instance::Refusal> for Problem {
     fn from(refusal: instance::Refusal) -> Self {
         match refusal {
-            instance::Refusal::Unknown => {
-                Self::of(NOT_FOUND).violation("name", "Name an instance that exists in your tenant.")
-            }
+            instance::Refusal::Unknown => Self::of(NOT_FOUND)
+                .violation("name", "Name an instance that exists in your tenant."),
             instance::Refusal::Ended => Self::of(INSTANCE_ENDED),
         }
     }
@@ -86,8 +85,11 @@ pub(crate) fn of_peer(status: Status) -> Status {
         return status;
     }
     tracing::warn!(code = %status.code(), message = status.message(), "a peer refused a question");
-    Problem::new(PEER_UNAVAILABLE, "another target that is needed for the answer refused the question")
-        .into_status()
+    Problem::new(
+        PEER_UNAVAILABLE,
+        "another target that is needed for the answer refused the question",
+    )
+    .into_status()
 }
 
 /// Findings as a refusal that names their places.
@@ -95,7 +97,8 @@ pub(crate) fn of_findings(findings: &[Finding]) -> Problem {
     let problem = Problem::new(GRAPH_INVALID, format!("the check found {}", findings.len()));
     findings.iter().fold(problem, |told, it| {
         let at = |what: &str, n: u32| if n > 0 { format!("{what} {n}: ") } else { String::new() };
-        let text = format!("{}: {}{}{}", it.code, at("line", it.line), at("column", it.column), it.text);
+        let text =
+            format!("{}: {}{}{}", it.code, at("line", it.line), at("column", it.column), it.text);
         told.violation(format!("definition.{}", it.place), text)
     })
 }

@@ -82,7 +82,8 @@ impl Worker {
         let version: u64 = version.parse().map_err(|_| unknown(timer))?;
         let loaded = store.load::<Entry>(&meta.tenant, stream, AsOf::Now).await?;
         let Some(requested) = loaded.state.open.get(&version) else { return Ok(()) };
-        let (journey_id, party_id) = entry::parse_stream_id(stream).ok_or_else(|| unknown(timer))?;
+        let (journey_id, party_id) =
+            entry::parse_stream_id(stream).ok_or_else(|| unknown(timer))?;
         let wish = Wish {
             journey_id: journey_id.to_owned(),
             party_id: party_id.to_owned(),
@@ -108,7 +109,8 @@ impl Worker {
             let start = state.start();
             let database = store.database();
             let standing =
-                view::journey::find(database, &meta.tenant, &start.journey_id, start.version).await?;
+                view::journey::find(database, &meta.tenant, &start.journey_id, start.version)
+                    .await?;
             if let Some(standing) = standing.filter(|it| it.is_paused() || it.retired) {
                 return self.follow_one(store, &meta, instance_id, &standing).await;
             }
@@ -147,14 +149,20 @@ impl Worker {
         // Only a wait's own timer can beat an event.
         if timer.key.id.starts_with("w/") {
             let read = facts::of_profiles(&reading.positions);
-            let behind = |problem: chassis::status::Problem| Error::unavailable(problem.message.to_string());
+            let behind =
+                |problem: chassis::status::Problem| Error::unavailable(problem.message.to_string());
             self.deps.caught_up(&[REPORTS], &read).await.map_err(behind)?;
         }
         Ok(Step { tenant: meta.tenant.clone(), graph, reading: reading.into() })
     }
 
     /// Asks for the decision an instance waits for; `None` when it waits for none, or for another one.
-    async fn ask(&self, meta: &Metadata, state: &State, place: &str) -> Result<Option<Answer>, Error> {
+    async fn ask(
+        &self,
+        meta: &Metadata,
+        state: &State,
+        place: &str,
+    ) -> Result<Option<Answer>, Error> {
         let Some(wait) = &state.wait else { return Ok(None) };
         let For::Decision { gives_up_at } = wait.for_what else { return Ok(None) };
         if place != format!("{}/{}", wait.node, wait.visit) {
@@ -261,7 +269,9 @@ impl Worker {
                 (false, false) => Command::Resume,
             };
             let events = Instance::decide(&loaded.state, command, meta.at).unwrap_or_default();
-            if events.is_empty() || units::commit(store, &meta, instance_id, &loaded, events).await?.is_some() {
+            if events.is_empty()
+                || units::commit(store, &meta, instance_id, &loaded, events).await?.is_some()
+            {
                 return Ok(());
             }
         }

@@ -108,7 +108,8 @@ pub(crate) async fn enter(
         let folded = events.iter().fold(loaded.state.clone(), Entry::evolve);
         unit.push::<Entry>(&stream, loaded.version, &loaded.state, events).await?;
         if let Some(start) = &state.started {
-            unit.push::<Instance>(&start.instance_id, 0, &instance::State::default(), started).await?;
+            unit.push::<Instance>(&start.instance_id, 0, &instance::State::default(), started)
+                .await?;
         }
         if let Some(it) = &known {
             // A version that is paused, drained or replaced at this moment lets nobody in.
@@ -120,7 +121,8 @@ pub(crate) async fn enter(
                 return Ok(Answered { answer: folded.last, position });
             }
             Outcome::Repeated { version, position, .. } => {
-                let then = store.load::<Entry>(&meta.tenant, &stream, AsOf::Version(version)).await?;
+                let then =
+                    store.load::<Entry>(&meta.tenant, &stream, AsOf::Version(version)).await?;
                 return Ok(Answered { answer: then.state.last, position });
             }
             other => settled(other)?,
@@ -143,7 +145,8 @@ async fn known(
     meta: &Metadata,
     wish: &Wish,
 ) -> Result<Option<Known>, Failure> {
-    let found = view::journey::entering(deps.store.database(), &meta.tenant, &wish.journey_id).await?;
+    let found =
+        view::journey::entering(deps.store.database(), &meta.tenant, &wish.journey_id).await?;
     let Some((version, standing)) = found else { return Ok(None) };
     let graph = graphs.get(&meta.tenant, &wish.journey_id, version).await?;
     let positions = wish.cause.iter().map(|it| (it.source.clone(), it.position)).collect();
@@ -246,7 +249,9 @@ pub(crate) async fn commit(
 fn settled(outcome: Outcome) -> Result<(), Failure> {
     match outcome {
         Outcome::Conflict | Outcome::Committed { .. } | Outcome::Repeated { .. } => Ok(()),
-        Outcome::Superseded => Err(Error::unavailable("the work was done by another replica").into()),
+        Outcome::Superseded => {
+            Err(Error::unavailable("the work was done by another replica").into())
+        }
         Outcome::RequestReused => Err(Failure::RequestReused),
         Outcome::Refused(what) => Err(Error::refused(what).into()),
         Outcome::Failed(error) => Err(error.into()),

@@ -103,7 +103,9 @@ fn of_instance(event: &Recorded) -> Result<Vec<TimerOp>, Error> {
     Ok(match decoded {
         Event::WaitStarted(it) => waits(&it.node, it.visit, LOOK, due(&it.due_at)),
         Event::FeedbackRequested(it) => waits(&it.node, it.visit, LOOK, due(&it.expires_at)),
-        Event::DecisionRequested(it) => waits(&it.node, it.visit, DECIDE, Some(event.recorded_at())),
+        Event::DecisionRequested(it) => {
+            waits(&it.node, it.visit, DECIDE, Some(event.recorded_at()))
+        }
         Event::Woken(_) => vec![now(event, "a", LOOK)],
         Event::Resumed(it) => {
             let kind = if it.decides { DECIDE } else { LOOK };

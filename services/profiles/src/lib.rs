@@ -11,6 +11,9 @@
 //! | relation | `relation/rel_…` | who treats, covers, cares for, works at whom |
 //! | source | `source/<id>` | which properties of its messages are clear |
 //! | interaction | `interaction/itx_…` | that a message counts once |
+//! | trait | `trait/<id>` | how a value of a party follows from what it did |
+//! | segment | `segment/<id>` | by which rule a party is in |
+//! | membership | `membership/<pty id>.<segment id>` | when a party crossed, and when to look again |
 //!
 //! **Writing.** A method parses the whole request into a command of validated types, and the store loads the stream,
 //! decides, and commits events, view and request id at once. A repeated `request_id` gets the first answer; an id it

@@ -21,8 +21,8 @@ mod definitions;
 pub(crate) mod facts;
 mod path;
 mod preview;
-mod recompute;
 mod reactor;
+mod recompute;
 mod settle;
 mod sweep;
 

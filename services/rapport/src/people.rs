@@ -21,7 +21,7 @@ pub(crate) use touch::text as show_touch;
 
 /// How to reach the platform, as whom, and how to print.
 #[derive(Args, Clone)]
-pub struct RemoteArgs {
+pub(crate) struct RemoteArgs {
     /// Where the platform is; `target=URL` for a target that is elsewhere. May be repeated
     #[arg(long, global = true, value_name = "URL")]
     url: Vec<String>,
@@ -41,7 +41,7 @@ pub struct RemoteArgs {
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// Tables, within 100 columns
     Table,
     /// The API's messages in protobuf JSON
@@ -50,7 +50,7 @@ pub enum Output {
 
 /// What people ask.
 #[derive(Subcommand)]
-pub enum People {
+pub(crate) enum People {
     /// Customers
     #[command(subcommand)]
     Customer(Customer),
@@ -76,7 +76,7 @@ pub enum People {
 }
 
 #[derive(Subcommand)]
-pub enum Customer {
+pub(crate) enum Customer {
     /// Who the customer is, what was allowed, decided and sent
     Show {
         /// Party id, or `system:value` of an identifier
@@ -85,7 +85,7 @@ pub enum Customer {
 }
 
 #[derive(Subcommand)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Why this, and why not the others
     Explain {
         /// Decision id
@@ -94,7 +94,7 @@ pub enum Decision {
 }
 
 #[derive(Subcommand)]
-pub enum Touch {
+pub(crate) enum Touch {
     /// What was asked for, every verdict of the gate, and what proves it
     Show {
         /// Touch id
@@ -103,7 +103,7 @@ pub enum Touch {
 }
 
 #[derive(Subcommand)]
-pub enum Content {
+pub(crate) enum Content {
     /// Show what is to be reviewed, or record a rejection
     Review {
         /// Module id
@@ -159,14 +159,14 @@ pub enum Content {
 
 /// A role in a review.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Role {
+pub(crate) enum Role {
     Medical,
     Legal,
     Regulatory,
 }
 
 #[derive(Subcommand)]
-pub enum Journey {
+pub(crate) enum Journey {
     /// Check a definition without a server: graph, rules, times
     Check {
         /// YAML file
@@ -224,7 +224,7 @@ pub enum Journey {
 
 /// What timers do in a pause.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Timers {
+pub(crate) enum Timers {
     /// They stand still
     Freeze,
     /// They run; what fell due fires when the pause ends
@@ -232,7 +232,7 @@ pub enum Timers {
 }
 
 /// Answers; `false` when what was checked is not in order.
-pub async fn answer(ask: People, args: &RemoteArgs, settings: &Settings) -> anyhow::Result<bool> {
+pub(crate) async fn answer(ask: People, args: &RemoteArgs, settings: &Settings) -> anyhow::Result<bool> {
     if let People::Journey(Journey::Check { file }) = &ask {
         return journey::check(file, args.output);
     }
@@ -255,13 +255,13 @@ pub async fn answer(ask: People, args: &RemoteArgs, settings: &Settings) -> anyh
 
 impl RemoteArgs {
     /// Clients of the platform as the person these arguments name.
-    pub fn connect(&self, settings: &Settings) -> anyhow::Result<Remote> {
+    pub(crate) fn connect(&self, settings: &Settings) -> anyhow::Result<Remote> {
         let person = self.person.as_deref().unwrap_or_default();
         self.connect_as(settings, person)
     }
 
     /// The same as another person.
-    pub fn connect_as(&self, settings: &Settings, person: &str) -> anyhow::Result<Remote> {
+    pub(crate) fn connect_as(&self, settings: &Settings, person: &str) -> anyhow::Result<Remote> {
         let mut addresses = Addresses::parse(&self.url, &format!("http://{}", settings.grpc.address));
         addresses.named.splice(0..0, settings.peers.clone());
         let first = settings.tenants.first().cloned().unwrap_or_default();

@@ -13,7 +13,7 @@ pub(crate) enum Asset {}
 /// What can be wished of an asset.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Store(proto::Asset),
+    Register(proto::Asset),
     /// Note that its rights ran out.
     Expire {
         reason: String,
@@ -54,11 +54,11 @@ impl Decider for Asset {
 
     fn decide(state: &State, command: Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
         match (command, &state.asset) {
-            (Command::Store(asset), None) => {
+            (Command::Register(asset), None) => {
                 Ok(vec![Event::Stored(proto::AssetStored { asset: Some(asset) })])
             }
-            (Command::Store(asset), Some(known)) if asset == *known => Ok(Vec::new()),
-            (Command::Store(_), Some(_)) => Err(Refusal::Exists),
+            (Command::Register(asset), Some(known)) if asset == *known => Ok(Vec::new()),
+            (Command::Register(_), Some(_)) => Err(Refusal::Exists),
             (Command::Expire { .. }, None) => Err(Refusal::Unknown),
             (Command::Expire { .. }, Some(_)) if state.expired => Ok(Vec::new()),
             (Command::Expire { reason }, Some(_)) => {
@@ -129,12 +129,12 @@ mod tests {
                 expired_at: Some(NOW.to_proto()),
             })
         };
-        given::<Asset>(vec![]).at(NOW).when(Command::Store(logo())).then(vec![stored()]);
+        given::<Asset>(vec![]).at(NOW).when(Command::Register(logo())).then(vec![stored()]);
         given::<Asset>(vec![]).at(NOW).when(expire()).refused(|it| *it == Refusal::Unknown);
-        given::<Asset>(vec![stored()]).at(NOW).when(Command::Store(logo())).then(vec![]);
+        given::<Asset>(vec![stored()]).at(NOW).when(Command::Register(logo())).then(vec![]);
         let other = proto::Asset { sha256: "b".repeat(64), ..logo() };
         given::<Asset>(vec![stored()])
-            .when(Command::Store(other))
+            .when(Command::Register(other))
             .refused(|it| *it == Refusal::Exists);
         given::<Asset>(vec![stored()]).at(NOW).when(expire()).then(vec![expired()]);
         given::<Asset>(vec![stored(), expired()]).at(NOW).when(expire()).then(vec![]);

@@ -117,7 +117,7 @@ impl LibraryService for Api {
         let asset = convert::required("asset", it.asset.clone())?;
         self.unless_repeated(&meta, asset::check(&asset, meta.at).finish()).await?;
         let id = asset.asset_id.clone();
-        let done = self.execute::<Asset>(&id, &meta, asset::Command::Store(asset)).await?;
+        let done = self.execute::<Asset>(&id, &meta, asset::Command::Register(asset)).await?;
         let (asset, position) = (done.state.asset, done.position);
         Ok(Response::new(proto::StoreAssetResponse { asset, position }))
     }

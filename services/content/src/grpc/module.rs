@@ -201,7 +201,7 @@ impl ModuleService for Api {
                 reason: unusable.reason.to_owned(),
                 detail: unusable.detail,
                 position,
-                ..newest_approved(&library, id)
+                ..would_be_used(&library, id)
             },
         };
         Ok(Response::new(reply))
@@ -224,7 +224,7 @@ impl ModuleService for Api {
                 return Ok(Response::new(proto::RenderResponse {
                     content_reason: unusable.reason.to_owned(),
                     content_detail: unusable.detail,
-                    content_class: newest_approved(&library, id).content_class,
+                    content_class: would_be_used(&library, id).content_class,
                     position,
                     ..Default::default()
                 }));
@@ -362,8 +362,9 @@ fn root(selection: &Selection) -> proto::CheckUsableResponse {
 }
 
 /// What would be used were nothing at fault.
-fn newest_approved(library: &Library, id: &str) -> proto::CheckUsableResponse {
-    let version = library.modules.get(id).and_then(|it| it.approved().next());
+fn would_be_used(library: &Library, id: &str) -> proto::CheckUsableResponse {
+    let versions = library.modules.get(id);
+    let version = versions.and_then(|it| it.approved().next().or_else(|| it.newest()));
     let content = version.and_then(module::content_of);
     proto::CheckUsableResponse {
         version: version.map_or(0, |it| it.number),

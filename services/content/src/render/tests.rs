@@ -354,7 +354,7 @@ fn every_part_must_be_approved_now() {
     let over = |it: &mut Library| {
         let content = ClaimContent { expires_at: Some(NOW.to_proto()), ..claim("Works.") };
         let mut versions = approve::<Claim>(Versions::default(), claim("x").encode_to_vec());
-        versions = forged(versions, content.encode_to_vec());
+        versions = forged(&versions, content.encode_to_vec());
         it.claims.insert("onset".into(), versions);
     };
     assert_eq!(fault(&over), because("content_not_approved", "claim/onset: tampered"));
@@ -370,7 +370,7 @@ fn every_part_must_be_approved_now() {
 }
 
 /// The versions with the bytes of the first exchanged, as whoever writes into the store could.
-fn forged(versions: Versions, content: Vec<u8>) -> Versions {
+fn forged(versions: &Versions, content: Vec<u8>) -> Versions {
     let first = versions.get(1).expect("there").clone();
     let drafted = proto::ModuleDraftSaved {
         version: 1,
@@ -408,11 +408,11 @@ fn forged(versions: Versions, content: Vec<u8>) -> Versions {
 fn bytes_that_differ_from_those_that_were_signed_are_not_printed() {
     let mut library = library(&[], &[("root", module("safe", &[]))]);
     let honest = library.modules["root"].clone();
-    let same = forged(honest.clone(), module("safe", &[]).encode_to_vec());
+    let same = forged(&honest, module("safe", &[]).encode_to_vec());
     library.modules.insert("root".into(), same);
     assert!(selected(&library, &ask()).is_ok(), "the same bytes are the signed ones");
     for content in [module("harmless", &[]).encode_to_vec(), vec![0xff; 9], Vec::new()] {
-        library.modules.insert("root".into(), forged(honest.clone(), content));
+        library.modules.insert("root".into(), forged(&honest, content));
         assert_eq!(
             selected(&library, &ask()).err(),
             Some(because("content_not_approved", "tampered"))

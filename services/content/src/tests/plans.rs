@@ -125,7 +125,7 @@ async fn the_packs_in_force_name_the_roles() {
     save("later", &["DE"]).await;
     assert_eq!(required(&world, "later").await, (vec![ReviewRole::Legal], vec![("DE".into(), 2)]));
     // A retired pack leaves the market without one: everybody must look.
-    let retired = RulePackRetired { version: 2, reason: "void".into() };
+    let retired = RulePackRetired { version: 2, reason: "void".into(), ..Default::default() };
     happens::<RulePacks>(&world, "decisioning", "DE", rule_pack_event::Event::Retired(retired))
         .await;
     save("retired", &["DE"]).await;

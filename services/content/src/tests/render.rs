@@ -74,12 +74,13 @@ async fn what_is_not_approved_is_not_rendered() {
         world.modules_as(subject).review_module(request).await.expect("reviewed");
     }
     assert_eq!(world.render(render_request("hello")).await.text, "Hallo.");
-    let elsewhere = |change: fn(&mut proto::RenderRequest)| {
+    type Change = fn(&mut proto::RenderRequest);
+    let elsewhere = |change: Change| {
         let mut request = render_request("hello");
         change(&mut request);
         request
     };
-    let table: [(fn(&mut proto::RenderRequest), &str); 3] = [
+    let table: [(Change, &str); 3] = [
         (|it| it.market = "FR".into(), "market"),
         (|it| it.audience = Audience::Patient.into(), "audience"),
         (|it| it.channel = Channel::Sms.into(), "channel"),

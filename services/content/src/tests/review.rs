@@ -21,7 +21,7 @@ async fn a_claim_and_a_module_pass_their_review() {
         let version = reply.claim.expect("a claim").versions.remove(0);
         assert_eq!(version.state(), if n == 2 { State::Approved } else { State::InReview });
         let review = version.reviews.last().expect("one").clone();
-        let signature = review.signature.expect("signed");
+        let signature = review.signature.clone().expect("signed");
         assert_eq!((review.round, review.role()), (1, role));
         assert_eq!(signature.signature_id, reply.signature_id);
         assert!(signature.signature_id.starts_with("sig_") && signature.signature_id.len() == 30);

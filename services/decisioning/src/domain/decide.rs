@@ -374,4 +374,4 @@ fn denied(answer: &Answer, market: &str) -> Stopped {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

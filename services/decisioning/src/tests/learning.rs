@@ -1,1 +1,300 @@
+//! What came of decisions, from the facts of other services: their stores are real, and what they would have decided is
+//! appended as it would stand there.
 
+use eventstore::{Decider, Metadata, Outcome, Schema};
+use rapport_proto::delivery::v1::{
+    TaskDismissed, TouchClicked, TouchReady, TouchRequested, TouchSent, TouchSkipped, touch_event,
+};
+use rapport_proto::profiles::v1::{InteractionRecorded, interaction_event};
+
+use super::*;
+use crate::domain::decide::tests::{AT, fixture};
+use crate::domain::decision::Decision;
+use crate::domain::policy::compiled::Compiled;
+use crate::view;
+
+/// Declares the facts of another service's aggregate, without its decisions.
+macro_rules! facts {
+    ($name:ident, $aggregate:literal, $event:ty) => {
+        enum $name {}
+
+        impl Decider for $name {
+            const AGGREGATE: &'static str = $aggregate;
+            type Command = std::convert::Infallible;
+            type State = ();
+            type Event = $event;
+            type Refusal = std::convert::Infallible;
+
+            fn decide(
+                _: &(),
+                command: Self::Command,
+                _: Timestamp,
+            ) -> Result<Vec<Self::Event>, Self::Refusal> {
+                match command {}
+            }
+
+            fn evolve(_: (), _: &Self::Event) {}
+
+            fn about(_: &str, _: &(), _: &Self::Event) -> eventstore::About {
+                eventstore::About {
+                    party_id: "pty_1".into(),
+                    occurred_at: Some(START),
+                    ..Default::default()
+                }
+            }
+        }
+    };
+}
+
+facts!(Touch, "touch", touch_event::Event);
+facts!(Interaction, "interaction", interaction_event::Event);
+
+const fn source(name: &'static str) -> Target {
+    Target {
+        name,
+        schema: Schema::default,
+        reasons: &[],
+        service: |_| chassis::service::Service::new(),
+    }
+}
+
+impl World {
+    async fn among_others() -> Self {
+        let targets = [source("content"), source("delivery"), source("profiles"), TARGET];
+        Self { harness: Harness::start(&targets).await }
+    }
+
+    async fn append<D: Decider<State = ()>>(&self, of: &str, id: &str, events: Vec<D::Event>) -> u64 {
+        let store = &self.harness.deps(of).store;
+        let version = store.load::<D>(ACME, id, eventstore::AsOf::Now).await.expect("read").version;
+        let mut unit = store.unit(self.meta(&format!("{of}/{id}/{version}")));
+        unit.push::<D>(id, version, &(), events).await.expect("pushed");
+        match store.append(unit.finish().expect("a unit")).await {
+            Outcome::Committed { position } => position,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn meta(&self, request_id: &str) -> Metadata {
+        Metadata {
+            tenant: ACME.into(),
+            method: "test".into(),
+            request_id: request_id.into(),
+            at: self.harness.clock.now(),
+            ..Metadata::default()
+        }
+    }
+
+    /// A decision of an e-mail, as `Decide` would have recorded it.
+    async fn decided(&self) -> String {
+        let mut world = fixture();
+        let made = (0..)
+            .map(|number| {
+                world.decision_id = format!("dec_{number}");
+                world.decide()
+            })
+            .find(|it| it.chosen[0].treatment == "mail")
+            .expect("it is drawn some time");
+        let id = made.decision_id.clone();
+        let events =
+            Decision::decide(&Default::default(), crate::domain::decision::Command::Make(Box::new(made)), AT)
+                .expect("made");
+        let store = &self.harness.deps("decisioning").store;
+        let mut unit = store.unit(self.meta(&format!("decide/{id}")));
+        unit.push::<Decision>(&id, 0, &Default::default(), events).await.expect("pushed");
+        let outcome = store.append(unit.finish().expect("a unit")).await;
+        assert!(matches!(outcome, Outcome::Committed { .. }));
+        id
+    }
+
+    async fn touch(&self, touch_id: &str, decision_id: &str, then: Vec<touch_event::Event>) {
+        let requested = touch_event::Event::Requested(TouchRequested {
+            touch_id: touch_id.into(),
+            party_id: "pty_1".into(),
+            channel: Channel::Email.into(),
+            decision_id: decision_id.into(),
+            ..Default::default()
+        });
+        let events = [requested].into_iter().chain(then).collect();
+        self.append::<Touch>("delivery", touch_id, events).await;
+    }
+
+    async fn decision(&self, id: &str) -> proto::Decision {
+        let name = format!("tenants/{ACME}/decisions/{id}");
+        let get = proto::GetDecisionRequest { name, ..Default::default() };
+        let reply = self.decisions().get_decision(get).await.expect("found").into_inner();
+        reply.decision.expect("a decision")
+    }
+
+    /// Waits until a decision is as expected.
+    async fn until(&self, id: &str, what: impl Fn(&proto::Decision) -> bool) -> proto::Decision {
+        for _ in 0..500 {
+            let decision = self.decision(id).await;
+            if what(&decision) {
+                return decision;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{:?}", self.decision(id).await.outcomes)
+    }
+
+    async fn read_all(&self) {
+        for of in ["content", "delivery", "profiles"] {
+            let position = self.harness.deps(of).store.head().position;
+            let positions = [(of.to_owned(), position)].into();
+            let deps = self.harness.deps("decisioning");
+            deps.caught_up(&[view::outside::CONSUMER], &positions).await.expect("read");
+        }
+    }
+}
+
+fn sent() -> touch_event::Event {
+    touch_event::Event::Sent(TouchSent::default())
+}
+
+fn clicked(machine: bool) -> touch_event::Event {
+    touch_event::Event::Clicked(TouchClicked { machine, ..Default::default() })
+}
+
+fn order(at: Timestamp) -> Vec<interaction_event::Event> {
+    vec![interaction_event::Event::Recorded(InteractionRecorded {
+        source_id: "shop".into(),
+        message_id: "m".into(),
+        name: "Order Completed".into(),
+        occurred_at: time(at),
+        ..Default::default()
+    })]
+}
+
+#[tokio::test]
+async fn an_interaction_that_is_rewarded_closes_the_last_decision_and_is_learnt_from() {
+    let world = World::among_others().await;
+    let id = world.decided().await;
+    world.touch("tch_1", &id, vec![sent(), clicked(true)]).await;
+    world.until(&id, |it| it.outcomes.len() == 1).await;
+    world.append::<Interaction>("profiles", "itx_1", order(START)).await;
+    let decision = world.until(&id, |it| it.closed).await;
+    assert_eq!((decision.reward, decision.censored), (1.0, false));
+    let kinds: Vec<_> = decision.outcomes.iter().map(|it| (it.kind.as_str(), it.value)).collect();
+    assert_eq!(kinds, [("TouchSent", 0.0), ("Order Completed", 1.0)]);
+    let database = world.harness.deps("decisioning").store.database();
+    let counts = view::affinity::of_party(database, ACME, "pty_1").await.expect("read");
+    let counts: Vec<_> =
+        counts.iter().map(|it| (it.topic.as_str(), it.positive, it.total)).collect();
+    assert_eq!(counts, [("", 1.0, 1.0), ("asthma", 1.0, 1.0)]);
+}
+
+#[tokio::test]
+async fn a_decision_that_nothing_came_of_is_closed_when_its_longest_window_is_over() {
+    let world = World::among_others().await;
+    let id = world.decided().await;
+    world.touch("tch_1", &id, vec![sent()]).await;
+    world.until(&id, |it| it.outcomes.len() == 1).await;
+    world.pass(14 * 86_400 - 1);
+    assert!(!world.decision(&id).await.closed);
+    world.pass(1);
+    let decision = world.until(&id, |it| it.closed).await;
+    assert_eq!((decision.reward, decision.censored), (0.0, false));
+    // An order that happened in time and is reported late corrects it.
+    world.append::<Interaction>("profiles", "itx_1", order(START)).await;
+    let decision = world.until(&id, |it| it.outcomes.len() == 2).await;
+    assert_eq!((decision.reward, decision.censored), (1.0, false));
+}
+
+#[tokio::test]
+async fn a_skipped_touch_is_censored_and_nothing_is_learnt() {
+    let world = World::among_others().await;
+    let id = world.decided().await;
+    let skipped = TouchSkipped { reason: "holdout".into(), ..Default::default() };
+    world.touch("tch_1", &id, vec![touch_event::Event::Skipped(skipped)]).await;
+    let decision = world.until(&id, |it| it.outcomes.len() == 1).await;
+    assert_eq!(decision.outcomes[0].reason, "holdout");
+    world.pass(14 * 86_400);
+    assert!(world.until(&id, |it| it.closed).await.censored);
+    let database = world.harness.deps("decisioning").store.database();
+    let counts = view::affinity::of_party(database, ACME, "pty_1").await.expect("read");
+    assert!(counts.is_empty());
+}
+
+#[tokio::test]
+async fn contacts_count_until_they_are_given_back() {
+    let world = World::among_others().await;
+    let id = world.decided().await;
+    let ready = || touch_event::Event::Ready(TouchReady::default());
+    let dismissed = TaskDismissed {
+        reason: rapport_proto::delivery::v1::DismissReason::NotRelevant.into(),
+        ..Default::default()
+    };
+    world.touch("tch_1", &id, vec![ready(), touch_event::Event::TaskDismissed(dismissed)]).await;
+    world.touch("tch_2", "", vec![ready(), touch_event::Event::Skipped(Default::default())]).await;
+    world.append::<Interaction>("profiles", "itx_1", order(START)).await;
+    world.read_all().await;
+    let mut policy = fixture().policy;
+    policy.contact_policy = vec![proto::ContactLine {
+        id: "all".into(),
+        counts: vec!["EMAIL".into(), "Order Completed".into()],
+        window: "7d".into(),
+        max: 9,
+        ..Default::default()
+    }];
+    policy.suppressions = vec![proto::OutcomeSuppression {
+        outcome: "TaskDismissed".into(),
+        window: "7d".into(),
+        duration: "7d".into(),
+        ..Default::default()
+    }];
+    let wanted = Compiled::new(1, &[], &policy).wanted();
+    let database = world.harness.deps("decisioning").store.database();
+    let found = view::happening::of_party(database, ACME, "pty_1", &wanted, START).await;
+    let mut found: Vec<_> = found
+        .expect("read")
+        .into_iter()
+        .map(|it| (it.name, it.reason, it.action))
+        .collect();
+    found.sort();
+    let told = |name: &str, reason: &str, action: &str| {
+        (name.to_owned(), reason.to_owned(), action.to_owned())
+    };
+    let expected = [
+        told("EMAIL", "", ""),
+        told("Order Completed", "", ""),
+        told("TaskDismissed", "NOT_RELEVANT", "write"),
+    ];
+    assert_eq!(found, expected);
+    let other = view::happening::of_party(database, UMBRELLA, "pty_1", &wanted, START).await;
+    assert!(other.expect("read").is_empty());
+}
+
+#[tokio::test]
+async fn priors_are_published_at_midnight_and_every_midnight_after() {
+    let world = World::among_others().await;
+    world.policy(small_policy()).await;
+    let id = world.decided().await;
+    world.touch("tch_1", &id, vec![sent()]).await;
+    world.until(&id, |it| it.outcomes.len() == 1).await;
+    world.append::<Interaction>("profiles", "itx_1", order(START)).await;
+    world.until(&id, |it| it.closed).await;
+    let store = &world.harness.deps("decisioning").store;
+    for day in 1..=2_usize {
+        world.pass(86_400);
+        for _ in 0..500 {
+            let events = store.read_stream(ACME, "model/affinity", eventstore::AsOf::Now).await;
+            if events.expect("read").len() == day {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let events = store.read_stream(ACME, "model/affinity", eventstore::AsOf::Now).await;
+    let events = events.expect("read");
+    assert_eq!(events.len(), 2);
+    let Some(proto::model_event::Event::Published(published)) = events[0].decode().expect("whole")
+    else {
+        panic!("another event")
+    };
+    assert_eq!(published.as_of, time(Timestamp(START.0 + 86_400 * 1_000_000)));
+    let topics: Vec<_> = (published.priors.iter())
+        .map(|it| (it.market.as_str(), it.topic.as_str(), it.strength_millionths))
+        .collect();
+    assert_eq!(topics, [("DE", "", 2_000_000), ("DE", "asthma", 2_000_000)]);
+}

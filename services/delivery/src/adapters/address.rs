@@ -39,8 +39,12 @@ fn is_public_v6(it: Ipv6Addr) -> bool {
     let [first, second, ..] = it.segments();
     // Only 2000::/3 is handed out; the rest is loopback, link-local, unique local, multicast or nothing.
     let global = (0x2000..=0x3fff).contains(&first);
-    let special = (first == 0x2001 && second < 0x0200) || (first == 0x2001 && second == 0x0db8)
-        || (first == 0x3fff && second < 0x1000);
+    let special = match first {
+        // IETF protocol assignments with Teredo and ORCHID, documentation.
+        0x2001 => second < 0x0200 || second == 0x0db8,
+        0x3fff => second < 0x1000,
+        _ => false,
+    };
     global && !special
 }
 

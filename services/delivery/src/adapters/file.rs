@@ -39,7 +39,11 @@ impl Outbox {
     }
 
     /// The file of a touch, if it was sent.
-    pub(super) async fn holds(&self, channel: Channel, touch_id: &str) -> io::Result<Option<String>> {
+    pub(super) async fn holds(
+        &self,
+        channel: Channel,
+        touch_id: &str,
+    ) -> io::Result<Option<String>> {
         let name = name_of(channel, touch_id);
         let there = tokio::fs::try_exists(self.folder.join(&name)).await?;
         Ok(there.then_some(name))

@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chassis::settings;
-use eventstore::Keyring;
+use eventstore::{Keyring, Timestamp};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Url;
 use sha2::Sha256;
@@ -61,7 +61,8 @@ impl Http {
             Err(told) => return told,
         };
         let body = body_of(message);
-        let timestamp = message.at.to_parts().0;
+        // Receivers refuse what is signed too long ago on the clock of the world.
+        let timestamp = Timestamp::real().to_parts().0;
         let secret = secret(&self.keys, &message.tenant, &message.contact_point_id);
         let request = client
             .post(url)

@@ -59,7 +59,8 @@ pub(crate) fn request(
 
 /// An id that a retry derives again.
 fn derived_id(meta: &Metadata) -> String {
-    let parts = [&meta.tenant, &meta.actor.subject, &meta.method, &meta.request_id].map(String::as_str);
+    let parts =
+        [&meta.tenant, &meta.actor.subject, &meta.method, &meta.request_id].map(String::as_str);
     let [tenant, subject, method, request_id] = parts;
     eventstore::derive_id("tch", &[tenant, subject, method, request_id, "tch", "0"])
 }

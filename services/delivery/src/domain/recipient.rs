@@ -99,7 +99,11 @@ impl Decider for Recipient {
                 }
                 let all = || state.suppressions.keys().cloned().collect();
                 RecipientReleased {
-                    suppression_ids: if suppression_ids.is_empty() { all() } else { suppression_ids },
+                    suppression_ids: if suppression_ids.is_empty() {
+                        all()
+                    } else {
+                        suppression_ids
+                    },
                     by: "person".to_owned(),
                     consent_id: String::new(),
                     reason,

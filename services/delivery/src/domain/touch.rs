@@ -168,7 +168,13 @@ pub(crate) fn status_after(channel: Channel, event: &Event) -> Option<Status> {
         Event::Sent(_) => Status::Sent,
         Event::Failed(_) => Status::Failed,
         Event::Unresolved(_) => Status::Unknown,
-        Event::Resolved(it) => if it.sent { Status::Sent } else { Status::Failed },
+        Event::Resolved(it) => {
+            if it.sent {
+                Status::Sent
+            } else {
+                Status::Failed
+            }
+        }
         Event::TaskAccepted(_) => Status::Accepted,
         Event::TaskCompleted(_) => Status::Completed,
         Event::TaskDismissed(_) => Status::Dismissed,
@@ -293,7 +299,11 @@ impl Decider for Touch {
             }
             Event::Resolved(it) => {
                 state.reason.clone_from(&it.reason);
-                if it.sent { state.sent(it.verdict.as_ref()) } else { state.conclude(it.verdict.as_ref()) }
+                if it.sent {
+                    state.sent(it.verdict.as_ref())
+                } else {
+                    state.conclude(it.verdict.as_ref())
+                }
             }
             Event::TaskAccepted(it) => state.task_user.clone_from(&it.by),
             Event::TaskCompleted(it) => {
@@ -331,7 +341,8 @@ impl Decider for Touch {
 
 impl State {
     fn sent(&mut self, verdict: Option<&Verdict>) {
-        self.sent_at = verdict.and_then(|it| it.checked_at.as_ref()).and_then(Timestamp::from_proto);
+        self.sent_at =
+            verdict.and_then(|it| it.checked_at.as_ref()).and_then(Timestamp::from_proto);
         self.conclude(verdict);
     }
 
@@ -390,9 +401,10 @@ fn conclude(state: &State, attempt: u32, outcome: Outcome, at: Timestamp) -> Vec
         (Status::Sending, Outcome::Sent { provider_id }) => {
             vec![sent(&state.adapter, provider_id, at)]
         }
-        (Status::Sending, Outcome::Refused { .. } | Outcome::Unknown { .. } | Outcome::Again { .. })
-            if state.was_reported() =>
-        {
+        (
+            Status::Sending,
+            Outcome::Refused { .. } | Outcome::Unknown { .. } | Outcome::Again { .. },
+        ) if state.was_reported() => {
             vec![sent(&state.adapter, String::new(), at)]
         }
         (Status::Sending, Outcome::Refused { code }) if !state.in_doubt => {
@@ -448,8 +460,7 @@ fn unresolved(code: &str, at: Timestamp) -> Event {
 }
 
 fn resolved(by: &str, sent: bool, reason: String, provider_id: String, at: Timestamp) -> Event {
-    let verdict =
-        Verdict { rule: by.to_owned(), ..eleventh(sent, &reason, &provider_id, at) };
+    let verdict = Verdict { rule: by.to_owned(), ..eleventh(sent, &reason, &provider_id, at) };
     Event::Resolved(proto::TouchResolved {
         by: by.to_owned(),
         sent,

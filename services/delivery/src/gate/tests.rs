@@ -86,7 +86,10 @@ fn lawful() -> Gathered {
             ..Default::default()
         }),
         pack: Some(pack()),
-        policy: Some(Policy { version: 6, lines: vec![line(&["EMAIL", "Call Completed"], "7d", 2)] }),
+        policy: Some(Policy {
+            version: 6,
+            lines: vec![line(&["EMAIL", "Call Completed"], "7d", 2)],
+        }),
         sender: Some(Sender {
             sender_id: "northwind".into(),
             from_address: "news@northwind.example".into(),
@@ -156,12 +159,18 @@ fn what_is_lawful_passes_with_proof_at_every_step() {
     assert_eq!(verdict(&judged, GateStep::Recipient).positions["profiles"], 17);
     assert_eq!(proofs(GateStep::ContactPoint), ["cpt_1"]);
     let consent = verdict(&judged, GateStep::Consent);
-    assert_eq!((consent.proof_ids.as_slice(), consent.rule.as_str()), (&["con_1".to_owned()][..], "OPT_IN"));
+    assert_eq!(
+        (consent.proof_ids.as_slice(), consent.rule.as_str()),
+        (&["con_1".to_owned()][..], "OPT_IN")
+    );
     let rule = verdict(&judged, GateStep::CountryRule);
     assert_eq!((rule.pack.as_str(), rule.pack_version, rule.rule.as_str()), ("DE", 2, "de-rx-hcp"));
     assert_eq!(proofs(GateStep::Content), ["cd".repeat(32), "sig_1".into(), "sig_2".into()]);
     let holdout = verdict(&judged, GateStep::Holdout);
-    assert_eq!((holdout.proof_ids.as_slice(), holdout.detail.as_str()), (&["winter".to_owned()][..], "TREATED"));
+    assert_eq!(
+        (holdout.proof_ids.as_slice(), holdout.detail.as_str()),
+        (&["winter".to_owned()][..], "TREATED")
+    );
     assert_eq!(proofs(GateStep::Cap), ["weekly/tch_1"]);
     assert_eq!(verdict(&judged, GateStep::QuietHours).detail, "Europe/Berlin");
     assert_eq!(proofs(GateStep::Render), ["ab".repeat(32)]);
@@ -182,10 +191,20 @@ fn failures() -> Vec<(Break, GateStep, &'static str, &'static str)> {
         (|it| it.instance = None, S::Live, "exited", "not_asked"),
         (|it| it.recipient = None, S::Recipient, "suppressed", "unknown_party"),
         (|it| it.told().state = "ERASED".into(), S::Recipient, "suppressed", "erased"),
-        (|it| it.told().kind = PartyKind::Patient.into(), S::Recipient, "suppressed", "kind_not_enabled"),
+        (
+            |it| it.told().kind = PartyKind::Patient.into(),
+            S::Recipient,
+            "suppressed",
+            "kind_not_enabled",
+        ),
         (|it| it.suppressions = vec![unsubscribed()], S::Recipient, "suppressed", "unsubscribed"),
         (|it| it.told().contact_point_id.clear(), S::ContactPoint, "missing_identifier", ""),
-        (|it| it.told().address = "a@b.c\r\nBcc: x@y.z".into(), S::ContactPoint, "missing_identifier", "invalid"),
+        (
+            |it| it.told().address = "a@b.c\r\nBcc: x@y.z".into(),
+            S::ContactPoint,
+            "missing_identifier",
+            "invalid",
+        ),
         (|it| it.told().consent = None, S::Consent, "consent", "no_record"),
         (
             |it| {
@@ -222,7 +241,8 @@ fn failures() -> Vec<(Break, GateStep, &'static str, &'static str)> {
         (
             |it| {
                 let told = it.content.as_mut().expect("told");
-                (told.content_reason, told.content_detail) = ("content_withdrawn".into(), "claim/x".into());
+                (told.content_reason, told.content_detail) =
+                    ("content_withdrawn".into(), "claim/x".into());
             },
             S::Content,
             "content_withdrawn",
@@ -234,8 +254,18 @@ fn failures() -> Vec<(Break, GateStep, &'static str, &'static str)> {
             "content_not_approved",
             "unsigned",
         ),
-        (|it| it.content.as_mut().expect("told").parts.clear(), S::Content, "content_not_approved", "unsigned"),
-        (|it| it.outbound.as_mut().expect("told").arm = Arm::HeldOut.into(), S::Holdout, "holdout", "HELD_OUT"),
+        (
+            |it| it.content.as_mut().expect("told").parts.clear(),
+            S::Content,
+            "content_not_approved",
+            "unsigned",
+        ),
+        (
+            |it| it.outbound.as_mut().expect("told").arm = Arm::HeldOut.into(),
+            S::Holdout,
+            "holdout",
+            "HELD_OUT",
+        ),
         (
             |it| it.contacts = vec![contact("tch_8", NOON), contact("tch_9", NOON)],
             S::Cap,
@@ -330,10 +360,16 @@ fn an_opt_out_regime_proves_itself_by_its_rule_and_the_position() {
     let judged = judge(&gathered, NOON);
     let found = verdict(&judged, GateStep::Consent);
     assert_eq!(found.outcome(), VerdictOutcome::Pass);
-    assert_eq!((found.rule.as_str(), found.pack.as_str(), found.positions["profiles"]), ("OPT_OUT", "DE", 17));
+    assert_eq!(
+        (found.rule.as_str(), found.pack.as_str(), found.positions["profiles"]),
+        ("OPT_OUT", "DE", 17)
+    );
     let consent = gathered.told().consent.as_mut().expect("a verdict");
     consent.position = 0;
-    assert!(matches!(judge(&gathered, NOON).outcome, Outcome::Skip { .. }), "no position, no proof");
+    assert!(
+        matches!(judge(&gathered, NOON).outcome, Outcome::Skip { .. }),
+        "no position, no proof"
+    );
 }
 
 #[test]
@@ -351,7 +387,8 @@ fn exempt_classes_pass_the_named_steps_only() {
         let mut gathered = lawful();
         gathered.content.as_mut().expect("told").content_class = class.into();
         let judged = judge(&gathered, NOON);
-        let passed: Vec<_> = judged.verdicts.iter().filter(|it| it.rule == "exempt").map(Verdict::step).collect();
+        let passed: Vec<_> =
+            judged.verdicts.iter().filter(|it| it.rule == "exempt").map(Verdict::step).collect();
         assert_eq!(passed, exempt, "{class:?}");
     }
     // At night, held out, with no place left: only safety communication leaves.
@@ -372,9 +409,15 @@ fn quiet_hours_put_off_until_they_end_where_the_recipient_is() {
     // 22:00 in Berlin.
     let judged = judge(&gathered, NOON.plus(hours(9)));
     let Outcome::Defer { until, time_zone } = &judged.outcome else { panic!("{judged:#?}") };
-    assert_eq!((until.to_string().as_str(), time_zone.as_str()), ("2026-01-02T07:00:00.000000Z", "Europe/Berlin"));
+    assert_eq!(
+        (until.to_string().as_str(), time_zone.as_str()),
+        ("2026-01-02T07:00:00.000000Z", "Europe/Berlin")
+    );
     let found = verdict(&judged, GateStep::QuietHours);
-    assert_eq!((found.reason.as_str(), found.next_allowed_at), ("deferred", Some(until.to_proto())));
+    assert_eq!(
+        (found.reason.as_str(), found.next_allowed_at),
+        ("deferred", Some(until.to_proto()))
+    );
     // Nobody knows where they are: 13:00 in Berlin is 07:00 in New York, and both must allow.
     gathered.told().time_zone.clear();
     let judged = judge(&gathered, NOON);
@@ -389,7 +432,8 @@ fn quiet_hours_put_off_until_they_end_where_the_recipient_is() {
 fn a_place_is_free_again_when_its_window_is_over() {
     let mut gathered = lawful();
     let week = hours(7 * 24);
-    gathered.contacts = vec![contact("tch_8", NOON.minus(hours(24))), contact("tch_9", NOON.minus(hours(48)))];
+    gathered.contacts =
+        vec![contact("tch_8", NOON.minus(hours(24))), contact("tch_9", NOON.minus(hours(48)))];
     let judged = judge(&gathered, NOON);
     let next = NOON.minus(hours(48)).plus(week);
     assert_eq!(verdict(&judged, GateStep::Cap).next_allowed_at, Some(next.to_proto()));
@@ -443,7 +487,10 @@ fn tasks_need_no_contact_point_and_go_to_who_covers_the_party() {
     (gathered.told().contact_point_id, gathered.told().address) = Default::default();
     let judged = judge(&gathered, NOON);
     let Outcome::Ready(ready) = judged.outcome else { panic!("{judged:#?}") };
-    assert_eq!((ready.assignee_party_id.as_str(), ready.contact_point_id.as_str()), ("pty_rep", ""));
+    assert_eq!(
+        (ready.assignee_party_id.as_str(), ready.contact_point_id.as_str()),
+        ("pty_rep", "")
+    );
 }
 
 #[test]

@@ -29,6 +29,13 @@ impl Api {
         reports: &[Report],
     ) -> Result<(Vec<ProviderEventResult>, u64), Problem> {
         let store = &self.deps.store;
+        match store.find_request(meta).await? {
+            None => {}
+            Some(Outcome::Repeated { position, .. }) => {
+                return Ok((self.told_before(meta, reports).await?, position));
+            }
+            Some(other) => return Err(refused(other)),
+        }
         let touches = self.touches_of(&meta.tenant, reports).await?;
         for _ in 0..ATTEMPTS {
             let known = self.recorded(&meta.tenant, reports).await?;
@@ -44,8 +51,7 @@ impl Api {
             match store.append(unit).await {
                 Outcome::Committed { position } => return Ok((results, position)),
                 Outcome::Repeated { position, .. } => {
-                    let known = self.recorded(&meta.tenant, reports).await?;
-                    return Ok((told_before(meta, reports, &known), position));
+                    return Ok((self.told_before(meta, reports).await?, position));
                 }
                 // Another request recorded one of them, or changed one of the streams.
                 Outcome::Conflict => {}
@@ -74,6 +80,24 @@ impl Api {
             Named::Token(token) => token::open(store.keys(), tenant, token).map(str::to_owned),
         };
         Ok(reports.iter().map(name).collect())
+    }
+
+    /// What the first run of a request told, read from what it recorded.
+    async fn told_before(
+        &self,
+        meta: &Metadata,
+        reports: &[Report],
+    ) -> Result<Vec<ProviderEventResult>, Problem> {
+        let known = self.recorded(&meta.tenant, reports).await?;
+        let mut seen = BTreeSet::new();
+        let tell = |report: &Report| match known.get(&report.key()) {
+            Some(it) if it.request_id == meta.request_id && seen.insert(report.key()) => {
+                result(RECORDED, &it.touch_id)
+            }
+            Some(it) => result(REPEATED, &it.touch_id),
+            None => result(UNKNOWN_TOUCH, ""),
+        };
+        Ok(reports.iter().map(tell).collect())
     }
 
     async fn recorded(&self, tenant: &str, reports: &[Report]) -> Result<Recorded, Problem> {
@@ -113,23 +137,6 @@ fn decide(
         }
     }
     results
-}
-
-/// What the first run of a request told, read from what it recorded.
-fn told_before(
-    meta: &Metadata,
-    reports: &[Report],
-    known: &Recorded,
-) -> Vec<ProviderEventResult> {
-    let mut seen = BTreeSet::new();
-    let tell = |report: &Report| match known.get(&report.key()) {
-        Some(it) if it.request_id == meta.request_id && seen.insert(report.key()) => {
-            result(RECORDED, &it.touch_id)
-        }
-        Some(it) => result(REPEATED, &it.touch_id),
-        None => result(UNKNOWN_TOUCH, ""),
-    };
-    reports.iter().map(tell).collect()
 }
 
 fn result(outcome: &str, touch_id: &str) -> ProviderEventResult {

@@ -30,7 +30,10 @@ async fn hostile_strings_are_refused_in_every_field_of_a_request() {
             let mut request = email();
             put(&mut request, text);
             let refused = world.api().request_touch(request).await.expect_err(field);
-            assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![field.to_owned()]));
+            assert_eq!(
+                (refused.code(), fields(&refused)),
+                (Code::InvalidArgument, vec![field.to_owned()])
+            );
         }
     }
     world.harness.stop().await;
@@ -42,8 +45,16 @@ async fn what_a_touch_needs_is_named() {
     let cases: Vec<(proto::RequestTouchRequest, &str, &str)> = vec![
         (proto::RequestTouchRequest { channel: 0, ..email() }, "FIELD_INVALID", "channel"),
         (proto::RequestTouchRequest { channel: 99, ..email() }, "FIELD_INVALID", "channel"),
-        (proto::RequestTouchRequest { sender_id: "nobody".into(), ..email() }, "SENDER_UNKNOWN", "sender_id"),
-        (proto::RequestTouchRequest { expire_time: time(START), ..email() }, "FIELD_INVALID", "expire_time"),
+        (
+            proto::RequestTouchRequest { sender_id: "nobody".into(), ..email() },
+            "SENDER_UNKNOWN",
+            "sender_id",
+        ),
+        (
+            proto::RequestTouchRequest { expire_time: time(START), ..email() },
+            "FIELD_INVALID",
+            "expire_time",
+        ),
         (
             proto::RequestTouchRequest {
                 expire_time: time(START.plus(Duration::from_secs(400 * 86_400))),
@@ -101,7 +112,10 @@ async fn a_report_says_what_happened_and_to_what() {
     let cases = [
         (proto::ProviderEvent { kind: 0, ..good() }, "events[0].kind"),
         (proto::ProviderEvent { provider: String::new(), ..good() }, "events[0].provider"),
-        (proto::ProviderEvent { provider_event_id: String::new(), ..good() }, "events[0].provider_event_id"),
+        (
+            proto::ProviderEvent { provider_event_id: String::new(), ..good() },
+            "events[0].provider_event_id",
+        ),
         (proto::ProviderEvent { touch_id: String::new(), ..good() }, "events[0].touch_id"),
         (proto::ProviderEvent { provider_id: "x".into(), ..good() }, "events[0].touch_id"),
         (proto::ProviderEvent { user_agent: "a\r\nb".into(), ..good() }, "events[0].user_agent"),
@@ -109,10 +123,17 @@ async fn a_report_says_what_happened_and_to_what() {
     for (event, field) in cases {
         let request = provider_events(vec![event]);
         let refused = world.api().record_provider_events(request).await.expect_err(field);
-        assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![field.to_owned()]));
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec![field.to_owned()])
+        );
     }
     for events in [Vec::new(), vec![good(); 101]] {
-        let refused = world.api().record_provider_events(provider_events(events)).await.expect_err("how many");
+        let refused = world
+            .api()
+            .record_provider_events(provider_events(events))
+            .await
+            .expect_err("how many");
         assert_eq!(fields(&refused), ["events"]);
     }
     world.harness.stop().await;
@@ -128,15 +149,24 @@ async fn a_touch_in_another_state_says_so() {
         reason: "found-out".into(),
         ..Default::default()
     };
-    let refused = world.api().settle_touch(settle(&touch.name, false)).await.expect_err("it was sent");
+    let refused =
+        world.api().settle_touch(settle(&touch.name, false)).await.expect_err("it was sent");
     assert_eq!(told(&refused), (Code::FailedPrecondition, "WRONG_STATE".into()));
     assert!(world.api().settle_touch(settle(&touch.name, true)).await.is_ok(), "already so");
-    let refused = world.api().settle_touch(settle(&touch_name("tch_none"), true)).await.expect_err("none");
+    let refused =
+        world.api().settle_touch(settle(&touch_name("tch_none"), true)).await.expect_err("none");
     assert_eq!((refused.code(), fields(&refused)), (Code::NotFound, vec!["name".to_owned()]));
     let accept = proto::AcceptTaskRequest { name: touch.name, ..Default::default() };
     let refused = world.api().accept_task(accept).await.expect_err("no task");
     assert_eq!(told(&refused).1, "WRONG_STATE");
-    let list = proto::ListTasksRequest { parent: parent(), state: State::Sent.into(), ..Default::default() };
-    assert_eq!(fields(&world.api().list_tasks(list).await.expect_err("no state of a task")), ["state"]);
+    let list = proto::ListTasksRequest {
+        parent: parent(),
+        state: State::Sent.into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        fields(&world.api().list_tasks(list).await.expect_err("no state of a task")),
+        ["state"]
+    );
     world.harness.stop().await;
 }

@@ -35,12 +35,16 @@ async fn a_lawful_email_leaves_with_eleven_verdicts() {
     assert_eq!(touch.content[0].signature_ids, ["sig_1"]);
     let touch_id = touch.request.expect("what was asked for").touch_id;
     assert_eq!(world.files(), [format!("{touch_id}.eml")]);
-    let text = std::fs::read_to_string(world.outbox().join(format!("{touch_id}.eml"))).expect("a file");
+    let text =
+        std::fs::read_to_string(world.outbox().join(format!("{touch_id}.eml"))).expect("a file");
     assert!(text.contains("To: ada@example.org\r\n") && text.contains("Hello Ada"), "{text}");
     // The class was guessed wrong at first: what depends on it was asked again, with the right one.
     let asked = world.script.lock().asked.clone();
     let outbound: Vec<_> = asked.iter().filter(|it| it.starts_with("CheckOutbound")).collect();
-    assert!(outbound.last().expect("asked").contains("content_class: DiseaseAwareness"), "{outbound:#?}");
+    assert!(
+        outbound.last().expect("asked").contains("content_class: DiseaseAwareness"),
+        "{outbound:#?}"
+    );
     assert_eq!(world.store("delivery").next_due().await.expect("read"), None, "no timer is left");
     world.harness.stop().await;
 }
@@ -65,7 +69,10 @@ async fn what_is_not_allowed_stays_here() {
     world.script.lock().recipient.consent.as_mut().expect("a verdict").allowed = false;
     world.script.lock().recipient.consent.as_mut().expect("a verdict").detail = "withdrawn".into();
     let touch = world.email(State::Skipped).await;
-    assert_eq!((touch.reason.as_str(), failed(&touch)), ("consent", (GateStep::Consent, "withdrawn".into())));
+    assert_eq!(
+        (touch.reason.as_str(), failed(&touch)),
+        ("consent", (GateStep::Consent, "withdrawn".into()))
+    );
     assert_eq!((touch.verdicts.len(), world.files()), (11, Vec::<String>::new()));
     assert_eq!(world.store("delivery").next_due().await.expect("read"), None);
     world.harness.stop().await;
@@ -77,7 +84,8 @@ async fn an_unreachable_peer_is_never_a_yes() {
         let world = World::start().await;
         world.script.lock().down = down;
         let touch_id = ask_by_journey(&world).await;
-        let asked = async || world.script.lock().asked.iter().any(|it| it.starts_with(down)).then_some(());
+        let asked =
+            async || world.script.lock().asked.iter().any(|it| it.starts_with(down)).then_some(());
         until(asked).await.expect("asked");
         assert_eq!(world.get(&touch_id).await.state(), State::Requested);
         assert_eq!(world.files(), Vec::<String>::new());

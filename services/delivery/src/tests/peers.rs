@@ -111,7 +111,12 @@ fn yes() -> Answers {
             position: 5,
             ..Default::default()
         },
-        instance: CheckInstanceResponse { live: true, instance_version: 2, position: 6, ..Default::default() },
+        instance: CheckInstanceResponse {
+            live: true,
+            instance_version: 2,
+            position: 6,
+            ..Default::default()
+        },
         down: "",
         asked: Vec::new(),
     }
@@ -169,12 +174,32 @@ macro_rules! scripted {
     };
 }
 
-scripted!(profiles, Facts, "rapport.profiles.v1.FactsService", "ResolveRecipient", ResolveRecipientRequest, recipient);
+scripted!(
+    profiles,
+    Facts,
+    "rapport.profiles.v1.FactsService",
+    "ResolveRecipient",
+    ResolveRecipientRequest,
+    recipient
+);
 scripted!(content, Modules, "rapport.content.v1.ModuleService", "Render", RenderRequest, content);
-scripted!(decisioning, Decisions, "rapport.decisioning.v1.DecisionService", "CheckOutbound", CheckOutboundRequest, outbound);
-scripted!(journeys, Journeys, "rapport.journeys.v1.JourneyService", "CheckInstance", CheckInstanceRequest, instance);
+scripted!(
+    decisioning,
+    Decisions,
+    "rapport.decisioning.v1.DecisionService",
+    "CheckOutbound",
+    CheckOutboundRequest,
+    outbound
+);
+scripted!(
+    journeys,
+    Journeys,
+    "rapport.journeys.v1.JourneyService",
+    "CheckInstance",
+    CheckInstanceRequest,
+    instance
+);
 
-#[expect(clippy::disallowed_methods, reason = "a peer that fails as none of ours does")]
 fn down() -> Status {
     Status::unavailable("down")
 }
@@ -196,7 +221,11 @@ macro_rules! written {
             type Event = $event;
             type Refusal = Infallible;
 
-            fn decide(_: &(), command: Vec<$event>, _: Timestamp) -> Result<Vec<$event>, Infallible> {
+            fn decide(
+                _: &(),
+                command: Vec<$event>,
+                _: Timestamp,
+            ) -> Result<Vec<$event>, Infallible> {
                 Ok(command)
             }
 

@@ -66,7 +66,10 @@ async fn an_unsubscription_holds_from_its_own_commit_until_a_later_consent() {
     let touch = world.email(State::Sent).await;
     assert_eq!(world.report(event("e-1", Kind::Unsubscribed, &touch)).await, "recorded");
     let held = world.suppressions().await;
-    assert_eq!((held.len(), held[0].sender_id.as_str(), held[0].party_id.as_str()), (1, "northwind", PARTY));
+    assert_eq!(
+        (held.len(), held[0].sender_id.as_str(), held[0].party_id.as_str()),
+        (1, "northwind", PARTY)
+    );
     let stopped = world.email(State::Skipped).await;
     assert_eq!(stopped.reason, "suppressed");
     assert_eq!(stopped.verdicts[1].proof_ids, [held[0].suppression_id.clone()]);
@@ -86,7 +89,8 @@ async fn an_unsubscribe_link_needs_no_id_and_cannot_be_guessed() {
     let world = World::start().await;
     let touch = world.email(State::Sent).await;
     let touch_id = touch.request.clone().expect("what was asked for").touch_id;
-    let file = std::fs::read_to_string(world.outbox().join(format!("{touch_id}.eml"))).expect("a file");
+    let file =
+        std::fs::read_to_string(world.outbox().join(format!("{touch_id}.eml"))).expect("a file");
     // A long header is folded.
     let unfolded = file.replace("\r\n ", "");
     let (_, link) = unfolded.split_once("https://northwind.example/u/").expect("a link");
@@ -115,10 +119,14 @@ async fn a_dead_address_is_dead_for_everybody_who_has_it() {
     // Another party with another contact point of the same value.
     world.script.lock().recipient.contact_point_id = "cpt_2".into();
     world.script.lock().recipient.same_address = vec!["cpt_2".into(), "cpt_1".into()];
-    let other = proto::RequestTouchRequest { parent: format!("tenants/{ACME}/parties/pty_2"), ..email() };
+    let other =
+        proto::RequestTouchRequest { parent: format!("tenants/{ACME}/parties/pty_2"), ..email() };
     let touch_id = world.request(other).await;
     let stopped = world.reaches(&touch_id, State::Skipped).await;
-    assert_eq!((stopped.reason.as_str(), stopped.verdicts[1].detail.as_str()), ("suppressed", "bounced"));
+    assert_eq!(
+        (stopped.reason.as_str(), stopped.verdicts[1].detail.as_str()),
+        ("suppressed", "bounced")
+    );
     // A person releases it.
     let release = proto::ReleaseRecipientRequest {
         name: format!("tenants/{ACME}/parties/{PARTY}"),

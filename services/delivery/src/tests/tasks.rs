@@ -13,7 +13,10 @@ async fn open(world: &World) -> proto::Touch {
     world.reaches(&touch_id, State::Open).await
 }
 
-async fn tasks(world: &World, change: impl FnOnce(&mut proto::ListTasksRequest)) -> Vec<proto::Touch> {
+async fn tasks(
+    world: &World,
+    change: impl FnOnce(&mut proto::ListTasksRequest),
+) -> Vec<proto::Touch> {
     let mut request = proto::ListTasksRequest { parent: parent(), ..Default::default() };
     change(&mut request);
     world.api().list_tasks(request).await.expect("listed").into_inner().tasks
@@ -44,10 +47,23 @@ async fn a_task_is_accepted_and_done() {
     let other = world.harness.person(ACME, "other", &["delivery.tasks.write"]);
     let refused = DeliveryServiceClient::new(other).accept_task(accept).await.expect_err("taken");
     assert_eq!(told(&refused), (Code::FailedPrecondition, "WRONG_STATE".into()));
-    let complete =
-        proto::CompleteTaskRequest { name: touch.name.clone(), outcome: "talked".into(), ..Default::default() };
-    let done = world.api().complete_task(complete).await.expect("done").into_inner().touch.expect("a task");
-    assert_eq!((done.state(), done.task_user.as_str(), done.reason.as_str()), (State::Completed, "admin", "talked"));
+    let complete = proto::CompleteTaskRequest {
+        name: touch.name.clone(),
+        outcome: "talked".into(),
+        ..Default::default()
+    };
+    let done = world
+        .api()
+        .complete_task(complete)
+        .await
+        .expect("done")
+        .into_inner()
+        .touch
+        .expect("a task");
+    assert_eq!(
+        (done.state(), done.task_user.as_str(), done.reason.as_str()),
+        (State::Completed, "admin", "talked")
+    );
     assert!(tasks(&world, |_| ()).await.is_empty());
     assert_eq!(world.store("delivery").next_due().await.expect("read"), None);
     world.harness.stop().await;

@@ -34,18 +34,23 @@ async fn touches_are_listed_newest_first_page_by_page() {
     let first = world.api().list_touches(list(2, "")).await.expect("listed").into_inner();
     let second = list(2, &first.next_page_token);
     let second = world.api().list_touches(second).await.expect("listed").into_inner();
-    let all: Vec<_> = first.touches.iter().chain(&second.touches).map(|it| it.name.clone()).collect();
+    let all: Vec<_> =
+        first.touches.iter().chain(&second.touches).map(|it| it.name.clone()).collect();
     assert_eq!((all, second.next_page_token.as_str()), (ids, ""));
     let filter = |party_id: &str, state: State| proto::ListTouchesRequest {
         party_id: party_id.into(),
         state: state.into(),
         ..list(0, "")
     };
-    for (party_id, state, count) in [(PARTY, State::Sent, 3), (PARTY, State::Failed, 0), ("pty_2", State::Sent, 0)] {
-        let listed = world.api().list_touches(filter(party_id, state)).await.expect("listed").into_inner();
+    for (party_id, state, count) in
+        [(PARTY, State::Sent, 3), (PARTY, State::Failed, 0), ("pty_2", State::Sent, 0)]
+    {
+        let listed =
+            world.api().list_touches(filter(party_id, state)).await.expect("listed").into_inner();
         assert_eq!(listed.touches.len(), count);
     }
-    let changed = proto::ListTouchesRequest { party_id: PARTY.into(), ..list(2, &first.next_page_token) };
+    let changed =
+        proto::ListTouchesRequest { party_id: PARTY.into(), ..list(2, &first.next_page_token) };
     let refused = world.api().list_touches(changed).await.expect_err("another list");
     assert_eq!(told(&refused).1, "PAGE_TOKEN_INVALID");
     world.harness.stop().await;
@@ -98,9 +103,11 @@ async fn another_tenant_finds_nothing() {
     let own_name = format!("tenants/{UMBRELLA}/touches/{touch_id}");
     let get = proto::GetTouchRequest { name: own_name.clone(), ..Default::default() };
     assert_eq!(stranger().get_touch(get).await.expect_err("none").code(), Code::NotFound);
-    let settle = proto::SettleTouchRequest { name: own_name, reason: "x".into(), ..Default::default() };
+    let settle =
+        proto::SettleTouchRequest { name: own_name, reason: "x".into(), ..Default::default() };
     assert_eq!(stranger().settle_touch(settle).await.expect_err("none").code(), Code::NotFound);
-    let listed = proto::ListTouchesRequest { parent: format!("tenants/{UMBRELLA}"), ..Default::default() };
+    let listed =
+        proto::ListTouchesRequest { parent: format!("tenants/{UMBRELLA}"), ..Default::default() };
     assert!(stranger().list_touches(listed).await.expect("listed").into_inner().touches.is_empty());
     let refused = stranger().list_touches(list(0, "")).await.expect_err("theirs");
     assert_eq!(refused.code(), Code::NotFound);

@@ -21,10 +21,18 @@ impl View for Contacts {
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
             let mut rows = Vec::new();
-            for event in events.iter().filter(|it| it.envelope.r#type.ends_with(".InteractionRecorded")) {
+            for event in
+                events.iter().filter(|it| it.envelope.r#type.ends_with(".InteractionRecorded"))
+            {
                 let (tenant, party_id) = (&event.envelope.tenant, &event.envelope.party_id);
                 if let (Some(Event::Recorded(it)), false) = (event.decode()?, party_id.is_empty()) {
-                    rows.push(values![tenant, event.position, party_id, it.name, event.occurred_at()]);
+                    rows.push(values![
+                        tenant,
+                        event.position,
+                        party_id,
+                        it.name,
+                        event.occurred_at()
+                    ]);
                 }
             }
             tx.insert_many(

@@ -2,9 +2,7 @@
 
 use eventstore::{Database, Error, Recorded, Timestamp, Tx, View, values};
 use prost::Message as _;
-use rapport_proto::decisioning::v1::{
-    Policy, RulePackActivated, policy_event, rule_pack_event,
-};
+use rapport_proto::decisioning::v1::{Policy, RulePackActivated, policy_event, rule_pack_event};
 
 use super::Applied;
 use crate::domain::instant;

@@ -16,9 +16,7 @@ use eventstore::{AsOf, Error, Metadata, Timestamp};
 use rapport_proto::content::v1::module_service_client::ModuleServiceClient;
 use rapport_proto::content::v1::{RenderRequest, RenderResponse};
 use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
-use rapport_proto::decisioning::v1::{
-    CheckOutboundRequest, CheckOutboundResponse, OutboundEffect,
-};
+use rapport_proto::decisioning::v1::{CheckOutboundRequest, CheckOutboundResponse, OutboundEffect};
 use rapport_proto::delivery::v1::{TouchCause, TouchRequested};
 use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
 use rapport_proto::journeys::v1::{CheckInstanceRequest, CheckInstanceResponse};
@@ -63,7 +61,12 @@ pub(crate) struct Gatherer {
 
 impl Facts {
     /// Everything, with what the store holds of the party now.
-    pub(super) fn with(&self, request: &TouchRequested, ledger: &Ledger, position: u64) -> Gathered {
+    pub(super) fn with(
+        &self,
+        request: &TouchRequested,
+        ledger: &Ledger,
+        position: u64,
+    ) -> Gathered {
         let mut gathered = self.gathered.clone();
         gathered.request = request.clone();
         gathered.position = position;
@@ -91,7 +94,7 @@ impl Gatherer {
             return Ok(Facts::default());
         }
         let call = Call::of_tenant(meta.tenant.clone(), PATIENCE);
-        let gathered = call.scope(self.ask(meta, request, at)).await?;
+        let gathered = call.scope(Box::pin(self.ask(meta, request, at))).await?;
         Ok(Facts { gathered })
     }
 
@@ -195,10 +198,8 @@ impl Gatherer {
                 self.render(tenant, request, &recipient, at),
                 self.check_outbound(tenant, request, &recipient, &meaning, at),
             )?;
-            let told = Meaning {
-                class: content.content_class(),
-                product_id: content.product_id.clone(),
-            };
+            let told =
+                Meaning { class: content.content_class(), product_id: content.product_id.clone() };
             let unknown = told.class == ContentClass::Unspecified;
             if unknown || told == meaning {
                 let outbound = (!unknown).then_some(outbound);

@@ -34,7 +34,12 @@ pub(crate) fn definition(
 
 /// The hash a caller has read: 64 hexadecimal digits, or none.
 pub(crate) fn hash(text: &str) -> Result<Option<Vec<u8>>, Problem> {
-    let wrong = || Problem::field("hash", "Use the 64 hexadecimal digits of the version's hash, or leave it empty.");
+    let wrong = || {
+        Problem::field(
+            "hash",
+            "Use the 64 hexadecimal digits of the version's hash, or leave it empty.",
+        )
+    };
     if text.is_empty() {
         return Ok(None);
     }
@@ -64,7 +69,11 @@ fn code(check: &mut Check, field: &str, text: &str) {
 pub(crate) fn pause(request: &proto::PauseJourneyRequest) -> Result<(TimerMode, String), Problem> {
     let mut check = Check::default();
     let timers = TimerMode::try_from(request.timers).unwrap_or_default();
-    check.require(timers != TimerMode::Unspecified, "timers", "Use TIMER_MODE_FREEZE or TIMER_MODE_RUN.");
+    check.require(
+        timers != TimerMode::Unspecified,
+        "timers",
+        "Use TIMER_MODE_FREEZE or TIMER_MODE_RUN.",
+    );
     code(&mut check, "reason", &request.reason);
     check.finish().map(|()| (timers, request.reason.clone()))
 }
@@ -81,15 +90,25 @@ pub(crate) fn entry(
     request: &proto::RequestEntryRequest,
 ) -> Result<(String, String, BTreeMap<String, Clear>), Problem> {
     let mut check = Check::default();
-    check.require(chassis::name::is_id(&request.party_id), "party_id", "Use the id of a party, for example pty_….");
+    check.require(
+        chassis::name::is_id(&request.party_id),
+        "party_id",
+        "Use the id of a party, for example pty_….",
+    );
     let key = check.text("entry_key", &request.entry_key, 0..=128);
-    check.require(request.entry.len() <= MOST_VALUES, "entry", format!("Give at most {MOST_VALUES} values."));
+    check.require(
+        request.entry.len() <= MOST_VALUES,
+        "entry",
+        format!("Give at most {MOST_VALUES} values."),
+    );
     for (name, value) in request.entry.iter().take(MOST_VALUES) {
         let field = "entry";
         check.text(field, name, 1..=64);
         check.require(is_value(value), field, "Give each name a value: a finite number, money, a code of at most 128 characters, a time or a flag.");
     }
-    check.finish().map(|()| (request.party_id.clone(), key, request.entry.clone().into_iter().collect()))
+    check
+        .finish()
+        .map(|()| (request.party_id.clone(), key, request.entry.clone().into_iter().collect()))
 }
 
 fn is_value(value: &Clear) -> bool {

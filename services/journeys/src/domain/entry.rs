@@ -185,7 +185,9 @@ impl Decider for Entry {
 
     fn about(_id: &str, state: &State, event: &Event) -> About {
         let occurred_at = match event {
-            Event::Requested(it) => it.cause.as_ref().and_then(|it| instant(it.occurred_at.as_ref())),
+            Event::Requested(it) => {
+                it.cause.as_ref().and_then(|it| instant(it.occurred_at.as_ref()))
+            }
             Event::Refused(_) | Event::Entered(_) | Event::Closed(_) => None,
         };
         About {

@@ -35,14 +35,26 @@ pub(crate) enum Instance {}
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Begin, and walk to the first wait.
-    Start { started: Box<proto::InstanceStarted>, step: Step },
+    Start {
+        started: Box<proto::InstanceStarted>,
+        step: Step,
+    },
     /// Write down that something happened.
     Wake(Box<proto::InstanceWoken>),
     /// Go on.
-    Go { input: Input, step: Step },
-    Pause { timers: TimerMode, reason: String, paused_at: Timestamp },
+    Go {
+        input: Input,
+        step: Step,
+    },
+    Pause {
+        timers: TimerMode,
+        reason: String,
+        paused_at: Timestamp,
+    },
     Resume,
-    Eject { reason: String },
+    Eject {
+        reason: String,
+    },
 }
 
 /// What a step needs to know.
@@ -249,7 +261,9 @@ impl Decider for Instance {
         let ended = state.is_ended();
         match command {
             Command::Start { .. } => Ok(Vec::new()),
-            Command::Wake(_) | Command::Go { .. } | Command::Pause { .. } | Command::Resume if ended => {
+            Command::Wake(_) | Command::Go { .. } | Command::Pause { .. } | Command::Resume
+                if ended =>
+            {
                 Ok(Vec::new())
             }
             Command::Eject { .. } if ended => Err(Refusal::Ended),

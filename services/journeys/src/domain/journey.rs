@@ -23,15 +23,41 @@ pub(crate) enum Journey {}
 /// What can be wished of a journey. `actor` is who wishes it.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Draft { journey: Box<proto::Journey>, hash: [u8; 32], actor: String },
+    Draft {
+        journey: Box<proto::Journey>,
+        hash: [u8; 32],
+        actor: String,
+    },
     /// Its check found nothing.
-    Check { version: u32, positions: BTreeMap<String, u64> },
-    Approve { version: u32, hash: Option<Vec<u8>>, comment: String, actor: String },
-    Publish { version: u32 },
-    Pause { version: u32, timers: TimerMode, reason: String },
-    Resume { version: u32 },
-    Drain { version: u32, reason: String },
-    Retire { version: u32, reason: String },
+    Check {
+        version: u32,
+        positions: BTreeMap<String, u64>,
+    },
+    Approve {
+        version: u32,
+        hash: Option<Vec<u8>>,
+        comment: String,
+        actor: String,
+    },
+    Publish {
+        version: u32,
+    },
+    Pause {
+        version: u32,
+        timers: TimerMode,
+        reason: String,
+    },
+    Resume {
+        version: u32,
+    },
+    Drain {
+        version: u32,
+        reason: String,
+    },
+    Retire {
+        version: u32,
+        reason: String,
+    },
 }
 
 /// Why a wish was not granted.
@@ -92,7 +118,8 @@ impl State {
         if version > 0 {
             return version;
         }
-        let found = self.standing.iter().rev().find(|(_, it)| fits(it)).map(|(version, _)| *version);
+        let found =
+            self.standing.iter().rev().find(|(_, it)| fits(it)).map(|(version, _)| *version);
         found.or_else(|| self.versions.newest().map(|(version, _)| version)).unwrap_or(0)
     }
 
@@ -208,12 +235,16 @@ impl Decider for Journey {
             }
             Command::Resume { version } => Ok(match &state.running(version, "PAUSED")?.paused {
                 None => Vec::new(),
-                Some(_) => vec![Event::Resumed(proto::JourneyVersionResumed { version, resumed_at: now })],
+                Some(_) => {
+                    vec![Event::Resumed(proto::JourneyVersionResumed { version, resumed_at: now })]
+                }
             }),
-            Command::Drain { version, reason } => Ok(match state.running(version, "LIVE")?.enters {
-                false => Vec::new(),
-                true => vec![draining(version, reason, at)],
-            }),
+            Command::Drain { version, reason } => {
+                Ok(match state.running(version, "LIVE")?.enters {
+                    false => Vec::new(),
+                    true => vec![draining(version, reason, at)],
+                })
+            }
             Command::Retire { version, reason } => Ok(match state.standing(version)?.retired_at {
                 Some(_) => Vec::new(),
                 None => vec![Event::Retired(proto::JourneyVersionRetired {
@@ -251,11 +282,8 @@ impl Decider for Journey {
                 state.standing.insert(it.version, standing);
             }
             Event::Paused(it) => {
-                let pause = Pause {
-                    timers: it.timers(),
-                    reason: it.reason.clone(),
-                    at: at(&it.paused_at),
-                };
+                let pause =
+                    Pause { timers: it.timers(), reason: it.reason.clone(), at: at(&it.paused_at) };
                 if let Some(standing) = state.standing.get_mut(&it.version) {
                     standing.paused = Some(pause);
                 }

@@ -10,7 +10,9 @@ pub(super) fn located(text: &str, mut finding: Finding) -> Finding {
         (Some("nodes"), Some(node)) => {
             let from = line_of(text, "nodes", 0).unwrap_or(0);
             // A node may stand on the line of `nodes:` itself.
-            line_of(text, node, from).or(Some(from)).filter(|it| *it > 0 || text.lines().count() == 1)
+            line_of(text, node, from)
+                .or(Some(from))
+                .filter(|it| *it > 0 || text.lines().count() == 1)
         }
         (Some(field), _) => line_of(text, field, 0),
         (None, _) => None,
@@ -23,7 +25,9 @@ pub(super) fn located(text: &str, mut finding: Finding) -> Finding {
 fn line_of(text: &str, key: &str, from: usize) -> Option<usize> {
     let begins = |line: &str| {
         let line = line.trim_start();
-        [format!("{key}:"), format!("\"{key}\":"), format!("'{key}':")].iter().any(|it| line.starts_with(it))
+        [format!("{key}:"), format!("\"{key}\":"), format!("'{key}':")]
+            .iter()
+            .any(|it| line.starts_with(it))
     };
     let holds = |line: &str| {
         [format!("{{{key}:"), format!(", {key}:"), format!(",{key}:"), format!("\"{key}\":")]
@@ -31,5 +35,8 @@ fn line_of(text: &str, key: &str, from: usize) -> Option<usize> {
             .any(|it| line.contains(it))
     };
     let lines = || text.lines().enumerate().skip(from);
-    lines().find(|(_, it)| begins(it)).or_else(|| lines().find(|(_, it)| holds(it))).map(|(index, _)| index)
+    lines()
+        .find(|(_, it)| begins(it))
+        .or_else(|| lines().find(|(_, it)| holds(it)))
+        .map(|(index, _)| index)
 }

@@ -15,9 +15,7 @@ use super::findings::{
     TIME_INVALID, TOO_LARGE,
 };
 use super::rules::{self, Names};
-use super::{
-    Arm, Case, Clock, Entry, Goal, Graph, MOST_BYTES, MOST_NODES, Node, Reentry, Said,
-};
+use super::{Arm, Case, Clock, Entry, Goal, Graph, MOST_BYTES, MOST_NODES, Node, Reentry, Said};
 
 const DAY: i64 = 86_400 * 1_000_000;
 /// Elements a list of a node or of the journey may have.
@@ -31,12 +29,13 @@ pub(super) fn journey(
 ) -> Option<Graph> {
     let size = journey.encoded_len();
     if size > MOST_BYTES || journey.nodes.len() > MOST_NODES {
-        let text = format!("Use at most {MOST_NODES} nodes and {MOST_BYTES} bytes; split the journey.");
+        let text =
+            format!("Use at most {MOST_NODES} nodes and {MOST_BYTES} bytes; split the journey.");
         findings.note("nodes", TOO_LARGE, text);
         return None;
     }
     let mut read = Reader { names, findings };
-    let journey_id = read.authored("journey", &journey.journey);
+    read.authored("journey", &journey.journey);
     read.text("description", &journey.description, 0..=2_000);
     let sender_id = read.authored("sender", &journey.sender);
     let (markets, audiences) = (read.markets(&journey.markets), read.audiences(&journey.audiences));
@@ -52,7 +51,6 @@ pub(super) fn journey(
         .map(|(id, node)| Some((id.clone(), read.node(id, node)?)))
         .collect::<Vec<_>>();
     Some(Graph {
-        journey_id: journey_id?,
         hash: authored::document::hash(journey),
         sender_id: sender_id?,
         markets: markets?,
@@ -72,7 +70,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn wrong<T>(&mut self, place: impl Into<String>, code: &str, text: impl Into<String>) -> Option<T> {
+    fn wrong<T>(
+        &mut self,
+        place: impl Into<String>,
+        code: &str,
+        text: impl Into<String>,
+    ) -> Option<T> {
         self.findings.note(place, code, text);
         None
     }
@@ -81,11 +84,20 @@ impl Reader<'_> {
         if chassis::name::is_authored_id(text) {
             return Some(text.to_owned());
         }
-        self.wrong(place, ID_INVALID, "Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -.")
+        self.wrong(
+            place,
+            ID_INVALID,
+            "Start with a lower-case letter, then 1 to 62 of a-z, 0-9 and -.",
+        )
     }
 
     /// A name that a person or a program chose: one harmless line.
-    fn text(&mut self, place: impl Into<String>, text: &str, length: std::ops::RangeInclusive<usize>) -> Option<String> {
+    fn text(
+        &mut self,
+        place: impl Into<String>,
+        text: &str,
+        length: std::ops::RangeInclusive<usize>,
+    ) -> Option<String> {
         match chassis::text::line("", text, length) {
             Ok(text) => Some(text.to_owned()),
             Err(it) if text.is_empty() => self.wrong(place, FIELD_MISSING, it.remedy),
@@ -107,7 +119,13 @@ impl Reader<'_> {
         count <= MOST_PARTS
     }
 
-    fn rule(&mut self, place: String, text: &str, names: &Catalogue, result: &Type) -> Option<Rule> {
+    fn rule(
+        &mut self,
+        place: String,
+        text: &str,
+        names: &Catalogue,
+        result: &Type,
+    ) -> Option<Rule> {
         let rule = match Rule::compile(text, names, result) {
             Ok(rule) => rule,
             Err(problem) => {
@@ -117,7 +135,9 @@ impl Reader<'_> {
         };
         let asked = rule.names().iter().filter(|name| name.root() == "consent");
         for name in asked.filter(|name| rules::consent(name.key()).is_none()) {
-            let text = format!("`{name}`: ask as consent[\"PURPOSE/CHANNEL/sender\"], for example consent[\"PROMOTIONAL/EMAIL/northwind\"].");
+            let text = format!(
+                "`{name}`: ask as consent[\"PURPOSE/CHANNEL/sender\"], for example consent[\"PROMOTIONAL/EMAIL/northwind\"]."
+            );
             self.findings.note(place.clone(), super::findings::RULE_INVALID, text);
         }
         Some(rule)
@@ -125,13 +145,19 @@ impl Reader<'_> {
 
     /// A rule that may be absent.
     fn filter(&mut self, place: String, text: &str, names: &Catalogue) -> Option<Option<Rule>> {
-        if text.is_empty() { Some(None) } else { self.rule(place, text, names, &Type::Bool).map(Some) }
+        if text.is_empty() {
+            Some(None)
+        } else {
+            self.rule(place, text, names, &Type::Bool).map(Some)
+        }
     }
 
     /// A duration in microseconds; where time must pass, not zero.
     fn duration(&mut self, place: impl Into<String>, text: &str, passes: bool) -> Option<i64> {
         match calendar::duration(text) {
-            Ok(0) if passes => self.wrong(place, DURATION_INVALID, "Use a duration above zero, for example 1h."),
+            Ok(0) if passes => {
+                self.wrong(place, DURATION_INVALID, "Use a duration above zero, for example 1h.")
+            }
             Ok(duration) => Some(duration),
             Err(invalid) => self.wrong(place, DURATION_INVALID, invalid.remedy),
         }
@@ -150,7 +176,9 @@ impl Reader<'_> {
 
     fn channel(&mut self, place: String, channel: i32) -> Option<Channel> {
         match Channel::try_from(channel) {
-            Ok(Channel::Unspecified) | Err(_) => self.wrong(place, FIELD_MISSING, "Choose a channel."),
+            Ok(Channel::Unspecified) | Err(_) => {
+                self.wrong(place, FIELD_MISSING, "Choose a channel.")
+            }
             Ok(channel) => Some(channel),
         }
     }
@@ -171,25 +199,35 @@ impl Reader<'_> {
         if audiences.is_empty() {
             return self.wrong("audiences", FIELD_MISSING, "Name at least one audience.");
         }
-        let known = |it: &i32| Audience::try_from(*it).ok().filter(|it| *it != Audience::Unspecified);
+        let known =
+            |it: &i32| Audience::try_from(*it).ok().filter(|it| *it != Audience::Unspecified);
         let read: Option<Vec<_>> = audiences.iter().map(known).collect();
-        read.or_else(|| self.wrong("audiences", FIELD_INVALID, "Use audiences such as HCP or PATIENT."))
+        read.or_else(|| {
+            self.wrong("audiences", FIELD_INVALID, "Use audiences such as HCP or PATIENT.")
+        })
     }
 
     fn entry(&mut self, entry: Option<&proto::Entry>) -> Option<Entry> {
         match entry.and_then(|it| it.by.as_ref()) {
-            None => self.wrong("entry", FIELD_MISSING, "Say how parties enter: event, segment or api."),
+            None => {
+                self.wrong("entry", FIELD_MISSING, "Say how parties enter: event, segment or api.")
+            }
             Some(entry::By::Api(_)) => Some(Entry::Api),
             Some(entry::By::Segment(it)) => {
                 let segment = self.authored("entry.segment.segment", &it.segment);
                 match it.crossing() {
-                    Crossing::Unspecified => self.wrong("entry.segment.crossing", FIELD_MISSING, "Use ENTERED or EXITED."),
+                    Crossing::Unspecified => self.wrong(
+                        "entry.segment.crossing",
+                        FIELD_MISSING,
+                        "Use ENTERED or EXITED.",
+                    ),
                     crossing => Some(Entry::Segment { segment: segment?, crossing }),
                 }
             }
             Some(entry::By::Event(it)) => {
                 let event = self.text("entry.event.event", &it.event, 1..=128);
-                let filter = self.filter("entry.event.where".into(), &it.r#where, &Names::interaction());
+                let filter =
+                    self.filter("entry.event.where".into(), &it.r#where, &Names::interaction());
                 let key = self.text("entry.event.key", &it.key, 0..=128);
                 let key = key.map(|key| Some(key).filter(|it| !it.is_empty()));
                 Some(Entry::Event { event: event?, filter: filter?, key: key? })
@@ -197,22 +235,33 @@ impl Reader<'_> {
         }
     }
 
-    fn reentry(&mut self, reentry: Option<&proto::Reentry>, entry: Option<&Entry>) -> Option<Reentry> {
+    fn reentry(
+        &mut self,
+        reentry: Option<&proto::Reentry>,
+        entry: Option<&Entry>,
+    ) -> Option<Reentry> {
         match reentry.and_then(|it| it.rule.as_ref()) {
             None => {
-                let text = "Say when a party may enter again: never, after_exit, per_key or unlimited.";
+                let text =
+                    "Say when a party may enter again: never, after_exit, per_key or unlimited.";
                 self.wrong("reentry", REENTRY_MISSING, text)
             }
             Some(reentry::Rule::Never(_)) => Some(Reentry::Never),
             Some(reentry::Rule::Unlimited(_)) => Some(Reentry::Unlimited),
             Some(reentry::Rule::AfterExit(it)) => {
-                let gap = if it.gap.is_empty() { Some(0) } else { self.duration("reentry.after_exit.gap", &it.gap, false) };
+                let gap = if it.gap.is_empty() {
+                    Some(0)
+                } else {
+                    self.duration("reentry.after_exit.gap", &it.gap, false)
+                };
                 gap.map(Reentry::AfterExit)
             }
             Some(reentry::Rule::PerKey(_)) => match entry {
-                Some(Entry::Event { key: None, .. } | Entry::Segment { .. }) => {
-                    self.wrong("reentry", FIELD_INVALID, "per_key needs an entry with a key: an event with `key`, or api.")
-                }
+                Some(Entry::Event { key: None, .. } | Entry::Segment { .. }) => self.wrong(
+                    "reentry",
+                    FIELD_INVALID,
+                    "per_key needs an entry with a key: an event with `key`, or api.",
+                ),
                 _ => Some(Reentry::PerKey),
             },
         }
@@ -226,7 +275,11 @@ impl Reader<'_> {
             let place = |field: &str| format!("goals[{n}].{field}");
             let name = self.code(place("name"), &goal.name);
             if !seen.insert(goal.name.as_str()) {
-                self.findings.note(place("name"), FIELD_INVALID, "Give every goal a name of its own.");
+                self.findings.note(
+                    place("name"),
+                    FIELD_INVALID,
+                    "Give every goal a name of its own.",
+                );
             }
             let event = self.text(place("event"), &goal.event, 1..=128);
             let filter = self.filter(place("where"), &goal.r#where, &Names::interaction());
@@ -235,7 +288,13 @@ impl Reader<'_> {
                 text => self.duration(place("within"), text, true).map(Some),
             };
             let whole = || {
-                Some(Goal { name: name?, event: event?, filter: filter?, within: within?, exit: goal.exit })
+                Some(Goal {
+                    name: name?,
+                    event: event?,
+                    filter: filter?,
+                    within: within?,
+                    exit: goal.exit,
+                })
             };
             read.push(whole());
         }
@@ -244,12 +303,17 @@ impl Reader<'_> {
 
     fn node(&mut self, id: &str, node: &proto::Node) -> Option<Node> {
         if !is_node_id(id) {
-            let text = "Start a node's id with a lower-case letter, then at most 62 of a-z, 0-9, _ and -.";
+            let text =
+                "Start a node's id with a lower-case letter, then at most 62 of a-z, 0-9, _ and -.";
             self.findings.note(format!("nodes.{}", shown(id)), ID_INVALID, text);
         }
         let place = |field: &str| format!("nodes.{id}.{field}");
         match node.step.as_ref() {
-            None => self.wrong(format!("nodes.{id}"), FIELD_MISSING, "Say what the node does: wait, branch, touch, exit and so on."),
+            None => self.wrong(
+                format!("nodes.{id}"),
+                FIELD_MISSING,
+                "Say what the node does: wait, branch, touch, exit and so on.",
+            ),
             Some(Step::Wait(it)) => {
                 let duration = self.duration(place("wait.for"), &it.r#for, true)?;
                 Some(Node::Wait { duration, next: it.next.clone() })
@@ -264,7 +328,8 @@ impl Reader<'_> {
             Some(Step::Ask(it)) => {
                 let survey = self.authored(place("ask.survey"), &it.survey);
                 let channel = self.channel(place("ask.channel"), it.channel);
-                let expires_after = self.duration_or(place("ask.expires_after"), &it.expires_after, 3 * DAY);
+                let expires_after =
+                    self.duration_or(place("ask.expires_after"), &it.expires_after, 3 * DAY);
                 Some(Node::Ask {
                     survey: survey?,
                     channel: channel?,
@@ -276,7 +341,8 @@ impl Reader<'_> {
             }
             Some(Step::Set(it)) => {
                 let attribute = self.attribute(place("set.attribute"), &it.attribute);
-                let value = self.rule(place("set.value"), &it.value, &self.names.party(), &Type::Any);
+                let value =
+                    self.rule(place("set.value"), &it.value, &self.names.party(), &Type::Any);
                 Some(Node::Set { attribute: attribute?, value: value?, next: it.next.clone() })
             }
             Some(Step::Exit(it)) => {
@@ -292,7 +358,11 @@ impl Reader<'_> {
         if fits {
             return Some(text.to_owned());
         }
-        self.wrong(place, FIELD_INVALID, "Use a name: a lower-case letter, then at most 62 of a-z, 0-9 and _.")
+        self.wrong(
+            place,
+            FIELD_INVALID,
+            "Use a name: a lower-case letter, then at most 62 of a-z, 0-9 and _.",
+        )
     }
 
     fn wait_until(&mut self, id: &str, it: &proto::WaitUntil) -> Option<Node> {
@@ -302,7 +372,11 @@ impl Reader<'_> {
             match calendar::weekday(day) {
                 Ok(day) => weekdays.push(day),
                 Err(invalid) => {
-                    self.findings.note(format!("nodes.{id}.wait_until.weekdays[{n}]"), TIME_INVALID, invalid.remedy);
+                    self.findings.note(
+                        format!("nodes.{id}.wait_until.weekdays[{n}]"),
+                        TIME_INVALID,
+                        invalid.remedy,
+                    );
                 }
             }
         }
@@ -310,7 +384,10 @@ impl Reader<'_> {
             [] => it.local_time.clone(),
             days => format!("{} {}", it.local_time, days.join(",")),
         };
-        Some(Node::WaitUntil { clock: Clock { time: time?, weekdays, text }, next: it.next.clone() })
+        Some(Node::WaitUntil {
+            clock: Clock { time: time?, weekdays, text },
+            next: it.next.clone(),
+        })
     }
 
     fn wait_date(&mut self, id: &str, it: &proto::WaitDate) -> Option<Node> {
@@ -339,7 +416,11 @@ impl Reader<'_> {
     fn wait_event(&mut self, id: &str, it: &proto::WaitEvent) -> Option<Node> {
         let place = |field: String| format!("nodes.{id}.wait_event.{field}");
         if it.any.is_empty() {
-            self.findings.note(place("any".into()), FIELD_MISSING, "Name at least one interaction to wait for.");
+            self.findings.note(
+                place("any".into()),
+                FIELD_MISSING,
+                "Name at least one interaction to wait for.",
+            );
         }
         self.few(&place("any".into()), it.any.len());
         let mut cases = Vec::new();
@@ -361,7 +442,11 @@ impl Reader<'_> {
     fn branch(&mut self, id: &str, it: &proto::Branch) -> Option<Node> {
         let party = self.names.party();
         if it.cases.is_empty() {
-            self.findings.note(format!("nodes.{id}.branch.cases"), FIELD_MISSING, "Give at least one case.");
+            self.findings.note(
+                format!("nodes.{id}.branch.cases"),
+                FIELD_MISSING,
+                "Give at least one case.",
+            );
         }
         self.few(&format!("nodes.{id}.branch.cases"), it.cases.len());
         let cases: Vec<_> = (it.cases.iter().enumerate())
@@ -386,10 +471,18 @@ impl Reader<'_> {
         for (n, arm) in it.arms.iter().enumerate() {
             let name = self.code(place(format!("arms[{n}].name")), &arm.name);
             if !names.insert(arm.name.as_str()) {
-                self.findings.note(place(format!("arms[{n}].name")), FIELD_INVALID, "Give every arm a name of its own.");
+                self.findings.note(
+                    place(format!("arms[{n}].name")),
+                    FIELD_INVALID,
+                    "Give every arm a name of its own.",
+                );
             }
             if !(1..=1_000_000).contains(&arm.weight) {
-                self.findings.note(place(format!("arms[{n}].weight")), FIELD_INVALID, "Use a weight from 1 to 1000000.");
+                self.findings.note(
+                    place(format!("arms[{n}].weight")),
+                    FIELD_INVALID,
+                    "Use a weight from 1 to 1000000.",
+                );
             }
             arms.push(name.map(|name| Arm { name, weight: arm.weight, next: arm.next.clone() }));
         }
@@ -403,7 +496,11 @@ impl Reader<'_> {
             self.findings.note(place("slot.k"), FIELD_INVALID, "Use 1 to 5 places.");
         }
         if slot.channels().any(|it| it == Channel::Unspecified) || slot.channels.len() > 20 {
-            self.findings.note(place("slot.channels"), FIELD_INVALID, "Use channels such as EMAIL; leave the list empty for all.");
+            self.findings.note(
+                place("slot.channels"),
+                FIELD_INVALID,
+                "Use channels such as EMAIL; leave the list empty for all.",
+            );
         }
         self.few(&place("groups"), it.groups.len());
         for (n, group) in it.groups.iter().enumerate() {
@@ -425,15 +522,25 @@ impl Reader<'_> {
     fn touch(&mut self, id: &str, it: &proto::Touch) -> Option<Node> {
         let place = |field: &str| format!("nodes.{id}.touch.{field}");
         let said = match (it.decision.as_str(), it.module.as_str()) {
-            ("", "") => self.wrong(place("module"), FIELD_MISSING, "Name a decide node in `decision`, or a module and a channel."),
+            ("", "") => self.wrong(
+                place("module"),
+                FIELD_MISSING,
+                "Name a decide node in `decision`, or a module and a channel.",
+            ),
             (decision, "") if it.channel == 0 => Some(Said::Decision(decision.to_owned())),
             ("", module) => {
                 let module = self.authored(place("module"), module);
                 let channel = self.channel(place("channel"), it.channel);
                 module.zip(channel).map(|(module, channel)| Said::Module { module, channel })
             }
-            (_, "") => self.wrong(place("channel"), FIELD_INVALID, "Leave it empty: the decision chooses the channel."),
-            _ => self.wrong(place("module"), FIELD_INVALID, "Name a decision or a module, not both."),
+            (_, "") => self.wrong(
+                place("channel"),
+                FIELD_INVALID,
+                "Leave it empty: the decision chooses the channel.",
+            ),
+            _ => {
+                self.wrong(place("module"), FIELD_INVALID, "Name a decision or a module, not both.")
+            }
         };
         let expires_after = self.duration_or(place("expires_after"), &it.expires_after, 3 * DAY);
         self.few(&place("slots"), it.slots.len());
@@ -468,7 +575,9 @@ pub(crate) fn is_code(text: &str) -> bool {
 fn is_node_id(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
 /// A key of the document, short enough and harmless in a message.

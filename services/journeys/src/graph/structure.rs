@@ -6,7 +6,8 @@ use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::node::Step;
 
 use super::findings::{
-    CYCLE_WITHOUT_WAIT, DANGLING, DECISION_NOT_MADE, Findings, NO_START, OUTCOME_MISSING, UNREACHABLE,
+    CYCLE_WITHOUT_WAIT, DANGLING, DECISION_NOT_MADE, Findings, NO_START, OUTCOME_MISSING,
+    UNREACHABLE,
 };
 
 /// Every way out of a node: the field and the node it names.
@@ -23,12 +24,14 @@ pub(super) fn outcomes(node: &proto::Node) -> Vec<(String, &str)> {
         }
         Some(Step::WaitEvent(it)) => {
             let cases = it.any.iter().enumerate();
-            let cases = cases.map(|(n, case)| (format!("wait_event.any[{n}].next"), case.next.as_str()));
+            let cases =
+                cases.map(|(n, case)| (format!("wait_event.any[{n}].next"), case.next.as_str()));
             cases.chain([("wait_event.timed_out".to_owned(), it.timed_out.as_str())]).collect()
         }
         Some(Step::Branch(it)) => {
             let cases = it.cases.iter().enumerate();
-            let cases = cases.map(|(n, case)| (format!("branch.cases[{n}].next"), case.next.as_str()));
+            let cases =
+                cases.map(|(n, case)| (format!("branch.cases[{n}].next"), case.next.as_str()));
             cases.chain([("branch.else".to_owned(), it.r#else.as_str())]).collect()
         }
         Some(Step::Split(it)) => {
@@ -45,9 +48,7 @@ pub(super) fn outcomes(node: &proto::Node) -> Vec<(String, &str)> {
             ("touch.skipped", &it.skipped),
             ("touch.failed", &it.failed),
         ]),
-        Some(Step::Ask(it)) => {
-            ways(&[("ask.issued", &it.issued), ("ask.declined", &it.declined)])
-        }
+        Some(Step::Ask(it)) => ways(&[("ask.issued", &it.issued), ("ask.declined", &it.declined)]),
         Some(Step::Set(it)) => ways(&[("set.next", &it.next)]),
     }
 }
@@ -90,7 +91,11 @@ fn check_outcomes(
     for (field, next) in outcomes(node) {
         let place = format!("nodes.{id}.{field}");
         if next.is_empty() {
-            findings.note(place, OUTCOME_MISSING, "Name the node that follows in this case: every way out leads somewhere.");
+            findings.note(
+                place,
+                OUTCOME_MISSING,
+                "Name the node that follows in this case: every way out leads somewhere.",
+            );
         } else if !nodes.contains_key(next) {
             findings.note(place, DANGLING, "Name a node of this journey.");
         }
@@ -106,7 +111,8 @@ fn reach<'a>(
     let (mut reached, mut open) = (BTreeSet::new(), vec![start]);
     while let Some(id) = open.pop() {
         let Some(node) = nodes.get(id).filter(|_| reached.insert(id)) else { continue };
-        let ways = outcomes(node).into_iter().filter(|(field, _)| without != Some((id, field.as_str())));
+        let ways =
+            outcomes(node).into_iter().filter(|(field, _)| without != Some((id, field.as_str())));
         open.extend(ways.map(|(_, next)| next).filter(|next| nodes.contains_key(next)));
     }
     reached
@@ -178,7 +184,11 @@ fn check_references(
         Some(Step::Ask(ask)) if !ask.about.is_empty() => {
             if !is(&ask.about, |step| matches!(step, Step::Touch(_))) {
                 let place = format!("nodes.{id}.ask.about");
-                findings.note(place, DANGLING, "Name a touch node of this journey, or leave it empty.");
+                findings.note(
+                    place,
+                    DANGLING,
+                    "Name a touch node of this journey, or leave it empty.",
+                );
             }
         }
         _ => {}

@@ -93,7 +93,8 @@ impl Api {
         let reply = profiles.check_names(request).await.map_err(refusal::of_peer)?.into_inner();
         let mut findings = Findings::default();
         for id in traits.iter().filter(|id| !reply.traits.contains_key(*id)) {
-            let text = format!("The trait {id} is not live: activate it, or take it out of the rules.");
+            let text =
+                format!("The trait {id} is not live: activate it, or take it out of the rules.");
             findings.note(place_of(definition, &format!("traits.{id}")), UNKNOWN_TRAIT, text);
         }
         for id in segments.iter().filter(|id| !reply.segments.contains_key(*id)) {
@@ -121,7 +122,11 @@ impl Api {
         };
         let Use { node, module, channel, market, audience } = it;
         let (place, mut findings) = (format!("nodes.{node}.touch.module"), Findings::default());
-        let whom = format!("{} in {market} by {}", short(audience.as_str_name()), short(channel.as_str_name()));
+        let whom = format!(
+            "{} in {market} by {}",
+            short(audience.as_str_name()),
+            short(channel.as_str_name())
+        );
         let mut content = ModuleServiceClient::new(self.deps.peers.to("content"));
         let usable = content.check_usable(CheckUsableRequest {
             name: name::print(tenant, &[("modules", module)]),
@@ -196,7 +201,9 @@ fn place_of(definition: &proto::Journey, name: &str) -> String {
     let node = definition.nodes.iter().find(|(_, node)| format!("{node:?}").contains(name));
     match node {
         Some((id, _)) => format!("nodes.{id}"),
-        None if definition.exit_when.iter().any(|rule| rule.contains(name)) => "exit_when".to_owned(),
+        None if definition.exit_when.iter().any(|rule| rule.contains(name)) => {
+            "exit_when".to_owned()
+        }
         None => "entry".to_owned(),
     }
 }

@@ -30,7 +30,8 @@ impl Api {
             let Outcome::Repeated { version, position, .. } = before else {
                 return Err(refusal::of_failure(units::Failure::RequestReused));
             };
-            let then = store.load::<Instance>(&meta.tenant, instance_id, AsOf::Version(version)).await;
+            let then =
+                store.load::<Instance>(&meta.tenant, instance_id, AsOf::Version(version)).await;
             let then = then.map_err(Problem::from)?;
             return Ok((resource::instance(&meta.tenant, &then), position));
         }
@@ -98,7 +99,9 @@ impl Api {
         }
         let standing =
             view::journey::find(database, &meta.tenant, &start.journey_id, start.version).await?;
-        if state.paused.is_some() || standing.as_ref().is_some_and(view::journey::Standing::is_paused) {
+        if state.paused.is_some()
+            || standing.as_ref().is_some_and(view::journey::Standing::is_paused)
+        {
             return Ok(Some("paused".to_owned()));
         }
         if standing.is_some_and(|it| it.retired) {
@@ -117,7 +120,8 @@ impl Api {
         let start = state.start();
         let graph = self.graphs.get(&meta.tenant, &start.journey_id, start.version).await;
         let graph = graph.map_err(Problem::from)?;
-        let read = facts::read(&self.deps, &meta.tenant, &start.party_id, &graph, meta.at, positions);
+        let read =
+            facts::read(&self.deps, &meta.tenant, &start.party_id, &graph, meta.at, positions);
         let reading = read.await.map_err(refusal::of_peer)?.unwrap_or_default();
         Ok(Step { tenant: meta.tenant.clone(), graph, reading: reading.into() })
     }

@@ -40,7 +40,8 @@ impl Api {
         journey_id: String,
         state: &State,
     ) -> Result<proto::JourneySummary, Problem> {
-        let nodes = view::instance::by_node(self.deps.store.database(), tenant, &journey_id).await?;
+        let nodes =
+            view::instance::by_node(self.deps.store.database(), tenant, &journey_id).await?;
         Ok(proto::JourneySummary {
             live_version: state.entering().unwrap_or(0),
             newest: state.versions.newest().and_then(|(version, _)| state.info(version)),

@@ -41,7 +41,8 @@ impl View for Zones {
 
 async fn activated(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
     let it = RulePackActivated::decode(&*event.envelope.payload).map_err(malformed)?;
-    let documents = it.document.iter().chain(it.inherited.iter().filter_map(|it| it.document.as_ref()));
+    let documents =
+        it.document.iter().chain(it.inherited.iter().filter_map(|it| it.document.as_ref()));
     // The nearest calendar counts.
     let calendar = documents.filter_map(|it| it.calendar.as_ref()).next();
     let zones = calendar.map(|it| it.time_zones.join(",")).unwrap_or_default();

@@ -28,9 +28,7 @@ pub(crate) fn save_trait(
 }
 
 /// The definition of a segment, not yet checked against the live traits.
-pub(crate) fn save_segment(
-    request: &proto::SaveSegmentRequest,
-) -> Result<proto::Segment, Problem> {
+pub(crate) fn save_segment(request: &proto::SaveSegmentRequest) -> Result<proto::Segment, Problem> {
     match &request.definition {
         Some(save_segment_request::Definition::Segment(stated)) => Ok(stated.clone()),
         Some(save_segment_request::Definition::Yaml(text)) => yaml(text),
@@ -70,8 +68,7 @@ pub(crate) fn question(stated: &proto::ConsentQuestion) -> Result<Question, Prob
     let purpose = choice(&mut fields, "consent.purpose", stated.purpose);
     let channel = choice(&mut fields, "consent.channel", stated.channel);
     let sender_id = authored_id(&mut fields, "consent.sender_id", &stated.sender_id);
-    let whole =
-        || Some(Question { purpose: purpose?, channel: channel?, sender_id: sender_id? });
+    let whole = || Some(Question { purpose: purpose?, channel: channel?, sender_id: sender_id? });
     fields.finish(whole())
 }
 

@@ -92,8 +92,7 @@ impl Decider for Membership {
         }
         // A timer that is due has fired or is about to, and a later one would only replace it.
         let standing = state.due_at.filter(|due_at| *due_at > at);
-        if let Some(next) = found.next.filter(|next| standing.is_none_or(|due_at| *next < due_at))
-        {
+        if let Some(next) = found.next.filter(|next| standing.is_none_or(|due_at| *next < due_at)) {
             events.push(Event::CrossingExpected(proto::SegmentCrossingExpected {
                 segment_id: found.segment_id,
                 version: found.version,

@@ -143,11 +143,7 @@ fn compile(text: &str, names: &Catalogue) -> Result<Rule, Invalid> {
 }
 
 fn catalogue() -> Catalogue {
-    Catalogue::new()
-        .party()
-        .open("attributes")
-        .map("consent", Type::Bool)
-        .value("now", Type::Time)
+    Catalogue::new().party().open("attributes").map("consent", Type::Bool).value("now", Type::Time)
 }
 
 fn depends_on_time(name: &Name, traits: &Traits) -> bool {

@@ -156,11 +156,7 @@ impl Trait {
     }
 }
 
-fn keep<T>(
-    faults: &mut Vec<Fault>,
-    field: &'static str,
-    parsed: Result<T, Invalid>,
-) -> Option<T> {
+fn keep<T>(faults: &mut Vec<Fault>, field: &'static str, parsed: Result<T, Invalid>) -> Option<T> {
     parsed.map_err(|invalid| faults.push((field, invalid))).ok()
 }
 

@@ -148,8 +148,7 @@ impl SegmentService for Api {
             .map_err(|invalid| Problem::of(RULE_INVALID).violation("rule", invalid.to_string()))?;
         // Read before: whatever stood before this position is counted.
         let (position, at) = (self.position(), self.now());
-        let counted =
-            segments::preview(&self.definitions, &caller.tenant, &rule, asked, at).await;
+        let counted = segments::preview(&self.definitions, &caller.tenant, &rule, asked, at).await;
         let counted = counted.map_err(Problem::from)?;
         let count = |((market, consent), parties): ((String, &str), u64)| {
             proto::preview_segment_response::Count { market, consent: consent.to_owned(), parties }
@@ -258,8 +257,9 @@ impl Api {
             view::definition::list(database, &caller.tenant, kind, after, page.size + 1).await?;
         let next_page_token = page.cut(&mut rows, |row| row.id.clone());
         let decode = |row: view::definition::Definition| {
-            M::decode(&*row.document)
-                .map_err(|error| Error::corrupt(format!("the {} {}: {error}", kind.as_str(), row.id)))
+            M::decode(&*row.document).map_err(|error| {
+                Error::corrupt(format!("the {} {}: {error}", kind.as_str(), row.id))
+            })
         };
         let documents = rows.into_iter().map(decode).collect::<Result<_, _>>()?;
         Ok((documents, next_page_token))

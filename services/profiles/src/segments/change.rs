@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use authored::rule::Name;
 use eventstore::{Error, Recorded};
-use rapport_proto::profiles::v1::{
-    ConsentKey, consent_event, interaction_event, party_event,
-};
+use rapport_proto::profiles::v1::{ConsentKey, consent_event, interaction_event, party_event};
 
 use super::definitions::{Live, LiveSegment};
 use crate::domain::segment::Question;
@@ -61,9 +59,11 @@ impl Change {
             Self::ContactPoint => !segment.needs.questions.is_empty(),
             Self::Consent(None) => !segment.needs.questions.is_empty(),
             Self::Consent(Some(key)) => segment.needs.questions.values().any(|it| asks(it, key)),
-            Self::Activity(activity) => segment.needs.traits.iter().any(|id| {
-                live.traits.get(id).is_some_and(|it| it.definition.counts(activity))
-            }),
+            Self::Activity(activity) => segment
+                .needs
+                .traits
+                .iter()
+                .any(|id| live.traits.get(id).is_some_and(|it| it.definition.counts(activity))),
         }
     }
 }

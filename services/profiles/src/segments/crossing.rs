@@ -27,8 +27,7 @@ pub(crate) async fn cross(
         let live = definitions.live(&meta.tenant).await?;
         let segments: Vec<_> = live.segments.get(segment_id).map(|it| &**it).into_iter().collect();
         let needs = Needs { party: true, ..Needs::of(segments.iter().map(|it| &it.needs)) };
-        let look =
-            Look { tenant: &meta.tenant, party_ids: &party_ids, occasion, now: meta.at };
+        let look = Look { tenant: &meta.tenant, party_ids: &party_ids, occasion, now: meta.at };
         let steps = settle::steps(store, &live, &segments, &needs, &look).await?;
         let unit = settle::unit(store, &live, meta.clone(), &steps).await?;
         match store.append(unit).await {

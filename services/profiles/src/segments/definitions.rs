@@ -121,5 +121,11 @@ fn decoded<M: Message + Default>(row: &Definition) -> Result<M, String> {
 }
 
 fn tell(row: &Definition, why: &str) {
-    tracing::error!(kind = row.kind.as_str(), id = row.id, version = row.version, why, "a live definition is refused");
+    tracing::error!(
+        kind = row.kind.as_str(),
+        id = row.id,
+        version = row.version,
+        why,
+        "a live definition is refused"
+    );
 }

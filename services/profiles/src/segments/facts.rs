@@ -194,7 +194,8 @@ impl Facts<'_> {
 
     /// Values of all traits that were read, at an instant.
     pub(crate) fn traits(&self, at: Timestamp) -> BTreeMap<String, Clear> {
-        let value = |(id, series): (&&str, &Series<'_>)| Some(((*id).to_owned(), series.value(at)?));
+        let value =
+            |(id, series): (&&str, &Series<'_>)| Some(((*id).to_owned(), series.value(at)?));
         self.series.iter().filter_map(value).collect()
     }
 
@@ -219,13 +220,13 @@ impl Facts<'_> {
         }
     }
 
-    /// The first instant after `at` at which time alone turns the rule, if nothing else happens.
-    pub(crate) fn next(&self, rule: &Rule, at: Timestamp) -> Option<Timestamp> {
+    /// The first instant after `at` and before `until` at which time alone turns the rule, if nothing else happens.
+    pub(crate) fn next(&self, rule: &Rule, at: Timestamp, until: Timestamp) -> Option<Timestamp> {
         let mut turns = BTreeSet::new();
         for name in rule.names() {
-            self.turns(rule, name, at, &mut turns);
+            self.turns(rule, name, (at, until), &mut turns);
         }
-        turns.retain(|turn| *turn > at);
+        turns.retain(|turn| at < *turn && *turn < until);
         if turns.is_empty() {
             return None;
         }
@@ -235,8 +236,14 @@ impl Facts<'_> {
         found.or_else(|| turns.iter().nth(MOST_LOOKS)).copied()
     }
 
-    /// Instants after `at` at which a name may turn a comparison of the rule.
-    fn turns(&self, rule: &Rule, name: &Name, at: Timestamp, turns: &mut BTreeSet<Timestamp>) {
+    /// Instants between two at which a name may turn a comparison of the rule.
+    fn turns(
+        &self,
+        rule: &Rule,
+        name: &Name,
+        (at, until): (Timestamp, Timestamp),
+        turns: &mut BTreeSet<Timestamp>,
+    ) {
         match name.root() {
             "now" => {
                 for literal in literals(rule, name) {
@@ -250,11 +257,11 @@ impl Facts<'_> {
                 let numbers: Vec<f64> = literals(rule, name)
                     .filter_map(|it| if let Value::Number(it) = it { Some(*it) } else { None })
                     .collect();
-                turns.extend(series.turns(at, &numbers));
+                turns.extend(series.turns(at, until, &numbers));
             }
             "consent" => {
                 if let Some(said) = self.consents.get(name.key()) {
-                    turns.extend(said.turns().filter(|it| *it > at));
+                    turns.extend(said.turns());
                 }
             }
             _ => {}

@@ -35,7 +35,10 @@ pub(crate) fn follow(
     occasion: Occasion,
     now: Timestamp,
 ) -> Settlement {
-    let mut path = Path { facts, segment, crossings: Vec::new(), inside: held.inside, next: None };
+    // Of what is needed later than the timer that stands nothing is stated, so it is not computed.
+    let until = held.due_at.filter(|due_at| *due_at > now).unwrap_or(Timestamp::MAX);
+    let mut path =
+        Path { facts, segment, until, crossings: Vec::new(), inside: held.inside, next: None };
     // Nothing crosses before it crossed last.
     let at = occasion.at().max(held.since);
     match occasion {
@@ -55,6 +58,8 @@ pub(crate) fn follow(
 struct Path<'a, 'l> {
     facts: &'a Facts<'l>,
     segment: &'a LiveSegment,
+    /// Before this the next turn is looked for.
+    until: Timestamp,
     crossings: Vec<Crossing>,
     inside: bool,
     /// The next turn after the instant looked at.
@@ -69,7 +74,7 @@ impl Path<'_, '_> {
             self.inside = inside;
             self.crossings.push(Crossing { at, inside, cause_position });
         }
-        self.next = self.facts.next(rule, at);
+        self.next = self.facts.next(rule, at, self.until);
     }
 
     /// Follows what time alone turns, up to an instant.

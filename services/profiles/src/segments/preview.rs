@@ -46,7 +46,8 @@ pub(crate) async fn preview(
     needs.questions.extend(asked.map(|it| (ASKED.to_owned(), it)));
     let (mut counted, mut after) = (Preview::default(), 0);
     while counted.parties < MOST {
-        let page = view::party::list(store.database(), tenant, &Filter::EVERYBODY, after, PAGE).await?;
+        let page =
+            view::party::list(store.database(), tenant, &Filter::EVERYBODY, after, PAGE).await?;
         let Some((_, last)) = page.last() else { break };
         after = *last;
         let ids: Vec<_> = page.into_iter().map(|(id, _)| id).collect();

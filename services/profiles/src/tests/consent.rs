@@ -250,7 +250,6 @@ async fn a_repeat_after_erasure_gets_the_first_reply() {
     };
     let granted = record(&recording).await.expect("recorded");
     let withdrawn = withdraw(&withdrawing).await.expect("withdrawn");
-    let store = &world.harness.deps("profiles").store;
     world.erase(&party_id).await;
 
     // What is erased is not shown again; everything else is as it was told.

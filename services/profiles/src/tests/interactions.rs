@@ -314,7 +314,6 @@ async fn a_source_is_registered_extended_and_listed() {
 #[tokio::test]
 async fn messages_of_an_erased_party_are_refused_and_those_of_others_recorded() {
     let (world, party_id) = world_with_source().await;
-    let store = &world.harness.deps("profiles").store;
     world.erase(&party_id).await;
     let erased = order("m-1", Some(Party::PartyId(party_id)));
     let found = outcomes(&world, request(vec![erased, order("m-2", None)])).await;
@@ -411,7 +410,6 @@ async fn a_request_of_many_large_messages_gets_the_same_verdicts() {
 #[tokio::test]
 async fn messages_of_many_erased_parties_are_refused_at_once() {
     let (world, _) = world_with_source().await;
-    let store = &world.harness.deps("profiles").store;
     let mut messages = vec![order("m", None)];
     for n in 0..12 {
         let party_id = world

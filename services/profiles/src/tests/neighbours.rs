@@ -83,7 +83,12 @@ impl Aggregate for PolicyVersions {
 
 impl World {
     /// `journeys` says something of a journey's versions.
-    pub(super) async fn plans(&self, tenant: &str, id: &str, event: journeys::journey_event::Event) {
+    pub(super) async fn plans(
+        &self,
+        tenant: &str,
+        id: &str,
+        event: journeys::journey_event::Event,
+    ) {
         self.hears::<JourneyVersions>(tenant, id, vec![event]).await;
     }
 

@@ -99,7 +99,6 @@ async fn a_repeat_after_the_erasure_of_an_end_gets_the_first_reply() {
         ..Default::default()
     };
     let ended = world.parties().end_relation(end.clone()).await.expect("ended").into_inner();
-    let store = &world.harness.deps("profiles").store;
     world.erase(&doctor).await;
     let again = world.parties().record_relation(record.clone()).await.expect("the first reply");
     assert_eq!(again.into_inner(), recorded);

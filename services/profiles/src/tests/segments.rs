@@ -160,13 +160,10 @@ impl World {
 }
 
 fn segment(id: &str, rule: &str) -> proto::SaveSegmentRequest {
+    let segment = proto::Segment { segment: id.into(), rule: rule.into(), ..Default::default() };
     proto::SaveSegmentRequest {
         parent: parent(),
-        definition: Some(proto::save_segment_request::Definition::Segment(proto::Segment {
-            segment: id.into(),
-            rule: rule.into(),
-            ..Default::default()
-        })),
+        definition: Some(proto::save_segment_request::Definition::Segment(segment)),
         ..Default::default()
     }
 }
@@ -180,9 +177,8 @@ fn order(party_id: &str, at: Timestamp, euros: i64) -> proto::NewInteraction {
         kind: Some(prost_types::value::Kind::StringValue(text.into())),
     };
     let amount = [("currency_code", text("EUR")), ("amount", text(&euros.to_string()))];
-    let total = prost_types::Struct {
-        fields: amount.map(|(name, value)| (name.to_owned(), value)).into(),
-    };
+    let total =
+        prost_types::Struct { fields: amount.map(|(name, value)| (name.to_owned(), value)).into() };
     let total = prost_types::Value { kind: Some(prost_types::value::Kind::StructValue(total)) };
     proto::NewInteraction {
         message_id: format!("{party_id}-{}", at.0),
@@ -211,8 +207,7 @@ pub(super) async fn call_every_rpc(
     let parent = parent.to_owned();
     let name = format!("{parent}/segments/buyers");
     let definition = Some(proto::save_trait_request::Definition::Trait(counted("orders")));
-    let save =
-        proto::SaveTraitRequest { parent: parent.clone(), definition, request_id: String::new() };
+    let save = proto::SaveTraitRequest { parent: parent.clone(), definition, ..Default::default() };
     call!("SaveTrait", save_trait, save);
     let list = proto::ListTraitsRequest { parent: parent.clone(), ..Default::default() };
     call!("ListTraits", list_traits, list);

@@ -123,7 +123,8 @@ pub(crate) async fn list(
 }
 
 fn read(row: &Row) -> Result<Definition, Error> {
-    let kind = Kind::parse(row.text(0)?).ok_or_else(|| Error::corrupt("a definition of no kind"))?;
+    let kind =
+        Kind::parse(row.text(0)?).ok_or_else(|| Error::corrupt("a definition of no kind"))?;
     Ok(Definition {
         kind,
         id: row.text(1)?.to_owned(),

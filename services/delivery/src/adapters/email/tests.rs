@@ -34,7 +34,10 @@ fn text(message: &Message) -> String {
 fn an_email_names_its_touch_and_can_be_ended_with_one_click() {
     let text = text(&message());
     assert!(text.contains("Message-ID: <tch_1@northwind.example>\r\n"), "{text}");
-    assert!(text.contains("List-Unsubscribe: <https://northwind.example/u/tch_1.abc>\r\n"), "{text}");
+    assert!(
+        text.contains("List-Unsubscribe: <https://northwind.example/u/tch_1.abc>\r\n"),
+        "{text}"
+    );
     assert!(text.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"), "{text}");
     assert!(text.contains("Date: Thu, 01 Jan 2026 12:00:00 +0000\r\n"), "{text}");
     assert!(text.is_ascii(), "headers and body are encoded: {text}");
@@ -64,7 +67,9 @@ fn no_header_can_be_smuggled_in() {
             assert_eq!(build(&message).err(), Some(code), "{hostile:?}");
         }
     }
-    for hostile in ["https://x/{token}>\r\nX: 1", "https://x/{token} y", "javascript:{token}", "https://x/"] {
+    for hostile in
+        ["https://x/{token}>\r\nX: 1", "https://x/{token} y", "javascript:{token}", "https://x/"]
+    {
         let mut message = message();
         message.sender.unsubscribe_url = hostile.into();
         assert_eq!(build(&message).err(), Some("unsubscribe_url"), "{hostile:?}");
@@ -76,7 +81,9 @@ fn an_address_is_one_mailbox() {
     for good in ["a@b.example", "ada.lovelace+x@sub.example.org"] {
         assert!(is_address(good), "{good}");
     }
-    for bad in ["", "a", "a@", "@b", "a b@c.example", "Ada <a@b.example>", "a@b.example,c@d.example"] {
+    for bad in
+        ["", "a", "a@", "@b", "a b@c.example", "Ada <a@b.example>", "a@b.example,c@d.example"]
+    {
         assert!(!is_address(bad), "{bad}");
     }
 }

@@ -11,7 +11,11 @@ fn suppressed(cause: SuppressionCause, id: &str) -> RecipientSuppressed {
         party_id: "pty_1".into(),
         channel: Channel::Email.into(),
         contact_point_id: "cpt_1".into(),
-        sender_id: if cause == SuppressionCause::Unsubscribed { "northwind".into() } else { String::new() },
+        sender_id: if cause == SuppressionCause::Unsubscribed {
+            "northwind".into()
+        } else {
+            String::new()
+        },
         purpose: match cause {
             SuppressionCause::Unsubscribed => Purpose::Promotional.into(),
             _ => Purpose::Unspecified.into(),
@@ -69,7 +73,10 @@ fn a_person_releases_what_is_named_or_all() {
         suppression_ids: ids.iter().map(|it| (*it).to_owned()).collect(),
         reason: "called".into(),
     };
-    assert_eq!(left(all(), release(&["bounced/tch_3"])), ["complained/tch_2", "unsubscribed/tch_1"]);
+    assert_eq!(
+        left(all(), release(&["bounced/tch_3"])),
+        ["complained/tch_2", "unsubscribed/tch_1"]
+    );
     assert_eq!(left(all(), release(&[])), Vec::<String>::new());
     given::<Recipient>([]).at(NOW).when(release(&[])).then([]);
     given::<Recipient>(all()).at(NOW).when(release(&["x/y"])).refused(|it| *it == Refusal::Unknown);

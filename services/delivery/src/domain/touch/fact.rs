@@ -75,7 +75,12 @@ fn event_of(state: &State, Fact { source, what }: Fact) -> Event {
     let fact = Some(source);
     let said = |state: &State| {
         let request = &state.request;
-        (request.party_id.clone(), state.purpose().into(), request.channel, request.sender_id.clone())
+        (
+            request.party_id.clone(),
+            state.purpose().into(),
+            request.channel,
+            request.sender_id.clone(),
+        )
     };
     match what {
         What::Delivered => Event::Delivered(proto::TouchDelivered { fact }),
@@ -88,18 +93,30 @@ fn event_of(state: &State, Fact { source, what }: Fact) -> Event {
             let machine = machine || soon || is_machine(&user_agent);
             Event::Clicked(proto::TouchClicked { fact, link_id, machine })
         }
-        What::Bounced { hard, code } => {
-            Event::Bounced(proto::TouchBounced { fact, hard, code })
-        }
+        What::Bounced { hard, code } => Event::Bounced(proto::TouchBounced { fact, hard, code }),
         What::Complained => {
             let (party_id, purpose, channel, sender_id) = said(state);
             let market = state.ready.market.clone();
-            Event::Complained(proto::TouchComplained { fact, party_id, purpose, channel, sender_id, market })
+            Event::Complained(proto::TouchComplained {
+                fact,
+                party_id,
+                purpose,
+                channel,
+                sender_id,
+                market,
+            })
         }
         What::Unsubscribed => {
             let (party_id, purpose, channel, sender_id) = said(state);
             let market = state.ready.market.clone();
-            Event::Unsubscribed(proto::TouchUnsubscribed { fact, party_id, purpose, channel, sender_id, market })
+            Event::Unsubscribed(proto::TouchUnsubscribed {
+                fact,
+                party_id,
+                purpose,
+                channel,
+                sender_id,
+                market,
+            })
         }
     }
 }

@@ -2,8 +2,8 @@ use eventstore::testing::given;
 use proptest::prelude::*;
 use rapport_proto::types::ContentClass;
 
-use super::*;
 use super::fact::{Fact, What};
+use super::*;
 
 const NOW: Timestamp = Timestamp(1_767_268_800_000_000);
 
@@ -25,7 +25,11 @@ fn request(channel: Channel) -> TouchRequested {
 fn ready() -> TouchReady {
     TouchReady {
         verdicts: (1..=10)
-            .map(|step| Verdict { step, outcome: VerdictOutcome::Pass.into(), ..Default::default() })
+            .map(|step| Verdict {
+                step,
+                outcome: VerdictOutcome::Pass.into(),
+                ..Default::default()
+            })
             .collect(),
         contact_point_id: "cpt_1".into(),
         content_class: ContentClass::RxPromotional.into(),
@@ -78,26 +82,35 @@ fn asking_twice_is_harmless_and_for_something_else_refused() {
 
 #[test]
 fn a_message_that_passed_has_eleven_verdicts_once_it_is_sent() {
-    let handed = given::<Touch>([requested(Channel::Email)]).at(NOW).when(hand_over("file")).events();
+    let handed =
+        given::<Touch>([requested(Channel::Email)]).at(NOW).when(hand_over("file")).events();
     assert_eq!(types(&handed), ["TouchReady", "TouchAttempted"]);
-    let sent = Command::Conclude { attempt: 1, outcome: Outcome::Sent { provider_id: "250 ok".into() } };
+    let sent =
+        Command::Conclude { attempt: 1, outcome: Outcome::Sent { provider_id: "250 ok".into() } };
     let state = given::<Touch>(sending()).at(NOW).when(sent).state();
     assert_eq!(state.status, Status::Sent);
     assert_eq!(state.verdicts.len(), 11);
     assert!(state.verdicts.iter().all(|it| it.outcome() == VerdictOutcome::Pass));
-    assert_eq!((state.sent_at, state.verdicts[10].proof_ids.as_slice()), (Some(NOW), &["250 ok".to_owned()][..]));
+    assert_eq!(
+        (state.sent_at, state.verdicts[10].proof_ids.as_slice()),
+        (Some(NOW), &["250 ok".to_owned()][..])
+    );
 }
 
 #[test]
 fn a_task_is_placed_at_once_and_goes_its_own_way() {
-    let placed = given::<Touch>([requested(Channel::FieldTask)]).at(NOW).when(hand_over("task")).events();
+    let placed =
+        given::<Touch>([requested(Channel::FieldTask)]).at(NOW).when(hand_over("task")).events();
     assert_eq!(types(&placed), ["TouchReady", "TouchAttempted", "TouchSent"]);
     let open: Vec<_> = [requested(Channel::FieldTask)].into_iter().chain(placed).collect();
     let accept = |by: &str| Command::Accept { by: by.into() };
     let accepted = given::<Touch>(open.clone()).at(NOW).when(accept("rep")).events();
     let taken: Vec<_> = open.iter().cloned().chain(accepted).collect();
     given::<Touch>(taken.clone()).at(NOW).when(accept("rep")).then([]);
-    given::<Touch>(taken.clone()).at(NOW).when(accept("other")).refused(|it| *it == Refusal::WrongState);
+    given::<Touch>(taken.clone())
+        .at(NOW)
+        .when(accept("other"))
+        .refused(|it| *it == Refusal::WrongState);
     let done = Command::Complete { by: "rep".into(), outcome: "talked".into() };
     let state = given::<Touch>(taken.clone()).at(NOW).when(done.clone()).state();
     assert_eq!((state.status, state.reason.as_str()), (Status::Completed, "talked"));
@@ -108,12 +121,16 @@ fn a_task_is_placed_at_once_and_goes_its_own_way() {
     let late = NOW.plus(Duration::from_secs(3600));
     let state = given::<Touch>(open).at(late).when(Command::Expire).state();
     assert_eq!(state.status, Status::Expired);
-    given::<Touch>([requested(Channel::Email)]).at(NOW).when(done).refused(|it| *it == Refusal::WrongState);
+    given::<Touch>([requested(Channel::Email)])
+        .at(NOW)
+        .when(done)
+        .refused(|it| *it == Refusal::WrongState);
 }
 
 #[test]
 fn an_unknown_outcome_is_settled_and_never_sent_again() {
-    let lost = Command::Conclude { attempt: 1, outcome: Outcome::Unknown { code: "timeout".into() } };
+    let lost =
+        Command::Conclude { attempt: 1, outcome: Outcome::Unknown { code: "timeout".into() } };
     let events = given::<Touch>(sending()).at(NOW).when(lost).events();
     let counts = NOW.plus(COUNTS_AS_SENT).to_proto();
     assert_eq!(
@@ -125,7 +142,10 @@ fn an_unknown_outcome_is_settled_and_never_sent_again() {
     );
     let unknown = with(events);
     given::<Touch>(unknown.clone()).at(NOW).when(skip()).refused(|it| *it == Refusal::WrongState);
-    given::<Touch>(unknown.clone()).at(NOW).when(hand_over("smtp")).refused(|it| *it == Refusal::WrongState);
+    given::<Touch>(unknown.clone())
+        .at(NOW)
+        .when(hand_over("smtp"))
+        .refused(|it| *it == Refusal::WrongState);
     for (sent, status) in [(true, Status::Sent), (false, Status::Failed)] {
         let settle = Command::Resolve { by: "person", sent, reason: "asked".into() };
         let state = given::<Touch>(unknown.clone()).at(NOW).when(settle).state();
@@ -138,7 +158,12 @@ fn an_unknown_outcome_is_settled_and_never_sent_again() {
 #[test]
 fn a_report_never_moves_what_was_sent() {
     let sent = with([sent("smtp", "1".into(), NOW)]);
-    for what in [What::Delivered, What::Bounced { hard: true, code: "550".into() }, What::Complained, What::Unsubscribed] {
+    for what in [
+        What::Delivered,
+        What::Bounced { hard: true, code: "550".into() },
+        What::Complained,
+        What::Unsubscribed,
+    ] {
         let state = given::<Touch>(sent.clone()).at(NOW).when(report(what)).state();
         assert_eq!(state.status, Status::Sent);
     }
@@ -150,9 +175,15 @@ fn a_report_never_moves_what_was_sent() {
 
 #[test]
 fn an_unsubscription_says_whose_and_for_what() {
-    let events = given::<Touch>(with([sent("smtp", String::new(), NOW)])).at(NOW).when(report(What::Unsubscribed)).events();
+    let events = given::<Touch>(with([sent("smtp", String::new(), NOW)]))
+        .at(NOW)
+        .when(report(What::Unsubscribed))
+        .events();
     let [Event::Unsubscribed(it)] = &events[..] else { panic!("{events:?}") };
-    assert_eq!((it.party_id.as_str(), it.purpose(), it.channel()), ("pty_1", Purpose::Promotional, Channel::Email));
+    assert_eq!(
+        (it.party_id.as_str(), it.purpose(), it.channel()),
+        ("pty_1", Purpose::Promotional, Channel::Email)
+    );
     assert_eq!((it.sender_id.as_str(), it.market.as_str()), ("northwind", "DE"));
 }
 
@@ -172,7 +203,13 @@ fn machines_are_told_from_people() {
         (click("Barracuda Sentinel (EE)", false), long_ago, true),
         (open(human), NOW, false),
         (open("Mozilla/5.0"), long_ago, true),
-        (open("Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"), long_ago, true),
+        (
+            open(
+                "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
+            ),
+            long_ago,
+            true,
+        ),
     ];
     for (command, at, machine) in cases {
         let state = given::<Touch>(sent_then(at)).at(NOW).when(command.clone()).state();
@@ -190,14 +227,20 @@ fn what_may_have_arrived_is_never_skipped_or_failed() {
     let sure = with(given::<Touch>(sending()).at(NOW).when(again(false)).events());
     assert_eq!(types(&given::<Touch>(sure).at(NOW).when(skip()).events()), ["TouchSkipped"]);
     let doubt = with(given::<Touch>(sending()).at(NOW).when(again(true)).events());
-    assert_eq!(types(&given::<Touch>(doubt.clone()).at(NOW).when(skip()).events()), ["TouchUnresolved"]);
+    assert_eq!(
+        types(&given::<Touch>(doubt.clone()).at(NOW).when(skip()).events()),
+        ["TouchUnresolved"]
+    );
     let attempted = TouchAttempted { attempt: 2, adapter: "webhook".into(), ..Default::default() };
-    let second: Vec<_> = doubt.into_iter().chain([Event::Ready(ready()), Event::Attempted(attempted)]).collect();
-    let refused = Command::Conclude { attempt: 2, outcome: Outcome::Refused { code: "410".into() } };
+    let second: Vec<_> =
+        doubt.into_iter().chain([Event::Ready(ready()), Event::Attempted(attempted)]).collect();
+    let refused =
+        Command::Conclude { attempt: 2, outcome: Outcome::Refused { code: "410".into() } };
     assert_eq!(types(&given::<Touch>(second).at(NOW).when(refused).events()), ["TouchUnresolved"]);
     // Somebody opened it while the answer was lost.
     let opened = with(given::<Touch>(sending()).at(NOW).when(report(What::Delivered)).events());
-    let lost = Command::Conclude { attempt: 1, outcome: Outcome::Unknown { code: "timeout".into() } };
+    let lost =
+        Command::Conclude { attempt: 1, outcome: Outcome::Unknown { code: "timeout".into() } };
     assert_eq!(types(&given::<Touch>(opened).at(NOW).when(lost).events()), ["TouchSent"]);
 }
 

@@ -111,7 +111,10 @@ fn entries_are_numbered_by_key_and_ids_never_repeat() {
         let [Event::Entered(it)] = events.as_slice() else { panic!("entered") };
         ids.insert((it.instance_id.clone(), it.entry_number));
     }
-    assert_eq!(ids.iter().map(|it| it.1).collect::<Vec<_>>().iter().filter(|it| **it == 2).count(), 1);
+    assert_eq!(
+        ids.iter().map(|it| it.1).collect::<Vec<_>>().iter().filter(|it| **it == 2).count(),
+        1
+    );
     assert_eq!(ids.len(), 3);
 }
 

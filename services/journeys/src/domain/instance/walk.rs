@@ -57,7 +57,11 @@ pub(super) fn go(state: &State, input: &Input, step: &Step, at: Timestamp) -> Ve
         Input::Look => walk.look(),
         Input::Answered(answer) => walk.answered(answer),
         Input::Check => {
-            let cause = Cause { r#type: "check".to_owned(), occurred_at: Some(at.to_proto()), ..Cause::default() };
+            let cause = Cause {
+                r#type: "check".to_owned(),
+                occurred_at: Some(at.to_proto()),
+                ..Cause::default()
+            };
             walk.exits(Some(cause));
         }
     }
@@ -65,23 +69,25 @@ pub(super) fn go(state: &State, input: &Input, step: &Step, at: Timestamp) -> Ve
 }
 
 /// Whether an interaction concerns an instance as it stands: it is waited for, or reaches a goal.
-pub(crate) fn concerns(graph: &Graph, state: &State, name: &str, properties: &BTreeMap<String, Clear>) -> bool {
+pub(crate) fn concerns(
+    graph: &Graph,
+    state: &State,
+    name: &str,
+    properties: &BTreeMap<String, Clear>,
+) -> bool {
     let reading = Reading::default();
-    let scope = Scope { reading: &reading, state, event: Some(properties), at: Timestamp::default() };
+    let scope =
+        Scope { reading: &reading, state, event: Some(properties), at: Timestamp::default() };
     let open_goal = |goal: &Goal| {
-        goal.event == name && !state.goals.contains(&goal.name) && holds(goal.filter.as_ref(), &scope)
+        goal.event == name
+            && !state.goals.contains(&goal.name)
+            && holds(goal.filter.as_ref(), &scope)
     };
     let awaited = match state.wait.as_ref().and_then(|it| graph.nodes.get(&it.node)) {
         Some(Node::WaitEvent { cases, .. }) => find_case(cases, name, &scope).is_some(),
         _ => false,
     };
     awaited || graph.goals.iter().any(open_goal)
-}
-
-/// Whether an instance waits for a local time: it is resolved again when the zone or the date changes.
-pub(crate) fn waits_for_local_time(graph: &Graph, state: &State) -> bool {
-    let node = state.wait.as_ref().and_then(|it| graph.nodes.get(&it.node));
-    matches!(node, Some(Node::WaitUntil { .. } | Node::WaitDate { .. }))
 }
 
 /// Where there is no rule everything holds; where it is unknown nothing does.
@@ -147,7 +153,9 @@ impl<'a> Walk<'a> {
             }
             let due = self.due();
             let first = |woken: &proto::InstanceWoken| {
-                due.as_ref().and_then(|it| it.due_at).is_none_or(|due| recorded_at(woken.cause.as_ref()) <= due)
+                due.as_ref()
+                    .and_then(|it| it.due_at)
+                    .is_none_or(|due| recorded_at(woken.cause.as_ref()) <= due)
             };
             if let Some(woken) = wakes.next_if(first) {
                 self.wake(&woken);
@@ -176,7 +184,13 @@ impl<'a> Walk<'a> {
                 self.matches(&wait, cases, woken);
             }
             (Some(Node::Touch { .. }), For::Touch(id)) if *id == woken.about => {
-                self.touch_settled(&wait, &woken.about, &woken.verdict, &woken.detail, woken.cause.clone());
+                self.touch_settled(
+                    &wait,
+                    &woken.about,
+                    &woken.verdict,
+                    &woken.detail,
+                    woken.cause.clone(),
+                );
             }
             (Some(Node::Ask { .. }), For::Invitation(id)) if *id == woken.about => {
                 self.feedback_settled(&wait, id, &woken.verdict, &woken.detail);
@@ -189,7 +203,10 @@ impl<'a> Walk<'a> {
     fn reach_goals(&mut self, woken: &proto::InstanceWoken) {
         let properties = woken.properties.clone().into_iter().collect();
         for goal in &self.graph.goals {
-            if goal.event != woken.event || self.state.goals.contains(&goal.name) || !self.in_time(goal, woken) {
+            if goal.event != woken.event
+                || self.state.goals.contains(&goal.name)
+                || !self.in_time(goal, woken)
+            {
                 continue;
             }
             let scope = Scope { event: Some(&properties), ..self.scope() };
@@ -197,7 +214,10 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let cause = woken.cause.clone();
-            self.emit(Event::GoalReached(proto::InstanceGoalReached { goal: goal.name.clone(), cause }));
+            self.emit(Event::GoalReached(proto::InstanceGoalReached {
+                goal: goal.name.clone(),
+                cause,
+            }));
             if goal.exit {
                 return self.complete(&goal.name);
             }
@@ -207,16 +227,21 @@ impl<'a> Walk<'a> {
     /// What happened before the start, or too long after it, reaches no goal.
     fn in_time(&self, goal: &Goal, woken: &proto::InstanceWoken) -> bool {
         let started = self.state.started.as_ref();
-        let started_at = started.and_then(|it| crate::domain::instant(it.started_at.as_ref())).unwrap_or_default();
+        let started_at = started
+            .and_then(|it| crate::domain::instant(it.started_at.as_ref()))
+            .unwrap_or_default();
         let cause = woken.cause.as_ref();
-        let occurred = cause.and_then(|it| crate::domain::instant(it.occurred_at.as_ref())).unwrap_or(self.at);
-        occurred >= started_at && goal.within.is_none_or(|within| occurred <= after(started_at, within))
+        let occurred =
+            cause.and_then(|it| crate::domain::instant(it.occurred_at.as_ref())).unwrap_or(self.at);
+        occurred >= started_at
+            && goal.within.is_none_or(|within| occurred <= after(started_at, within))
     }
 
     /// Ends the instance when an exit criterion holds.
     fn exits(&mut self, cause: Option<Cause>) -> bool {
         let scope = self.scope();
-        let Some(rule) = self.graph.exit_when.iter().find(|rule| rule.check(&scope) == Truth::True) else {
+        let Some(rule) = self.graph.exit_when.iter().find(|rule| rule.check(&scope) == Truth::True)
+        else {
             return false;
         };
         let (node, visit) = self.place();
@@ -237,26 +262,49 @@ impl<'a> Walk<'a> {
 
     fn complete(&mut self, outcome: &str) {
         let (node, visit) = self.place();
-        self.emit(Event::Completed(proto::InstanceCompleted { outcome: outcome.to_owned(), node, visit }));
+        self.emit(Event::Completed(proto::InstanceCompleted {
+            outcome: outcome.to_owned(),
+            node,
+            visit,
+        }));
     }
 
     /// The timer of a wait.
     fn fire(&mut self, wait: &Wait) {
         let due_at = wait.due_at.map(Timestamp::to_proto);
-        let cause = Cause { r#type: "timer".to_owned(), occurred_at: due_at, recorded_at: due_at, ..Cause::default() };
+        let cause = Cause {
+            r#type: "timer".to_owned(),
+            occurred_at: due_at,
+            recorded_at: due_at,
+            ..Cause::default()
+        };
         if self.exits(Some(cause)) {
             return;
         }
         let (node, visit) = (wait.node.clone(), wait.visit);
         match self.graph.nodes.get(&wait.node) {
-            Some(Node::Wait { next, .. } | Node::WaitUntil { next, .. } | Node::WaitDate { next, .. }) => {
+            Some(
+                Node::Wait { next, .. }
+                | Node::WaitUntil { next, .. }
+                | Node::WaitDate { next, .. },
+            ) => {
                 let next = next.clone();
-                self.emit(Event::TimerFired(proto::InstanceTimerFired { node, visit, next: next.clone(), due_at }));
+                self.emit(Event::TimerFired(proto::InstanceTimerFired {
+                    node,
+                    visit,
+                    next: next.clone(),
+                    due_at,
+                }));
                 self.run(&next);
             }
             Some(Node::WaitEvent { timed_out, .. }) => {
                 let next = timed_out.clone();
-                self.emit(Event::TimedOut(proto::InstanceTimedOut { node, visit, next: next.clone(), due_at }));
+                self.emit(Event::TimedOut(proto::InstanceTimedOut {
+                    node,
+                    visit,
+                    next: next.clone(),
+                    due_at,
+                }));
                 self.run(&next);
             }
             Some(Node::Ask { .. }) => match &wait.for_what {
@@ -284,7 +332,14 @@ impl<'a> Walk<'a> {
         self.run(&next);
     }
 
-    fn touch_settled(&mut self, wait: &Wait, touch_id: &str, verdict: &str, reason: &str, cause: Option<Cause>) {
+    fn touch_settled(
+        &mut self,
+        wait: &Wait,
+        touch_id: &str,
+        verdict: &str,
+        reason: &str,
+        cause: Option<Cause>,
+    ) {
         let Some(next) = self.after_touch(&wait.node, verdict) else { return };
         self.emit(Event::TouchSettled(proto::InstanceTouchSettled {
             node: wait.node.clone(),
@@ -299,7 +354,9 @@ impl<'a> Walk<'a> {
     }
 
     fn after_touch(&self, node: &str, verdict: &str) -> Option<String> {
-        let Some(Node::Touch { sent, skipped, failed, .. }) = self.graph.nodes.get(node) else { return None };
+        let Some(Node::Touch { sent, skipped, failed, .. }) = self.graph.nodes.get(node) else {
+            return None;
+        };
         match verdict {
             "sent" => Some(sent.clone()),
             "skipped" => Some(skipped.clone()),
@@ -309,7 +366,9 @@ impl<'a> Walk<'a> {
     }
 
     fn feedback_settled(&mut self, wait: &Wait, invitation_id: &str, verdict: &str, reason: &str) {
-        let Some(Node::Ask { issued, declined, .. }) = self.graph.nodes.get(&wait.node) else { return };
+        let Some(Node::Ask { issued, declined, .. }) = self.graph.nodes.get(&wait.node) else {
+            return;
+        };
         let next = if verdict == "issued" { issued.clone() } else { declined.clone() };
         self.emit(Event::FeedbackSettled(proto::InstanceFeedbackSettled {
             node: wait.node.clone(),
@@ -324,24 +383,34 @@ impl<'a> Walk<'a> {
 
     /// The answer of decisioning, if it is still waited for.
     fn answered(&mut self, answer: &Answer) {
-        let Some(wait) = self.state.wait.clone().filter(|it| matches!(it.for_what, For::Decision { .. })) else {
+        let Some(wait) =
+            self.state.wait.clone().filter(|it| matches!(it.for_what, For::Decision { .. }))
+        else {
             return;
         };
-        let cause = Cause { r#type: "decision".to_owned(), occurred_at: Some(self.at.to_proto()), ..Cause::default() };
+        let cause = Cause {
+            r#type: "decision".to_owned(),
+            occurred_at: Some(self.at.to_proto()),
+            ..Cause::default()
+        };
         if self.exits(Some(cause)) {
             return;
         }
-        let Some(Node::Decide { chosen, nothing, unavailable, .. }) = self.graph.nodes.get(&wait.node) else {
+        let Some(Node::Decide { chosen, nothing, unavailable, .. }) =
+            self.graph.nodes.get(&wait.node)
+        else {
             return;
         };
-        let mut decided = proto::InstanceDecided { node: wait.node, visit: wait.visit, ..Default::default() };
+        let mut decided =
+            proto::InstanceDecided { node: wait.node, visit: wait.visit, ..Default::default() };
         match answer {
             Answer::Unavailable(why) => {
                 decided.unavailable.clone_from(why);
                 decided.next.clone_from(unavailable);
             }
             Answer::Decided(it, positions) => {
-                decided.next = if it.action == DO_NOTHING { nothing.clone() } else { chosen.clone() };
+                decided.next =
+                    if it.action == DO_NOTHING { nothing.clone() } else { chosen.clone() };
                 decided.decision_id.clone_from(&it.decision_id);
                 decided.action.clone_from(&it.action);
                 decided.treatment.clone_from(&it.treatment);
@@ -365,7 +434,11 @@ impl<'a> Walk<'a> {
                 Entered::Stops => return,
             }
         }
-        self.emit(Event::Woken(proto::InstanceWoken { reason: CONTINUE.to_owned(), node, ..Default::default() }));
+        self.emit(Event::Woken(proto::InstanceWoken {
+            reason: CONTINUE.to_owned(),
+            node,
+            ..Default::default()
+        }));
     }
 
     fn enter(&mut self, id: &str) -> Entered {
@@ -379,19 +452,30 @@ impl<'a> Walk<'a> {
         };
         match step {
             Node::Wait { duration, .. } => self.wait(node, visit, after(self.at, *duration), false),
-            Node::WaitEvent { timeout, .. } => self.wait(node, visit, after(self.at, *timeout), true),
+            Node::WaitEvent { timeout, .. } => {
+                self.wait(node, visit, after(self.at, *timeout), true)
+            }
             Node::WaitUntil { clock, .. } => self.wait_until(node, visit, clock),
             Node::WaitDate { .. } => self.wait_date(node, visit, step),
             Node::Branch { cases, otherwise } => self.branch(node, visit, cases, otherwise),
             Node::Split { salt, arms } => {
                 let arm = self.arm(id, salt, arms);
                 let (arm, next) = arm.unwrap_or_default();
-                self.emit(Event::Split(proto::InstanceSplit { node, visit, arm, next: next.clone() }));
+                self.emit(Event::Split(proto::InstanceSplit {
+                    node,
+                    visit,
+                    arm,
+                    next: next.clone(),
+                }));
                 Entered::Next(next)
             }
             Node::Decide { .. } => {
                 let gives_up_at = Some(after(self.at, PATIENCE).to_proto());
-                self.emit(Event::DecisionRequested(proto::InstanceDecisionRequested { node, visit, gives_up_at }));
+                self.emit(Event::DecisionRequested(proto::InstanceDecisionRequested {
+                    node,
+                    visit,
+                    gives_up_at,
+                }));
                 Entered::Stops
             }
             Node::Touch { said, expires_after, slots, skipped, .. } => {
@@ -413,7 +497,11 @@ impl<'a> Walk<'a> {
                 Entered::Next(next.clone())
             }
             Node::Exit { outcome } => {
-                self.emit(Event::Completed(proto::InstanceCompleted { outcome: outcome.clone(), node, visit: 0 }));
+                self.emit(Event::Completed(proto::InstanceCompleted {
+                    outcome: outcome.clone(),
+                    node,
+                    visit: 0,
+                }));
                 Entered::Stops
             }
         }
@@ -468,7 +556,12 @@ impl<'a> Walk<'a> {
             }
             None => {
                 let next = missing.clone();
-                self.emit(Event::TimerFired(proto::InstanceTimerFired { node, visit, next: next.clone(), due_at: None }));
+                self.emit(Event::TimerFired(proto::InstanceTimerFired {
+                    node,
+                    visit,
+                    next: next.clone(),
+                    due_at: None,
+                }));
                 Entered::Next(next)
             }
         }
@@ -477,12 +570,15 @@ impl<'a> Walk<'a> {
     /// Instant, zones and rule of a date; `None` when the attribute is missing or no time.
     fn date(&self, step: &Node) -> Option<(Timestamp, Vec<String>, String)> {
         let Node::WaitDate { attribute, offset, time, .. } = step else { return None };
-        let Some(Value::Time(date)) = self.reading.attributes.get(attribute).and_then(Value::from_clear) else {
+        let Some(Value::Time(date)) =
+            self.reading.attributes.get(attribute).and_then(Value::from_clear)
+        else {
             return None;
         };
         let date = after(date, *offset);
         let Some(time) = time else { return Some((date, Vec::new(), String::new())) };
-        let (due_at, zones) = last_at_local(&self.reading.zones, date, *time).unwrap_or((date, Vec::new()));
+        let (due_at, zones) =
+            last_at_local(&self.reading.zones, date, *time).unwrap_or((date, Vec::new()));
         Some((due_at, zones, time.to_string()))
     }
 
@@ -503,7 +599,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn branch(&mut self, node: String, visit: u32, cases: &[(Rule, String)], otherwise: &str) -> Entered {
+    fn branch(
+        &mut self,
+        node: String,
+        visit: u32,
+        cases: &[(Rule, String)],
+        otherwise: &str,
+    ) -> Entered {
         let scope = self.scope();
         let mut values = BTreeMap::new();
         let mut taken = (-1, otherwise.to_owned());
@@ -552,25 +654,30 @@ impl<'a> Walk<'a> {
         let started = self.state.start();
         let expires_at = after(self.at, expires_after);
         let (module, channel, decision_id, expires_at) = match said {
-            Said::Module { module, channel } => (module.clone(), *channel, String::new(), expires_at),
-            Said::Decision(of) => match self.state.decisions.get(of).filter(|it| it.action != DO_NOTHING) {
-                Some(it) => {
-                    let expires_at = it.expires_at.map_or(expires_at, |end| end.min(expires_at));
-                    (it.module.clone(), it.channel, it.decision_id.clone(), expires_at)
+            Said::Module { module, channel } => {
+                (module.clone(), *channel, String::new(), expires_at)
+            }
+            Said::Decision(of) => {
+                match self.state.decisions.get(of).filter(|it| it.action != DO_NOTHING) {
+                    Some(it) => {
+                        let expires_at =
+                            it.expires_at.map_or(expires_at, |end| end.min(expires_at));
+                        (it.module.clone(), it.channel, it.decision_id.clone(), expires_at)
+                    }
+                    None => {
+                        let next = skipped.to_owned();
+                        self.emit(Event::TouchSettled(proto::InstanceTouchSettled {
+                            node,
+                            visit,
+                            verdict: "skipped".to_owned(),
+                            reason: "no_decision".to_owned(),
+                            next: next.clone(),
+                            ..Default::default()
+                        }));
+                        return Entered::Next(next);
+                    }
                 }
-                None => {
-                    let next = skipped.to_owned();
-                    self.emit(Event::TouchSettled(proto::InstanceTouchSettled {
-                        node,
-                        visit,
-                        verdict: "skipped".to_owned(),
-                        reason: "no_decision".to_owned(),
-                        next: next.clone(),
-                        ..Default::default()
-                    }));
-                    return Entered::Next(next);
-                }
-            },
+            }
         };
         let scope = self.scope();
         let slots = (slots.iter())
@@ -605,7 +712,8 @@ impl<'a> Walk<'a> {
     ) -> Entered {
         let started = self.state.start();
         let parts = [self.tenant, "inv", survey, &started.party_id, &started.instance_id, &node];
-        let about_touch_id = about.and_then(|node| self.state.touches.get(node)).cloned().unwrap_or_default();
+        let about_touch_id =
+            about.and_then(|node| self.state.touches.get(node)).cloned().unwrap_or_default();
         self.emit(Event::FeedbackRequested(proto::InstanceFeedbackRequested {
             invitation_id: derived("inv", &parts, visit),
             node,
@@ -634,12 +742,18 @@ fn text(value: &Value) -> String {
     match value {
         Value::Text(text) => text.to_string(),
         Value::Time(at) => at.to_string(),
-        Value::Bool(_) | Value::Number(_) | Value::Duration(_) | Value::List(_) => value.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Duration(_) | Value::List(_) => {
+            value.to_string()
+        }
     }
 }
 
 /// The arm that a party draws, by weight. The same salt and party draw the same number for ever.
-pub(crate) fn draw<'g>(salt: &str, party_id: &str, arms: &'g [crate::graph::Arm]) -> Option<&'g crate::graph::Arm> {
+pub(crate) fn draw<'g>(
+    salt: &str,
+    party_id: &str,
+    arms: &'g [crate::graph::Arm],
+) -> Option<&'g crate::graph::Arm> {
     let total: f64 = arms.iter().map(|arm| f64::from(arm.weight)).sum();
     let mut left = eventstore::draw(salt, party_id) * total;
     for arm in arms {
@@ -659,7 +773,11 @@ fn next_local(zones: &[Zone], clock: &Clock, from: Timestamp) -> Option<(Timesta
 }
 
 /// A local time on the local date of an instant; the last over all zones.
-fn last_at_local(zones: &[Zone], date: Timestamp, time: LocalTime) -> Option<(Timestamp, Vec<String>)> {
+fn last_at_local(
+    zones: &[Zone],
+    date: Timestamp,
+    time: LocalTime,
+) -> Option<(Timestamp, Vec<String>)> {
     let in_zone = |zone: &Zone| {
         let day = calendar::date_of(zone, date)?;
         Some((calendar::at_local(zone, day, time), zone.name().to_owned()))

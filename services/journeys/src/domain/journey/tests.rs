@@ -80,7 +80,8 @@ fn saying_it_again_changes_nothing() {
     for command in again {
         assert_eq!(Journey::decide(&state, command, AT), Ok(Vec::new()));
     }
-    let retired = [live(1, 1), vec![Command::Retire { version: 1, reason: "over".into() }]].concat();
+    let retired =
+        [live(1, 1), vec![Command::Retire { version: 1, reason: "over".into() }]].concat();
     let (state, _) = after(&retired);
     let again = Command::Retire { version: 1, reason: "over".into() };
     assert_eq!(Journey::decide(&state, again, AT), Ok(Vec::new()));
@@ -105,13 +106,22 @@ fn what_may_not_happen_is_refused_with_its_reason() {
     assert_eq!(refused(&drafted, Command::Publish { version: 1 }), Refusal::NotApproved(1));
     assert_eq!(refused(&drafted, Command::Publish { version: 9 }), Refusal::Unknown);
     assert_eq!(refused(&live(1, 1), Command::Publish { version: 1 }), Refusal::AlreadyLive(1));
-    let own = Command::Approve { version: 1, hash: None, comment: String::new(), actor: "ada".into() };
+    let own =
+        Command::Approve { version: 1, hash: None, comment: String::new(), actor: "ada".into() };
     assert_eq!(
         refused(&checked, own),
         Refusal::Version(version::Refusal::AuthorMayNotApprove { version: 1 })
     );
-    let other = Command::Approve { version: 1, hash: Some(vec![9; 32]), comment: String::new(), actor: "grace".into() };
-    assert_eq!(refused(&checked, other), Refusal::Version(version::Refusal::CheckStale { version: 1 }));
+    let other = Command::Approve {
+        version: 1,
+        hash: Some(vec![9; 32]),
+        comment: String::new(),
+        actor: "grace".into(),
+    };
+    assert_eq!(
+        refused(&checked, other),
+        Refusal::Version(version::Refusal::CheckStale { version: 1 })
+    );
     assert_eq!(
         refused(&drafted, pause(1, TimerMode::Run)),
         Refusal::WrongState { version: 1, state: "DRAFT", needs: "LIVE" }
@@ -121,8 +131,11 @@ fn what_may_not_happen_is_refused_with_its_reason() {
         refused(&paused, pause(1, TimerMode::Freeze)),
         Refusal::WrongState { version: 1, state: "PAUSED", needs: "LIVE or DRAINING" }
     );
-    let retired = [live(1, 1), vec![Command::Retire { version: 1, reason: "over".into() }]].concat();
-    for command in [Command::Resume { version: 1 }, Command::Drain { version: 1, reason: "x".into() }] {
+    let retired =
+        [live(1, 1), vec![Command::Retire { version: 1, reason: "over".into() }]].concat();
+    for command in
+        [Command::Resume { version: 1 }, Command::Drain { version: 1, reason: "x".into() }]
+    {
         assert!(matches!(refused(&retired, command), Refusal::WrongState { state: "RETIRED", .. }));
     }
 }

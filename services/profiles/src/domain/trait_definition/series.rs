@@ -3,6 +3,7 @@
 //! A [`Series`] holds those interactions of a party that can count for one trait. Its value at an instant depends on
 //! nothing else, so a recompute from the log gives the same value bit for bit: sums run in the order of occurrence.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use authored::calendar;
@@ -41,6 +42,13 @@ struct Entry {
     at: Timestamp,
     position: u64,
     value: Option<clear::Value>,
+}
+
+/// On which side of some numbers a value stands, or what it is when it is no number.
+#[derive(Clone, Debug, PartialEq)]
+enum Side {
+    Of(Vec<Option<Ordering>>),
+    Is(Option<Value>),
 }
 
 impl Trait {
@@ -96,9 +104,8 @@ impl<'t> Series<'t> {
     /// The entries in the window at an instant. What has not occurred yet does not count.
     fn counted(&self, at: Timestamp) -> &[Entry] {
         let end = self.occurred(at);
-        let start = self.of.start(at).map_or(end, |start| {
-            self.entries.partition_point(|it| it.at < start)
-        });
+        let start =
+            self.of.start(at).map_or(end, |start| self.entries.partition_point(|it| it.at < start));
         &self.entries[start.min(end)..end]
     }
 
@@ -106,9 +113,9 @@ impl<'t> Series<'t> {
         self.entries.partition_point(|it| it.at <= at)
     }
 
-    /// Instants after `at` between which the value stays on its side of each of these numbers, if no interaction is
-    /// added. Instants at which nothing happens may be among them.
-    pub(crate) fn turns(&self, at: Timestamp, numbers: &[f64]) -> Vec<Timestamp> {
+    /// Instants between `at` and `until` between which the value stays on its side of each of these numbers, if no
+    /// interaction is added. Instants at which nothing happens may be among them, but few: each costs an evaluation of the rule.
+    pub(crate) fn turns(&self, at: Timestamp, until: Timestamp, numbers: &[f64]) -> Vec<Timestamp> {
         let mut turns: Vec<Timestamp> =
             self.entries[self.occurred(at)..].iter().map(|it| it.at).collect();
         match &self.of.window {
@@ -127,12 +134,41 @@ impl<'t> Series<'t> {
                 }
             }
         }
+        turns.retain(|it| *it < until);
         match &self.of.kind {
-            Kind::Count | Kind::Sum(_) | Kind::Last(_) | Kind::First(_) => {}
+            Kind::Count | Kind::Sum(_) | Kind::Last(_) | Kind::First(_) => {
+                self.steps(at, numbers, &mut turns);
+            }
             Kind::DaysSince => self.days(at, numbers, &mut turns),
             Kind::DecayedCount(half_life) => self.decays(at, *half_life, numbers, &mut turns),
         }
+        turns.retain(|it| *it < until);
         turns
+    }
+
+    /// Leaves those at which the value comes to another side. One that knows no window may be used in any way, not only
+    /// compared with numbers.
+    fn steps(&self, at: Timestamp, numbers: &[f64], turns: &mut Vec<Timestamp>) {
+        if self.of.window == Window::Ever {
+            return;
+        }
+        turns.sort_unstable();
+        let mut before = self.side(at, numbers);
+        turns.retain(|turn| {
+            let side = self.side(*turn, numbers);
+            let crossed = side != before;
+            before = side;
+            crossed
+        });
+    }
+
+    fn side(&self, at: Timestamp, numbers: &[f64]) -> Side {
+        match self.value(at).as_ref().and_then(Value::from_clear) {
+            Some(Value::Number(value)) => {
+                Side::Of(numbers.iter().map(|it| value.partial_cmp(it)).collect())
+            }
+            other => Side::Is(other),
+        }
     }
 
     /// `floor(days) >= n` begins at `ceil(n)` days, `floor(days) > n` at `floor(n) + 1`.
@@ -153,8 +189,11 @@ impl<'t> Series<'t> {
             let counted = self.counted(base);
             for limit in numbers {
                 let sum = |at| decayed(counted, half_life, at);
-                turns.extend(first(base, half_life, *limit, &sum, |sum| sum < *limit));
-                turns.extend(first(base, half_life, *limit, &sum, |sum| sum <= *limit));
+                let reached = first(base, half_life, *limit, &sum, |sum| sum <= *limit);
+                // Mostly it is below at once; if not, it stands at the limit for some microseconds.
+                let from = reached.unwrap_or(base);
+                turns.extend(reached);
+                turns.extend(first(from, half_life, *limit, &sum, |sum| sum < *limit));
             }
         }
     }

@@ -159,7 +159,7 @@ fn what_will_have_occurred_does_not_count_yet() {
     let series_of = at_days(&[1, 2, 3]);
     let series = Series::new(&plain, &series_of);
     assert_eq!(number(series.value(Timestamp(2 * DAY))), Some(2.0));
-    assert_eq!(series.turns(Timestamp(2 * DAY), &[]), [Timestamp(3 * DAY)]);
+    assert_eq!(series.turns(Timestamp(2 * DAY), Timestamp::MAX, &[]), [Timestamp(3 * DAY)]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_month_turns_an_hour_earlier_after_the_clocks_were_changed() {
     let did = [activity(march, &[])];
     let series = Series::new(&monthly, &did);
     let april = NEW_YEAR + (31 + 28 + 31) * DAY - 2 * HOUR;
-    assert_eq!(series.turns(Timestamp(march), &[1.0]), [Timestamp(april)]);
+    assert_eq!(series.turns(Timestamp(march), Timestamp::MAX, &[1.0]), [Timestamp(april)]);
     assert_eq!(number(series.value(Timestamp(april - 1))), Some(1.0));
     assert_eq!(number(series.value(Timestamp(april))), Some(0.0));
 }
@@ -287,8 +287,10 @@ fn a_decayed_count_crosses_at_the_exact_microsecond() {
         let did = at_days(&[-40, -10, -3, 0]);
         let series = Series::new(&decayed, &did);
         for limit in [0.001, 0.3, 1.0, 1.5] {
-            let Some(exact) = turned(&series, 0, i64::MAX / 4, |sum| sum >= limit) else { continue };
-            let turns = series.turns(Timestamp(0), &[limit]);
+            let Some(exact) = turned(&series, 0, i64::MAX / 4, |sum| sum >= limit) else {
+                continue;
+            };
+            let turns = series.turns(Timestamp(0), Timestamp::MAX, &[limit]);
             assert!(turns.contains(&Timestamp(exact)), "{half_life} {limit}: {exact} {turns:?}");
         }
     }
@@ -301,10 +303,10 @@ fn odd_literals_make_no_turns() {
         let of = of(kind, |_| ());
         let series = Series::new(&of, &did);
         for limit in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 1e300] {
-            let turns = series.turns(Timestamp(DAY), &[limit]);
+            let turns = series.turns(Timestamp(DAY), Timestamp::MAX, &[limit]);
             assert!(turns.iter().all(|it| *it > Timestamp(DAY)), "{kind:?} {limit} {turns:?}");
         }
-        assert!(series.turns(Timestamp(DAY), &[1e-300]).len() <= 2);
+        assert!(series.turns(Timestamp(DAY), Timestamp::MAX, &[1e-300]).len() <= 2);
     }
 }
 
@@ -424,7 +426,7 @@ proptest! {
             });
             (value.is_some(), value.is_some_and(|it| it >= limit), value.is_some_and(|it| it > limit))
         };
-        let mut turns = series.turns(at, &[limit]);
+        let mut turns = series.turns(at, Timestamp::MAX, &[limit]);
         turns.sort();
         let next = turns.first().map_or(at.0 + 4000 * DAY, |it| it.0);
         #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small")]

@@ -31,10 +31,7 @@ async fn a_party_lapses_at_the_end_of_the_ninetieth_day_and_comes_back_with_an_o
     world.pass(back).await;
     world.orders(&party, &[back]).await;
     world.settle().await;
-    assert_eq!(
-        world.crossings(&party, "lapsing").await,
-        [(true, due, true), (false, back, false)]
-    );
+    assert_eq!(world.crossings(&party, "lapsing").await, [(true, due, true), (false, back, false)]);
     assert_eq!(world.members("lapsing").await, [] as [&str; 0]);
     let again = Timestamp(back.0 + 90 * DAY);
     world.pass(again).await;
@@ -148,10 +145,8 @@ async fn a_count_falls_when_an_order_leaves_the_window() {
 async fn a_decayed_count_crosses_when_it_has_decayed() {
     let world = World::start().await;
     world.shop().await;
-    let decayed = proto::Trait {
-        half_life: "7d".into(),
-        ..kind("heat", proto::TraitKind::DecayedCount)
-    };
+    let decayed =
+        proto::Trait { half_life: "7d".into(), ..kind("heat", proto::TraitKind::DecayedCount) };
     world.save_trait(decayed).await;
     world.save_segment("hot", "traits.heat > 0.5").await;
     let party = world.party_of(PartyKind::Hcp).await;

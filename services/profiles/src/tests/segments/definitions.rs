@@ -220,7 +220,10 @@ async fn names_are_told_with_types_and_versions() {
         ("spent", ClearKind::Money),
     ];
     let expected = expected.map(|(id, kind)| (id.to_owned(), i32::from(kind)));
-    assert_eq!(known.traits.into_iter().collect::<std::collections::BTreeMap<_, _>>(), expected.into());
+    assert_eq!(
+        known.traits.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        expected.into()
+    );
     assert_eq!(known.segments.into_iter().collect::<Vec<_>>(), [("buyers".to_owned(), 1)]);
     world.harness.stop().await;
 }

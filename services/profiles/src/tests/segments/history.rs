@@ -12,10 +12,22 @@ enum Step {
     /// Hours go by.
     Wait(i64),
     /// A party orders, so many hours ago.
-    Order { party: usize, ago: i64, euros: i64 },
-    Attribute { party: usize, tier: i32 },
-    Consent { party: usize, given: bool },
-    Suppress { party: usize },
+    Order {
+        party: usize,
+        ago: i64,
+        euros: i64,
+    },
+    Attribute {
+        party: usize,
+        tier: i32,
+    },
+    Consent {
+        party: usize,
+        given: bool,
+    },
+    Suppress {
+        party: usize,
+    },
     /// A definition is saved in one of its forms.
     Segment(usize),
     Trait(usize),

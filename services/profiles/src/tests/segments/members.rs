@@ -55,7 +55,8 @@ async fn more_members_than_a_unit_or_a_page_can_hold() {
         world.party_of(PartyKind::Hcp).await;
     }
     for n in 0..3 {
-        let rule = format!("party.kind == 'HCP' && now < timestamp('2027-0{}-01T00:00:00Z')", n + 1);
+        let rule =
+            format!("party.kind == 'HCP' && now < timestamp('2027-0{}-01T00:00:00Z')", n + 1);
         world.save_segment(&format!("all-{n}"), &rule).await;
     }
     world.settle().await;
@@ -100,7 +101,8 @@ async fn more_members_than_a_unit_or_a_page_can_hold() {
 async fn a_party_enters_more_segments_than_a_unit_can_hold() {
     let world = World::start().await;
     for n in 0..140 {
-        let rule = format!("party.kind == 'HCP' && now < timestamp('2028-01-01T00:00:{:02}Z')", n % 60);
+        let rule =
+            format!("party.kind == 'HCP' && now < timestamp('2028-01-01T00:00:{:02}Z')", n % 60);
         world.save_segment(&format!("segment-{n}"), &rule).await;
     }
     let party = world.party_of(PartyKind::Hcp).await;
@@ -120,10 +122,8 @@ async fn a_preview_counts_by_market_and_consent_and_saves_nothing() {
     world.save_trait(kind("last_total", proto::TraitKind::DaysSince)).await;
     let mut parties = Vec::new();
     for market in ["DE", "DE", "US", "US", "US"] {
-        let request = proto::RegisterPartyRequest {
-            market: market.into(),
-            ..registration(PartyKind::Hcp)
-        };
+        let request =
+            proto::RegisterPartyRequest { market: market.into(), ..registration(PartyKind::Hcp) };
         parties.push(world.register(request).await);
     }
     world.consents().record_consent(grant(&parties[0])).await.expect("recorded");

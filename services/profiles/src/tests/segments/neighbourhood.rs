@@ -24,7 +24,8 @@ fn journey(version: u32) -> Planned {
 }
 
 async fn uses(world: &World, segment_id: &str, expected: &[(&str, &str, u32)]) {
-    let request = || proto::GetSegmentRequest { name: segment_name(segment_id), ..Default::default() };
+    let request =
+        || proto::GetSegmentRequest { name: segment_name(segment_id), ..Default::default() };
     let mut told = Vec::new();
     for _ in 0..2_000 {
         let found = world.segments().get_segment(request()).await.expect("found").into_inner();
@@ -79,7 +80,10 @@ async fn a_rule_pack_moves_the_parties_of_its_market_when_it_takes_effect() {
     world.save_segment("allowed", "consent['PROMOTIONAL/EMAIL/northwind']").await;
     let german = world.party_of(PartyKind::Hcp).await;
     let american = world
-        .register(proto::RegisterPartyRequest { market: "US".into(), ..registration(PartyKind::Hcp) })
+        .register(proto::RegisterPartyRequest {
+            market: "US".into(),
+            ..registration(PartyKind::Hcp)
+        })
         .await;
     world.settle().await;
     let opt_out = line(Regime::OptOut);

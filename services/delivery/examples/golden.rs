@@ -1,0 +1,276 @@
+//! Writes the samples of the golden corpus that are missing; it never overwrites one, because a sample is what was
+//! released. Run it after adding an event: `cargo run -p delivery --example golden`.
+//!
+//! A sample is a text file: the event's name, the schema hash of its shape, the payload in hexadecimal, and below them
+//! what it must decode to for ever.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use prost_types::Timestamp;
+use rapport_proto::delivery::v1::{
+    ContactReleased, ContactReserved, ContentPart, DismissReason, GateStep, ProviderFact,
+    RecipientReleased, RecipientSuppressed, Reservation, Sender, SenderRegistered,
+    SuppressionCause, TaskAccepted, TaskCompleted, TaskDismissed, TaskExpired, TouchAttempted,
+    TouchBounced, TouchCause, TouchClicked, TouchComplained, TouchDeferred, TouchDelivered,
+    TouchFailed, TouchOpened, TouchReady, TouchRequested, TouchResolved, TouchRetryScheduled,
+    TouchSent, TouchSkipped, TouchUnresolved, TouchUnsubscribed, Verdict, VerdictOutcome,
+    pressure_event, recipient_event, sender_event, touch_event,
+};
+use rapport_proto::types::{Channel, ContentClass, Purpose};
+use rapport_proto::{EventSet, schema_of};
+
+struct Sample {
+    file: String,
+    type_name: &'static str,
+    schema: &'static str,
+    payload: Vec<u8>,
+    decoded: String,
+}
+
+fn main() -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    std::fs::create_dir_all(&folder)?;
+    for sample in [touches(), reports(), tasks(), others()].into_iter().flatten() {
+        let path = folder.join(&sample.file);
+        if !path.exists() {
+            std::fs::write(path, text(&sample))?;
+        }
+    }
+    Ok(())
+}
+
+fn text(sample: &Sample) -> String {
+    let Sample { type_name, schema, payload, decoded, .. } = sample;
+    format!("{type_name}\n{schema}\n{}\n\n{decoded}\n", eventstore::hex(payload))
+}
+
+/// A sample in today's shape, the first of its event.
+fn sample<E: EventSet + Debug>(event: &E) -> Sample {
+    let type_name = event.type_name();
+    Sample {
+        file: format!("{}.1.txt", type_name.rsplit('.').next().unwrap_or_default()),
+        type_name,
+        schema: schema_of(type_name),
+        payload: event.encode(),
+        decoded: format!("{event:#?}"),
+    }
+}
+
+fn samples<E: EventSet + Debug>(events: &[E]) -> Vec<Sample> {
+    events.iter().map(sample).collect()
+}
+
+fn time(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp { seconds: 1_767_225_600 + seconds, nanos: 250_000_000 })
+}
+
+fn touch_id() -> String {
+    "tch_0kn2wznbkeq4zc9pa7b84q2m0f".into()
+}
+
+fn party_id() -> String {
+    "pty_4r2c9m0t6qhx8vw3n5y7zp1kdg".into()
+}
+
+fn verdict(step: GateStep, outcome: VerdictOutcome) -> Verdict {
+    Verdict {
+        step: step.into(),
+        outcome: outcome.into(),
+        reason: "consent".into(),
+        detail: "withdrawn".into(),
+        rule: "OPT_IN".into(),
+        pack: "DE".into(),
+        pack_version: 3,
+        proof_ids: vec!["con_4r2c9m0t6qhx8vw3n5y7zp1kdg".into()],
+        positions: [("profiles".to_owned(), 17)].into(),
+        checked_at: time(1),
+        next_allowed_at: time(2),
+    }
+}
+
+fn part() -> ContentPart {
+    ContentPart {
+        kind: "module".into(),
+        id: "welcome".into(),
+        version: 2,
+        content_hash: "ab".repeat(32),
+        signature_ids: vec!["sig_4r2c9m0t6qhx8vw3n5y7zp1kdg".into()],
+    }
+}
+
+fn reservation() -> Reservation {
+    Reservation {
+        line: "weekly".into(),
+        reservation_id: format!("weekly/{}", touch_id()),
+        counts_until: time(604_800),
+        policy_version: 4,
+    }
+}
+
+fn touches() -> Vec<Sample> {
+    use touch_event::Event;
+    let failed = || vec![verdict(GateStep::Consent, VerdictOutcome::Fail)];
+    let eleventh = |outcome| Some(verdict(GateStep::Provider, outcome));
+    samples(&[
+        Event::Requested(TouchRequested {
+            touch_id: touch_id(),
+            cause: TouchCause::Instance.into(),
+            party_id: party_id(),
+            module: "welcome".into(),
+            channel: Channel::Email.into(),
+            sender_id: "northwind".into(),
+            decision_id: "dec_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+            instance_id: "ins_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+            invitation_id: "inv_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+            expires_at: time(259_200),
+            slots: [("product".to_owned(), "Cardiol".to_owned())].into(),
+            positions: [("journeys".to_owned(), 9)].into(),
+            journey_id: "win-back".into(),
+        }),
+        Event::Skipped(TouchSkipped {
+            reason: "consent".into(),
+            verdicts: failed(),
+            content: vec![part()],
+        }),
+        Event::Deferred(TouchDeferred {
+            until: time(3_600),
+            verdicts: failed(),
+            time_zone: "Europe/Berlin".into(),
+        }),
+        Event::Ready(TouchReady {
+            verdicts: vec![verdict(GateStep::Live, VerdictOutcome::Pass)],
+            contact_point_id: "cpt_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+            content: vec![part()],
+            render_hash: "cd".repeat(32),
+            reserved: vec![reservation()],
+            content_class: ContentClass::RxPromotional.into(),
+            product_id: "cardiol".into(),
+            topic: "launch".into(),
+            market: "DE".into(),
+            assignee_party_id: party_id(),
+        }),
+        Event::Attempted(TouchAttempted {
+            attempt: 1,
+            idempotency_key: touch_id(),
+            adapter: "smtp".into(),
+            gives_up_at: time(120),
+        }),
+        Event::RetryScheduled(TouchRetryScheduled {
+            retry_at: time(60),
+            code: "451".into(),
+            attempts: 1,
+            in_doubt: true,
+        }),
+        Event::Sent(TouchSent {
+            provider_id: "250 2.0.0 Ok".into(),
+            adapter: "smtp".into(),
+            verdict: eleventh(VerdictOutcome::Pass),
+        }),
+        Event::Failed(TouchFailed { code: "550".into(), verdict: eleventh(VerdictOutcome::Fail) }),
+        Event::Unresolved(TouchUnresolved {
+            code: "timeout".into(),
+            counts_as_sent_at: time(86_400),
+        }),
+        Event::Resolved(TouchResolved {
+            by: "person".into(),
+            sent: true,
+            reason: "asked-provider".into(),
+            provider_id: "queue-7".into(),
+            verdict: eleventh(VerdictOutcome::Pass),
+        }),
+    ])
+}
+
+fn reports() -> Vec<Sample> {
+    use touch_event::Event;
+    let fact = || {
+        Some(ProviderFact {
+            provider: "relay".into(),
+            provider_event_id: "e-1".into(),
+            occurred_at: time(5),
+        })
+    };
+    samples(&[
+        Event::Delivered(TouchDelivered { fact: fact() }),
+        Event::Opened(TouchOpened { fact: fact(), machine: true }),
+        Event::Clicked(TouchClicked { fact: fact(), link_id: "1".into(), machine: false }),
+        Event::Bounced(TouchBounced { fact: fact(), hard: true, code: "5.1.1".into() }),
+        Event::Complained(TouchComplained {
+            fact: fact(),
+            party_id: party_id(),
+            purpose: Purpose::Promotional.into(),
+            channel: Channel::Email.into(),
+            sender_id: "northwind".into(),
+            market: "DE".into(),
+        }),
+        Event::Unsubscribed(TouchUnsubscribed {
+            fact: fact(),
+            party_id: party_id(),
+            purpose: Purpose::Promotional.into(),
+            channel: Channel::Email.into(),
+            sender_id: "northwind".into(),
+            market: "DE".into(),
+        }),
+    ])
+}
+
+fn tasks() -> Vec<Sample> {
+    use touch_event::Event;
+    let by = || "rep-7".to_owned();
+    samples(&[
+        Event::TaskAccepted(TaskAccepted { by: by() }),
+        Event::TaskCompleted(TaskCompleted { by: by(), outcome: "talked".into() }),
+        Event::TaskDismissed(TaskDismissed {
+            by: by(),
+            reason: DismissReason::DisagreeContent.into(),
+        }),
+        Event::TaskExpired(TaskExpired { expired_at: time(259_200) }),
+    ])
+}
+
+fn others() -> Vec<Sample> {
+    let mut all = samples(&[sender_event::Event::Registered(SenderRegistered {
+        sender: Some(Sender {
+            sender_id: "northwind".into(),
+            legal_entity: "Northwind Pharma GmbH".into(),
+            brand: "Cardiol".into(),
+            from_address: "news@northwind.example".into(),
+            from_name: "Northwind".into(),
+            unsubscribe_url: "https://northwind.example/u/{token}".into(),
+        }),
+    })]);
+    all.extend(samples(&[
+        recipient_event::Event::Suppressed(RecipientSuppressed {
+            suppression_id: format!("unsubscribed/{}", touch_id()),
+            cause: SuppressionCause::Unsubscribed.into(),
+            party_id: party_id(),
+            channel: Channel::Email.into(),
+            contact_point_id: "cpt_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+            sender_id: "northwind".into(),
+            touch_id: touch_id(),
+            purpose: Purpose::Promotional.into(),
+            suppressed_at: time(5),
+        }),
+        recipient_event::Event::Released(RecipientReleased {
+            suppression_ids: vec![format!("unsubscribed/{}", touch_id())],
+            by: "consent".into(),
+            consent_id: "con_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+            reason: "asked".into(),
+        }),
+    ]));
+    all.extend(samples(&[
+        pressure_event::Event::Reserved(ContactReserved {
+            touch_id: touch_id(),
+            channel: Channel::Email.into(),
+            product_id: "cardiol".into(),
+            reserved: vec![reservation()],
+            reserved_at: time(1),
+        }),
+        pressure_event::Event::Released(ContactReleased {
+            touch_id: touch_id(),
+            reason: "550".into(),
+        }),
+    ]));
+    all
+}
