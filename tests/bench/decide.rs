@@ -23,9 +23,8 @@ use crate::world::{SENDER, World};
 const CLIENTS: usize = 64;
 const ACTIONS: usize = 30;
 const PARTIES: usize = 2_000;
-/// Decisions that are made again.
-const SAMPLE: usize = 100;
-const MADE: &str = ".DecisionMade";
+/// Decisions that are looked at and made again.
+const SAMPLE: usize = 500;
 /// The latency is measured for so many times the length of a repetition.
 const STEADY: u32 = 5;
 
@@ -44,8 +43,7 @@ async fn measured(bench: &Bench, on: On, report: &mut Report) -> Result<()> {
     let mut clients = Asker::several(&world.site, &parties);
     let id = on.row("decide");
     let highest = alone(bench.plan, async || drive(&mut clients, bench.plan.time).await).await?;
-    let (records, bytes) = bytes(&world.site).await?;
-    ensure!(records > 0.0, "nothing was decided");
+    let records = Records::read(&world.site).await?;
     let what = format!(
         "Decide through gRPC on {}, {CLIENTS} clients on the same machine, the record durable before the answer: \
          {ACTIONS} actions × 2 treatments, rules of 5 conditions, {} parties with 20 attributes",
@@ -55,7 +53,7 @@ async fn measured(bench: &Bench, on: On, report: &mut Report) -> Result<()> {
     let row = Row::reported(&id, &what, highest, "decisions/s").at_least(1_500.0);
     report.add(match on {
         On::Sqlite => row,
-        On::Postgres => row.beside(raw::inserts(bench, CLIENTS, bytes as usize).await?),
+        On::Postgres => row.beside(raw::inserts(bench, CLIENTS, records.bytes).await?),
     });
     let millis = evenly(&clients, 0.7 * highest, STEADY * bench.plan.time).await?;
     let (p50, p99) = (percentile(&millis, 50), percentile(&millis, 99));
@@ -63,38 +61,62 @@ async fn measured(bench: &Bench, on: On, report: &mut Report) -> Result<()> {
     report.add(Row::reported(&format!("{id}-p50"), format!("{at}: median"), p50, "ms"));
     let what = format!("{at}: 99th percentile");
     report.add(Row::reported(&format!("{id}-p99"), what, p99, "ms").below(15.0));
-    let what =
-        "mean payload of these records: 60 candidates and doing nothing, each with its reason";
-    report.add(Row::reported(&format!("{id}-bytes"), what, bytes, "bytes"));
-    let (again, what) = (
-        again(bench, &world.site).await?,
-        "the same decisions made again from their records by the \
-        pure function, in one thread: no gRPC, no store",
+    let what = format!(
+        "mean payload of these records: {} candidates each, of which {} stand to the end",
+        records.candidates, records.survivors
     );
+    let bytes = u32::try_from(records.bytes)?;
+    report.add(Row::reported(&format!("{id}-bytes"), what, bytes.into(), "bytes"));
+    let what = "the same decisions made again from their records, in one thread: no gRPC, no store";
+    let again = again(bench, &world.site, &records.sample).await?;
     report.add(Row::reported(&format!("{id}-pure"), what, again, "decisions/s"));
     world.site.stop().await
 }
 
+/// What was recorded.
+struct Records {
+    sample: Vec<DecisionMade>,
+    /// Means of the sample.
+    bytes: usize,
+    candidates: usize,
+    survivors: usize,
+}
+
+impl Records {
+    async fn read(site: &Site) -> Result<Self> {
+        let mut payloads = Vec::new();
+        site.recorded("decisioning", 0, |event| {
+            if event.r#type.ends_with(".DecisionMade") && payloads.len() < SAMPLE {
+                payloads.push(event.payload.clone());
+            }
+        })
+        .await?;
+        ensure!(!payloads.is_empty(), "nothing was decided");
+        let mean = |sum: usize| sum / payloads.len();
+        let decoded = payloads.iter().map(|it| DecisionMade::decode(&**it));
+        let sample = decoded.collect::<Result<Vec<_>, _>>()?;
+        let candidates = || sample.iter().flat_map(|it| &it.candidates);
+        Ok(Self {
+            bytes: mean(payloads.iter().map(|it| it.len()).sum()),
+            candidates: mean(candidates().count()),
+            survivors: mean(candidates().filter(|it| it.pi > 0.0).count()),
+            sample,
+        })
+    }
+}
+
 /// Recorded decisions made again, per second; each must come out as it was.
-async fn again(bench: &Bench, site: &Site) -> Result<f64> {
-    let mut records = Vec::new();
-    site.recorded("decisioning", 0, |event| {
-        if event.r#type.ends_with(MADE) && records.len() < SAMPLE {
-            records.push(DecisionMade::decode(&*event.payload));
-        }
-    })
-    .await?;
-    let records: Vec<DecisionMade> = records.into_iter().collect::<Result<_, _>>()?;
+async fn again(bench: &Bench, site: &Site, records: &[DecisionMade]) -> Result<f64> {
     let store = site.store("decisioning").await?;
     let rules = Again::read(store.database(), TENANT).await?;
     store.close().await;
-    for record in &records {
+    for record in records {
         ensure!(rules.decide(record).as_ref() == Some(record), "{} differs", record.decision_id);
     }
     alone(bench.plan, async || {
         let (start, mut count) = (Instant::now(), 0);
         while start.elapsed() < bench.plan.time {
-            for record in &records {
+            for record in records {
                 black_box(rules.decide(black_box(record)));
             }
             count += records.len() as u64;
@@ -102,20 +124,6 @@ async fn again(bench: &Bench, site: &Site) -> Result<f64> {
         Ok(rate(count, start.elapsed()))
     })
     .await
-}
-
-/// How many records there are, and their mean size.
-#[expect(clippy::cast_precision_loss, reason = "nobody counts that far")]
-async fn bytes(site: &Site) -> Result<(f64, f64)> {
-    let (mut count, mut bytes) = (0_u64, 0_usize);
-    site.recorded("decisioning", 0, |event| {
-        if event.r#type.ends_with(MADE) {
-            count += 1;
-            bytes += event.payload.len();
-        }
-    })
-    .await?;
-    Ok((count as f64, bytes as f64 / count as f64))
 }
 
 /// Actions with a rule of five conditions; a party passes about half of them, by its visits.

@@ -33,7 +33,7 @@ actions:
     value: 1
     treatments: [{treatment: letter, channel: EMAIL, module: letter-0}]
 contact_policy:
-  - {id: weekly, counts: [EMAIL], window: 7d, max: 1000, hard: true}
+  - {id: weekly, counts: [EMAIL], window: 7d, max: 100, hard: true}
 ";
 
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {

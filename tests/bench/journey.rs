@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use eventstore::Timestamp;
@@ -19,6 +20,8 @@ use crate::world::World;
 
 const CLIENTS: usize = 64;
 const PARTIES: usize = 1_000;
+/// After this long as many instances leave as enter.
+const SETTLING: Duration = Duration::from_secs(2);
 const JOURNEY: &str = include_str!("world/journey.yaml");
 const POLICY: &str = "policy: default\n";
 
@@ -37,22 +40,24 @@ async fn measured(bench: &Bench, id: &str, on: On) -> Result<Row> {
     world.cast.publish_journey(JOURNEY).await?;
     let parties: Arc<[String]> = world.physicians(bench.plan.volume(PARTIES).max(64)).await?.into();
     let mut clients = Entering::several(&world.site, &parties);
-    let (mut each, mut instances) = (0, 0);
+    let mut each = 0;
     let value = alone(bench.plan, async || {
         let before = world.site.head("journeys").await?;
-        drive(&mut clients, bench.plan.time).await?;
+        drive(&mut clients, SETTLING + bench.plan.time).await?;
+        let end = Timestamp::real();
         over(&world).await?;
-        let steps = Steps::since(&world.site, before).await?;
+        let steps = Steps::since(&world.site, before, end.minus(bench.plan.time), end).await?;
         ensure!(steps.instances > 0, "nobody entered");
-        (each, instances) = (steps.events / steps.instances, steps.instances);
-        Ok(rate(steps.events, steps.last.since(steps.first)))
+        each = steps.all / steps.instances;
+        Ok(rate(steps.between, bench.plan.time))
     })
     .await?;
     world.site.stop().await?;
     let what = format!(
-        "events of journey instances on {}: branch, split, wait of 0 s, branch, exit, {each} events each; {CLIENTS} \
-         clients enter parties over the API ({instances} in a repetition), until all are through",
-        on.told()
+        "events of journey instances on {}: branch, split, wait of 1 s, branch, exit, {each} events each; {CLIENTS} \
+         clients enter {} parties over the API, again and again",
+        on.told(),
+        parties.len()
     );
     let row = Row::reported(id, what, value, "transitions/s");
     Ok(match on {
@@ -73,21 +78,22 @@ async fn over(world: &World) -> Result<()> {
 }
 
 /// What instances did.
+#[derive(Default)]
 struct Steps {
-    first: Timestamp,
-    last: Timestamp,
-    events: u64,
+    all: u64,
+    between: u64,
     instances: u64,
 }
 
 impl Steps {
-    async fn since(site: &Site, before: u64) -> Result<Self> {
-        let mut steps = Self { first: Timestamp::MAX, last: Timestamp(0), events: 0, instances: 0 };
+    /// After a position; those between two instants are counted once more.
+    async fn since(site: &Site, before: u64, from: Timestamp, to: Timestamp) -> Result<Self> {
+        let mut steps = Self::default();
         site.recorded("journeys", before, |event| {
-            let at = event.recorded_at.as_ref().and_then(Timestamp::from_proto).unwrap_or_default();
-            (steps.first, steps.last) = (steps.first.min(at), steps.last.max(at));
             if event.stream.starts_with("instance/") {
-                steps.events += 1;
+                let at = event.recorded_at.as_ref().and_then(Timestamp::from_proto);
+                steps.all += 1;
+                steps.between += u64::from(at.is_some_and(|it| from <= it && it < to));
                 steps.instances += u64::from(event.version == 1);
             }
         })

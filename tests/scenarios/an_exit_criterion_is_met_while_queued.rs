@@ -32,7 +32,8 @@ async fn an_attribute_changes_in_the_night(mut stage: Stage) {
     stage.settle().await;
     let request = SetAttributesRequest {
         name: stage.remote.name("parties", &party),
-        attributes: [("retired".to_owned(), Clear { value: Some(clear::Value::Flag(true)) })].into(),
+        attributes: [("retired".to_owned(), Clear { value: Some(clear::Value::Flag(true)) })]
+            .into(),
         ..Default::default()
     };
     told(stage.remote.parties.clone().set_attributes(request).await).expect("set");

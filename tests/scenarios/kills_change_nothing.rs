@@ -117,9 +117,9 @@ async fn settled(stage: &Stage, parties: &[String], ended: bool) {
     for party in parties {
         eventually("the instance settles", async || {
             let instances = stage.instances(party).await;
-            instances.first().is_some_and(|it| {
-                it.end_time.is_some() || (!ended && it.node == "watch")
-            })
+            instances
+                .first()
+                .is_some_and(|it| it.end_time.is_some() || (!ended && it.node == "watch"))
         })
         .await;
     }

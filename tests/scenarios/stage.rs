@@ -369,7 +369,8 @@ impl Stage {
             ..Default::default()
         };
         let reply = told(self.remote.journeys.clone().list_entry_refusals(request).await);
-        let rule = |it: rapport_proto::journeys::v1::EntryRefusal| it.refusal.unwrap_or_default().rule;
+        let rule =
+            |it: rapport_proto::journeys::v1::EntryRefusal| it.refusal.unwrap_or_default().rule;
         reply.expect("refusals").refusals.into_iter().map(rule).collect()
     }
 }

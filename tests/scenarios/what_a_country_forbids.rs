@@ -23,7 +23,10 @@ async fn a_patient_and_an_unmapped_country(mut stage: Stage) {
     let denied = stage.touch(&denied).await;
     assert_stopped(&denied, GateStep::CountryRule, "country_rule");
     let rule = verdict(&denied, GateStep::CountryRule);
-    assert_eq!((rule.rule.as_str(), rule.pack.as_str(), rule.pack_version), ("de-rx-public", "DE", 1));
+    assert_eq!(
+        (rule.rule.as_str(), rule.pack.as_str(), rule.pack_version),
+        ("de-rx-public", "DE", 1)
+    );
 
     let unmapped = stage.touch(&unmapped).await;
     assert_stopped(&unmapped, GateStep::CountryRule, "country_rule");

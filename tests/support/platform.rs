@@ -110,9 +110,11 @@ impl Platform {
     fn index(&self, target: &str) -> usize {
         match self.topology {
             Topology::Embedded => 0,
-            Topology::Distributed => {
-                self.targets.iter().position(|it| it.0 == target).expect("a target of this platform")
-            }
+            Topology::Distributed => self
+                .targets
+                .iter()
+                .position(|it| it.0 == target)
+                .expect("a target of this platform"),
         }
     }
 
@@ -153,7 +155,8 @@ impl Platform {
     pub fn remote(&self, tenant: &str, person: &str) -> Remote {
         let token = self.issuer.token(tenant, person, &["*"]);
         let url = |it: &Node| format!("http://{}", it.grpc);
-        let named = self.targets.iter().map(|it| (it.0.to_owned(), url(&self.nodes[self.index(it.0)])));
+        let named =
+            self.targets.iter().map(|it| (it.0.to_owned(), url(&self.nodes[self.index(it.0)])));
         let addresses = Addresses { all: url(&self.nodes[0]), named: named.collect() };
         Remote::new(&addresses, tenant, &token).expect("clients of a running platform")
     }

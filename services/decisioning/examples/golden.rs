@@ -8,18 +8,17 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use prost_types::Timestamp;
-use rapport_proto::decisioning::v1::{
-    Action, ActionGroup, Affinity, Arm, Candidate, Chosen, ConsentLine, ContactLine,
-    ContextWeight, DecisionMade, Effect, Explore, Fact, Happening, HappeningKind, HoldoutEnded,
-    HoldoutStarted, Inherited, Lever, ModelSnapshotPublished, OutboundLine, OutcomeObserved,
-    OutcomeSuppression, PackVersion, Policy, PolicyVersionActivated, PolicyVersionApproved,
-    PolicyVersionDrafted, PolicyVersionRetired, PolicyVersionSimulated, Prior, QuietHours,
-    ReviewLine, Reward, RewardClosed, RewardCorrected, RulePack, RulePackActivated,
-    RulePackApproved, RulePackDrafted, RulePackRetired, RulePackSimulated, RulePackTest,
-    SimulationSummary, Stage, Treatment, VersionStep, decision_event, holdout_event, model_event,
-    policy_event, rule_pack_event,
-};
 use rapport_proto::decisioning::v1::Calendar;
+use rapport_proto::decisioning::v1::{
+    Action, ActionGroup, Affinity, Arm, Candidate, Chosen, ConsentLine, ContactLine, ContextWeight,
+    DecisionMade, Effect, Explore, Fact, Happening, HappeningKind, HoldoutEnded, HoldoutStarted,
+    Inherited, Lever, ModelSnapshotPublished, OutboundLine, OutcomeObserved, OutcomeSuppression,
+    PackVersion, Policy, PolicyVersionActivated, PolicyVersionApproved, PolicyVersionDrafted,
+    PolicyVersionRetired, PolicyVersionSimulated, Prior, QuietHours, ReviewLine, Reward,
+    RewardClosed, RewardCorrected, RulePack, RulePackActivated, RulePackApproved, RulePackDrafted,
+    RulePackRetired, RulePackSimulated, RulePackTest, SimulationSummary, Stage, Treatment,
+    VersionStep, decision_event, holdout_event, model_event, policy_event, rule_pack_event,
+};
 use rapport_proto::types::{
     Audience, Channel, Clear, ContentClass, PartyKind, Purpose, Regime, clear,
 };
@@ -282,11 +281,7 @@ fn packs() -> Vec<Sample> {
             hash: hash(),
             step: step("ada"),
         }),
-        Event::Retired(RulePackRetired {
-            version: 1,
-            reason: "error".into(),
-            step: step("ada"),
-        }),
+        Event::Retired(RulePackRetired { version: 1, reason: "error".into(), step: step("ada") }),
     ])
 }
 

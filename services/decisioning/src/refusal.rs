@@ -5,9 +5,7 @@ use std::time::Duration;
 use authored::version;
 use chassis::command::of_command;
 use chassis::reasons;
-use chassis::status::{
-    CONFLICT, FIELD_INVALID, NOT_FOUND, PEER_UNAVAILABLE, Problem, Violation,
-};
+use chassis::status::{CONFLICT, FIELD_INVALID, NOT_FOUND, PEER_UNAVAILABLE, Problem, Violation};
 use eventstore::ExecuteError;
 use rapport_proto::types::Finding;
 use tonic::Status;
@@ -132,7 +130,6 @@ pub(crate) fn of_document(problems: Vec<authored::document::Problem>) -> Problem
     }
     Problem::from(violations.collect::<Vec<_>>())
 }
-
 
 /// What a peer answered instead of facts: what the caller named and does not exist is the caller's, everything else is
 /// no answer.

@@ -101,26 +101,19 @@ impl World {
     }
 
     async fn simulate_pack(&self, id: &str) -> Result<u32, Status> {
-        let request =
-            proto::SimulateRulePackRequest { name: pack_name(id), ..Default::default() };
+        let request = proto::SimulateRulePackRequest { name: pack_name(id), ..Default::default() };
         Ok(self.packs().simulate_rule_pack(request).await?.into_inner().unmapped)
     }
 
     async fn approve_pack(&self, who: Connection, id: &str, version: u32) -> Result<(), Status> {
-        let request = proto::ApproveRulePackRequest {
-            name: pack_name(id),
-            version,
-            ..Default::default()
-        };
+        let request =
+            proto::ApproveRulePackRequest { name: pack_name(id), version, ..Default::default() };
         RulePackServiceClient::new(who).approve_rule_pack(request).await.map(drop)
     }
 
     async fn activate_pack(&self, id: &str, version: u32) -> Result<(), Status> {
-        let request = proto::ActivateRulePackRequest {
-            name: pack_name(id),
-            version,
-            ..Default::default()
-        };
+        let request =
+            proto::ActivateRulePackRequest { name: pack_name(id), version, ..Default::default() };
         self.packs().activate_rule_pack(request).await.map(drop)
     }
 

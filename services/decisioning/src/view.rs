@@ -8,13 +8,13 @@ use std::pin::Pin;
 use eventstore::{Error, Recorded, TimerOp, Timestamp, Tx, View, values};
 use rapport_proto::decisioning::v1::{decision_event, model_event, policy_event};
 
-use crate::domain::model::{AFFINITY, next_midnight};
 use crate::domain::instant;
+use crate::domain::model::{AFFINITY, next_midnight};
 
 pub(crate) mod affinity;
 pub(crate) mod decision;
-pub(crate) mod holdout;
 pub(crate) mod happening;
+pub(crate) mod holdout;
 pub(crate) mod outside;
 pub(crate) mod pack;
 pub(crate) mod policy;

@@ -20,7 +20,7 @@
 //! made is derived from the request and is the same again.
 //!
 //! **Reading.** What a name leads to is folded from its stream, now or as of a position or time. Lists and look-ups
-//! read the tables of the one view.
+//! read the tables of the views.
 //!
 //! A reply carries the position at which it holds; give it back in `min_positions` to read what was written.
 //!
@@ -30,6 +30,11 @@
 //!
 //! **Listening.** A recipient's unsubscribe or complaint, a fact of `delivery`, becomes a withdrawal; a journey's
 //! request becomes an attribute (`consumers.rs`).
+//!
+//! **Crossing.** Traits are computed from what a party did, at the instant asked about, and never stored
+//! (`domain/trait_definition/series.rs`). Who enters or leaves a segment is an event with the exact instant, caused by
+//! another event or by time alone (`segments.rs`); `domain/trait_definition/tests.rs` and `tests/segments/history.rs`
+//! hold both against a recompute.
 //!
 //! ```text
 //! RegisterParty{parent: "tenants/acme", kind: HCP, market: "DE", identifiers: [{system: "npi", …}]} → pty_…, position 3

@@ -79,8 +79,7 @@ impl Cast {
         if state == VersionState::Live as i32 {
             return Ok(None);
         }
-        let request =
-            SimulateRulePackRequest { name: name.clone(), version, ..Default::default() };
+        let request = SimulateRulePackRequest { name: name.clone(), version, ..Default::default() };
         told(self.author.packs.clone().simulate_rule_pack(request).await)?;
         let request =
             ApproveRulePackRequest { name: name.clone(), version, hash, ..Default::default() };

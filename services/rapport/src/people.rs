@@ -232,7 +232,11 @@ pub(crate) enum Timers {
 }
 
 /// Answers; `false` when what was checked is not in order.
-pub(crate) async fn answer(ask: People, args: &RemoteArgs, settings: &Settings) -> anyhow::Result<bool> {
+pub(crate) async fn answer(
+    ask: People,
+    args: &RemoteArgs,
+    settings: &Settings,
+) -> anyhow::Result<bool> {
     if let People::Journey(Journey::Check { file }) = &ask {
         return journey::check(file, args.output);
     }
@@ -262,7 +266,8 @@ impl RemoteArgs {
 
     /// The same as another person.
     pub(crate) fn connect_as(&self, settings: &Settings, person: &str) -> anyhow::Result<Remote> {
-        let mut addresses = Addresses::parse(&self.url, &format!("http://{}", settings.grpc.address));
+        let mut addresses =
+            Addresses::parse(&self.url, &format!("http://{}", settings.grpc.address));
         addresses.named.splice(0..0, settings.peers.clone());
         let first = settings.tenants.first().cloned().unwrap_or_default();
         let tenant = self.tenant.clone().unwrap_or(first);

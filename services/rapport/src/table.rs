@@ -6,16 +6,22 @@ const WIDTH: usize = 100;
 const NARROW: usize = 8;
 const GAP: &str = "  ";
 
-/// Rows under a header; the last column takes what is left, and cells that do not fit end with `…`.
+/// Rows under a header. When they do not fit, the widest columns give way and cells end with `…`; a column whose header
+/// ends with `!` never does: its cells are ids, to be copied.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     header: Vec<String>,
+    whole: Vec<bool>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     pub(crate) fn new(header: &[&str]) -> Self {
-        Self { header: header.iter().map(|it| (*it).to_owned()).collect(), rows: Vec::new() }
+        Self {
+            header: header.iter().map(|it| it.trim_end_matches('!').to_owned()).collect(),
+            whole: header.iter().map(|it| it.ends_with('!')).collect(),
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
@@ -40,12 +46,17 @@ impl Table {
         let mut widths: Vec<usize> = (0..self.header.len())
             .map(|column| {
                 let cells = std::iter::once(&self.header).chain(&self.rows);
-                cells.filter_map(|it| it.get(column)).map(|it| it.chars().count()).max().unwrap_or(0)
+                cells
+                    .filter_map(|it| it.get(column))
+                    .map(|it| it.chars().count())
+                    .max()
+                    .unwrap_or(0)
             })
             .collect();
         let gaps = GAP.len() * widths.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > WIDTH {
-            match widths.iter_mut().max() {
+            let gives_way = widths.iter_mut().zip(&self.whole).filter(|it| !it.1);
+            match gives_way.map(|it| it.0).max() {
                 Some(widest) if *widest > NARROW => *widest -= 1,
                 _ => break,
             }
@@ -96,6 +107,13 @@ mod tests {
         assert!(text.lines().all(|it| it.chars().count() <= 100), "{text}");
         assert!(text.contains("short") && text.contains('…'));
         assert!(wrap(&"word ".repeat(100), "  ").lines().all(|it| it.chars().count() <= 100));
+    }
+
+    #[test]
+    fn an_id_is_never_cut() {
+        let mut table = Table::new(&["TEXT", "ID!"]);
+        table.row(["t".repeat(120), "i".repeat(30)]);
+        assert!(table.print("none").contains(&"i".repeat(30)));
     }
 
     #[test]

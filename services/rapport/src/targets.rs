@@ -16,13 +16,8 @@ macro_rules! row {
 }
 
 /// Every target of this binary; `all` is the whole table.
-pub const TARGETS: &[Target] = &[
-    row!(profiles),
-    row!(content),
-    row!(decisioning),
-    row!(journeys),
-    row!(delivery),
-];
+pub const TARGETS: &[Target] =
+    &[row!(profiles), row!(content), row!(decisioning), row!(journeys), row!(delivery)];
 
 /// The rows that names ask for.
 pub fn select(names: &[String]) -> anyhow::Result<Vec<Target>> {

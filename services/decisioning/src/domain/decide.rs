@@ -148,7 +148,8 @@ impl<'i> Deciding<'i> {
                     module: treatment.module.clone(),
                     ..Candidate::default()
                 };
-                let known = self.inputs.modules.newest(&treatment.module, self.inputs.content_position);
+                let known =
+                    self.inputs.modules.newest(&treatment.module, self.inputs.content_position);
                 let stopped = self
                     .gates(&candidate, known)
                     .or_else(|| rules.get_or_insert_with(|| self.rules(action)).clone())
@@ -244,7 +245,8 @@ impl<'i> Deciding<'i> {
                 continue;
             }
             let Behind { action, topic, .. } = &self.behind[index];
-            let (alpha, beta) = affinity(self.inputs, &mut self.affinities, candidate.channel(), topic);
+            let (alpha, beta) =
+                affinity(self.inputs, &mut self.affinities, candidate.channel(), topic);
             (candidate.alpha, candidate.beta) = (alpha, beta);
             candidate.p = alpha / (alpha + beta);
             (candidate.c, candidate.context_weights) = policy.context(action, &holding);
@@ -287,7 +289,8 @@ impl<'i> Deciding<'i> {
     fn record(self, candidates: Vec<Candidate>, chosen: Vec<Chosen>) -> DecisionMade {
         let Inputs { wish, policy, party, at, .. } = self.inputs;
         let first = chosen.first().and_then(|first| {
-            let same = |it: &Candidate| it.action == first.action && it.treatment == first.treatment;
+            let same =
+                |it: &Candidate| it.action == first.action && it.treatment == first.treatment;
             self.behind.get(candidates.iter().position(same)?)
         });
         let class = first.and_then(|it| it.class).unwrap_or_default();
@@ -305,7 +308,12 @@ impl<'i> Deciding<'i> {
             sender_id: wish.sender_id.clone(),
             policy_version: policy.version,
             policy_hash: policy.hash.clone(),
-            packs: self.inputs.pack.map(|it| (party.market.clone(), it.version)).into_iter().collect(),
+            packs: self
+                .inputs
+                .pack
+                .map(|it| (party.market.clone(), it.version))
+                .into_iter()
+                .collect(),
             model_as_of: self.inputs.model.map(|it| it.as_of.to_proto()),
             model_hash: self.inputs.model.map(|it| it.hash.clone()).unwrap_or_default(),
             facts: party.to_proto(policy.names()),
@@ -365,12 +373,7 @@ fn denied(answer: &Answer, market: &str) -> Stopped {
         (pack, rule) => format!("{pack}/{rule}"),
     };
     let value = if answer.detail.is_empty() { "DENY" } else { &answer.detail };
-    Stopped {
-        clause,
-        value: value.to_owned(),
-        required: "ALLOW".to_owned(),
-        next_allowed_at: None,
-    }
+    Stopped { clause, value: value.to_owned(), required: "ALLOW".to_owned(), next_allowed_at: None }
 }
 
 #[cfg(test)]

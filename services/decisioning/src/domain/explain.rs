@@ -134,7 +134,10 @@ fn funnel(made: &DecisionMade) -> Option<String> {
 
 fn holdout(made: &DecisionMade) -> Option<String> {
     (made.arm() == Arm::HeldOut).then(|| {
-        format!("The party is held out by {}: the gate will let nothing of it leave.", made.holdout_id)
+        format!(
+            "The party is held out by {}: the gate will let nothing of it leave.",
+            made.holdout_id
+        )
     })
 }
 
@@ -178,7 +181,9 @@ fn why(made: &DecisionMade, it: &Candidate) -> String {
                 _ => "not suitable",
             };
             match unknown {
-                Some(fact) => format!("{name} is {what}: `{clause}` needs {fact}, which is unknown."),
+                Some(fact) => {
+                    format!("{name} is {what}: `{clause}` needs {fact}, which is unknown.")
+                }
                 None => format!("{name} is {what}: `{clause}` needs {required}, and {value}."),
             }
         }
@@ -189,7 +194,10 @@ fn why(made: &DecisionMade, it: &Candidate) -> String {
         }
         Stage::Outscored => outscored(made, it, &name),
         Stage::NotDrawn => {
-            format!("{name} had the highest score and was not drawn; its probability was {}.", percent(it.pi))
+            format!(
+                "{name} had the highest score and was not drawn; its probability was {}.",
+                percent(it.pi)
+            )
         }
     }
 }

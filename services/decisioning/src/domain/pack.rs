@@ -191,9 +191,7 @@ impl Pack {
         match (allowed, maybe_denied, maybe_allowed, narrowed) {
             (Some(_), Some(line), _, _) | (None, _, Some(line), _) => Some(conditional(line)),
             (Some(line), None, _, _) => Some(told(OutboundEffect::Allow, line, Truth::True)),
-            (None, _, None, Some((line, truth))) => {
-                Some(told(OutboundEffect::Deny, line, truth))
-            }
+            (None, _, None, Some((line, truth))) => Some(told(OutboundEffect::Deny, line, truth)),
             (None, Some(line), None, None) => {
                 // Without this line the farther layers answer: only if they allow does it matter.
                 let farther = Self { layers: self.layers[index + 1..].to_vec(), ..self.clone() };

@@ -25,7 +25,13 @@ pub(crate) enum Command {
     /// Save a version.
     Draft { by: Step, pack: Box<proto::RulePack>, hash: [u8; 32] },
     /// Note that its own tests passed.
-    Simulate { by: Step, version: u32, tests: u32, unmapped: u32, inherited: Vec<proto::PackVersion> },
+    Simulate {
+        by: Step,
+        version: u32,
+        tests: u32,
+        unmapped: u32,
+        inherited: Vec<proto::PackVersion>,
+    },
     /// Approve what was simulated.
     Approve { by: Step, version: u32, hash: Option<[u8; 32]>, comment: String },
     /// Put it in force.
@@ -96,11 +102,16 @@ impl Decider for RulePack {
                 activate(state, &by, version, effective_at, inherited, at)
             }
             Command::Retire { by, version, reason } => {
-                if state.versions.get(version).is_some_and(|it| it.state == version::State::Retired) {
+                if state.versions.get(version).is_some_and(|it| it.state == version::State::Retired)
+                {
                     return Ok(Vec::new());
                 }
                 state.versions.may_retire(version)?;
-                Ok(vec![Event::Retired(proto::RulePackRetired { version, reason, step: by.to_proto() })])
+                Ok(vec![Event::Retired(proto::RulePackRetired {
+                    version,
+                    reason,
+                    step: by.to_proto(),
+                })])
             }
         }
     }
@@ -172,7 +183,9 @@ fn activate(
     let entry = state.versions.get(version).ok_or(version::Refusal::UnknownVersion { version })?;
     match entry.state {
         version::State::Live => return Ok(Vec::new()),
-        version::State::Draft | version::State::Checked => return Err(Refusal::Unsigned { version }),
+        version::State::Draft | version::State::Checked => {
+            return Err(Refusal::Unsigned { version });
+        }
         version::State::Approved | version::State::Retired => {}
     }
     state.versions.may_activate(version)?;
@@ -196,10 +209,8 @@ fn activate(
 
 /// The versions of archetypes.
 pub(crate) fn names_of(inherited: &[proto::Inherited]) -> Vec<proto::PackVersion> {
-    let name = |it: &proto::Inherited| proto::PackVersion {
-        pack: it.pack.clone(),
-        version: it.version,
-    };
+    let name =
+        |it: &proto::Inherited| proto::PackVersion { pack: it.pack.clone(), version: it.version };
     inherited.iter().map(name).collect()
 }
 

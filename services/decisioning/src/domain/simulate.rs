@@ -72,11 +72,7 @@ pub(crate) fn again(
     }
 }
 
-fn is_of(
-    it: &rapport_proto::decisioning::v1::Affinity,
-    channel: Channel,
-    topic: &str,
-) -> bool {
+fn is_of(it: &rapport_proto::decisioning::v1::Affinity, channel: Channel, topic: &str) -> bool {
     it.channel() == channel && it.topic == topic
 }
 

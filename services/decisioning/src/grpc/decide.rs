@@ -143,8 +143,10 @@ impl Api {
                 let loaded = store.load::<Decision>(&meta.tenant, decision_id, version).await?;
                 Ok((loaded.state, position))
             }
-            Outcome::RequestReused => Err(Problem::of(REQUEST_ID_REUSED)
-                .violation("request_id", REQUEST_ID_REUSED.remedy)),
+            Outcome::RequestReused => {
+                Err(Problem::of(REQUEST_ID_REUSED)
+                    .violation("request_id", REQUEST_ID_REUSED.remedy))
+            }
             Outcome::Conflict | Outcome::Superseded | Outcome::Refused(_) => {
                 Err(Problem::of(CONFLICT))
             }

@@ -162,7 +162,11 @@ fn definition(definition: Option<&Definition>) -> Result<proto::Policy, Problem>
 }
 
 impl Api {
-    async fn findings(&self, tenant: &str, policy: &proto::Policy) -> Result<Vec<Finding>, Problem> {
+    async fn findings(
+        &self,
+        tenant: &str,
+        policy: &proto::Policy,
+    ) -> Result<Vec<Finding>, Problem> {
         let database = self.deps.store.database();
         let known = Known {
             now: self.now(),

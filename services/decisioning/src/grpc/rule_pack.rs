@@ -182,7 +182,8 @@ impl RulePackService for Api {
         let listed = view::pack::list(store.database(), &caller.tenant, after, page.size + 1);
         let mut ids = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store.load_many::<RulePack>(&caller.tenant, &ids).await.map_err(Problem::from)?;
+        let found =
+            store.load_many::<RulePack>(&caller.tenant, &ids).await.map_err(Problem::from)?;
         let packs = (ids.into_iter().zip(found))
             .map(|(pack, it)| {
                 let versions = it.state.versions;
@@ -214,9 +215,8 @@ impl RulePackService for Api {
             markets = shared.markets(now);
             markets.truncate(50);
         }
-        let lines: Vec<_> = (markets.iter())
-            .flat_map(|it| coverage::report(it, shared.pack(it, now)))
-            .collect();
+        let lines: Vec<_> =
+            (markets.iter()).flat_map(|it| coverage::report(it, shared.pack(it, now))).collect();
         let without = lines.iter().filter(|it| it.rule.is_empty()).count();
         Ok(Response::new(proto::ReportCoverageResponse {
             unmapped: u32::try_from(without).unwrap_or(u32::MAX),
@@ -246,9 +246,7 @@ impl Api {
         tenant: &str,
         document: &proto::RulePack,
     ) -> Result<Vec<proto::Inherited>, Problem> {
-        let refuse = |remedy: String| {
-            Problem::of(PACK_INVALID).violation("pack.inherits", remedy)
-        };
+        let refuse = |remedy: String| Problem::of(PACK_INVALID).violation("pack.inherits", remedy);
         let mut chain: Vec<proto::Inherited> = Vec::new();
         let mut next = document.inherits.clone();
         while !next.is_empty() {

@@ -60,7 +60,8 @@ async fn every_field_that_is_wrong_is_told_at_once() {
         ..Default::default()
     };
     let refused = world.decisions().decide(request).await.expect_err("refused");
-    let expected = ["sender_id", "channels", "k", "context.", "valid_for", "valid_for", "requested_by"];
+    let expected =
+        ["sender_id", "channels", "k", "context.", "valid_for", "valid_for", "requested_by"];
     assert_eq!(fields(&refused), expected);
     let request = proto::CheckOutboundRequest {
         parent: parent(),
@@ -69,10 +70,7 @@ async fn every_field_that_is_wrong_is_told_at_once() {
         ..Default::default()
     };
     let refused = world.decisions().check_outbound(request).await.expect_err("refused");
-    assert_eq!(
-        fields(&refused),
-        ["content_class", "audience", "channel", "market", "party_id"]
-    );
+    assert_eq!(fields(&refused), ["content_class", "audience", "channel", "market", "party_id"]);
     let request = proto::StartHoldoutRequest {
         parent: parent(),
         holdout: Some(proto::HoldoutStarted {

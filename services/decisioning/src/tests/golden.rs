@@ -6,8 +6,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use rapport_proto::decisioning::v1::{
-    consent_event, interaction_event, membership_event, party_event, relation_event, segment_event,
-    source_event, trait_event,
+    decision_event, holdout_event, model_event, policy_event, rule_pack_event,
 };
 use rapport_proto::types::Envelope;
 use rapport_proto::{EventSet, schema_of};
@@ -55,9 +54,6 @@ fn decode(type_name: &str, payload: &[u8]) -> Option<(String, Vec<u8>)> {
         .or_else(|| with::<holdout_event::Event>(type_name, payload))
         .or_else(|| with::<decision_event::Event>(type_name, payload))
         .or_else(|| with::<model_event::Event>(type_name, payload))
-        .or_else(|| with::<trait_event::Event>(type_name, payload))
-        .or_else(|| with::<segment_event::Event>(type_name, payload))
-        .or_else(|| with::<membership_event::Event>(type_name, payload))
 }
 
 #[test]
@@ -88,9 +84,6 @@ fn every_event_has_a_sample() {
         holdout_event::Event::TYPES,
         decision_event::Event::TYPES,
         model_event::Event::TYPES,
-        trait_event::Event::TYPES,
-        segment_event::Event::TYPES,
-        membership_event::Event::TYPES,
     ];
     for type_name in sets.into_iter().flatten() {
         assert!(

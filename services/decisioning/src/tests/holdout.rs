@@ -11,11 +11,7 @@ fn holdout(id: &str) -> proto::HoldoutStarted {
 }
 
 fn start(holdout: proto::HoldoutStarted) -> proto::StartHoldoutRequest {
-    proto::StartHoldoutRequest {
-        parent: parent(),
-        holdout: Some(holdout),
-        ..Default::default()
-    }
+    proto::StartHoldoutRequest { parent: parent(), holdout: Some(holdout), ..Default::default() }
 }
 
 #[tokio::test]
@@ -36,10 +32,8 @@ async fn a_party_is_on_one_side_of_a_holdout_until_it_ends() {
         sides.push(answer.arm());
     }
     assert!(sides.contains(&proto::Arm::HeldOut) && sides.contains(&proto::Arm::Treated));
-    let service = proto::CheckOutboundRequest {
-        content_class: ContentClass::Service.into(),
-        ..ask(1)
-    };
+    let service =
+        proto::CheckOutboundRequest { content_class: ContentClass::Service.into(), ..ask(1) };
     let answer = world.decisions().check_outbound(service).await.expect("answered").into_inner();
     assert_eq!((answer.holdout_id.as_str(), answer.arm()), ("", proto::Arm::Unspecified));
 
@@ -65,11 +59,8 @@ async fn holdouts_are_listed_by_id_in_pages() {
     let other = proto::HoldoutStarted { share: 0.1, ..holdout("one") };
     let taken = world.decisions().start_holdout(start(other)).await.expect_err("another share");
     assert_eq!(told(&taken), (Code::AlreadyExists, "HOLDOUT_EXISTS".into()));
-    let list = |page_token| proto::ListHoldoutsRequest {
-        parent: parent(),
-        page_size: 2,
-        page_token,
-    };
+    let list =
+        |page_token| proto::ListHoldoutsRequest { parent: parent(), page_size: 2, page_token };
     let first = world.decisions().list_holdouts(list(String::new())).await.expect("a page");
     let first = first.into_inner();
     let last = world.decisions().list_holdouts(list(first.next_page_token)).await;

@@ -64,7 +64,12 @@ impl World {
         Self { harness: Harness::start(&targets).await }
     }
 
-    async fn append<D: Decider<State = ()>>(&self, of: &str, id: &str, events: Vec<D::Event>) -> u64 {
+    async fn append<D: Decider<State = ()>>(
+        &self,
+        of: &str,
+        id: &str,
+        events: Vec<D::Event>,
+    ) -> u64 {
         let store = &self.harness.deps(of).store;
         let version = store.load::<D>(ACME, id, eventstore::AsOf::Now).await.expect("read").version;
         let mut unit = store.unit(self.meta(&format!("{of}/{id}/{version}")));
@@ -96,9 +101,12 @@ impl World {
             .find(|it| it.chosen[0].treatment == "mail")
             .expect("it is drawn some time");
         let id = made.decision_id.clone();
-        let events =
-            Decision::decide(&Default::default(), crate::domain::decision::Command::Make(Box::new(made)), AT)
-                .expect("made");
+        let events = Decision::decide(
+            &Default::default(),
+            crate::domain::decision::Command::Make(Box::new(made)),
+            AT,
+        )
+        .expect("made");
         let store = &self.harness.deps("decisioning").store;
         let mut unit = store.unit(self.meta(&format!("decide/{id}")));
         unit.push::<Decision>(&id, 0, &Default::default(), events).await.expect("pushed");
@@ -246,11 +254,8 @@ async fn contacts_count_until_they_are_given_back() {
     let wanted = Compiled::new(1, &[], &policy).wanted();
     let database = world.harness.deps("decisioning").store.database();
     let found = view::happening::of_party(database, ACME, "pty_1", &wanted, START).await;
-    let mut found: Vec<_> = found
-        .expect("read")
-        .into_iter()
-        .map(|it| (it.name, it.reason, it.action))
-        .collect();
+    let mut found: Vec<_> =
+        found.expect("read").into_iter().map(|it| (it.name, it.reason, it.action)).collect();
     found.sort();
     let told = |name: &str, reason: &str, action: &str| {
         (name.to_owned(), reason.to_owned(), action.to_owned())

@@ -182,10 +182,8 @@ async fn packs_are_read_listed_and_covered() {
     let report = proto::ReportCoverageRequest { parent: parent(), markets: Vec::new() };
     let report = world.packs().report_coverage(report).await.expect("a report").into_inner();
     assert_eq!((report.lines.len(), report.unmapped), (294, 294 - 27));
-    let both = proto::ReportCoverageRequest {
-        parent: parent(),
-        markets: vec!["DE".into(), "FR".into()],
-    };
+    let both =
+        proto::ReportCoverageRequest { parent: parent(), markets: vec!["DE".into(), "FR".into()] };
     let both = world.packs().report_coverage(both).await.expect("a report").into_inner();
     assert_eq!((both.lines.len(), both.unmapped), (588, 588 - 27));
 }

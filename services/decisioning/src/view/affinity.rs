@@ -174,8 +174,12 @@ async fn load(
         )
         .await?;
     for row in rows {
-        let key =
-            (row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.int(2)?, row.text(3)?.to_owned());
+        let key = (
+            row.text(0)?.to_owned(),
+            row.text(1)?.to_owned(),
+            row.int(2)?,
+            row.text(3)?.to_owned(),
+        );
         let entry = Entry {
             market: row.text(4)?.to_owned(),
             positive: row.float(5)?,
@@ -214,8 +218,10 @@ impl Entry {
     fn add(&mut self, decision: &Learning, more: i64, whole: i64) {
         let as_of = if self.closed == 0 { decision.decided_at } else { self.as_of };
         let now = as_of.max(decision.decided_at);
-        let (before, new) =
-            (decay(as_of, now, decision.half_life), decay(decision.decided_at, now, decision.half_life));
+        let (before, new) = (
+            decay(as_of, now, decision.half_life),
+            decay(decision.decided_at, now, decision.half_life),
+        );
         self.positive = (self.positive * before + more as f64 / 1e6 * new).max(0.0);
         self.total = self.total * before + whole as f64 / 1e6 * new;
         self.as_of = now;

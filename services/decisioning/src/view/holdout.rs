@@ -67,7 +67,10 @@ pub(crate) async fn list(
 }
 
 /// The holdouts that run, by id.
-pub(super) async fn running(database: &Database, tenant: &str) -> Result<Vec<HoldoutStarted>, Error> {
+pub(super) async fn running(
+    database: &Database,
+    tenant: &str,
+) -> Result<Vec<HoldoutStarted>, Error> {
     let all = list(database, tenant, "", 10_000).await?;
     Ok(all.into_iter().filter(|it| it.ended_at == Timestamp::MAX).map(|it| it.started).collect())
 }

@@ -38,10 +38,7 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
 /// The policy in force, compiled.
 pub(super) async fn live(database: &Database, tenant: &str) -> Result<Option<Compiled>, Error> {
     let rows = database
-        .query(
-            "SELECT version, hash, document FROM live_policy WHERE tenant = $1",
-            values![tenant],
-        )
+        .query("SELECT version, hash, document FROM live_policy WHERE tenant = $1", values![tenant])
         .await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let document = proto::Policy::decode(row.blob(2)?)

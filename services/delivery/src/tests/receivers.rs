@@ -130,7 +130,10 @@ async fn an_smtp_server_that_rejects_ends_the_touch() {
     assert_eq!(touch.reason, "550");
     let last = touch.verdicts.last().expect("eleven verdicts");
     assert_eq!((last.step(), last.outcome()), (GateStep::Provider, VerdictOutcome::Fail));
-    assert_eq!((last.reason.as_str(), last.proof_ids.as_slice()), ("provider_rejected", &["550".to_owned()][..]));
+    assert_eq!(
+        (last.reason.as_str(), last.proof_ids.as_slice()),
+        ("provider_rejected", &["550".to_owned()][..])
+    );
     assert!(receiver.lines().is_empty());
     world.harness.stop().await;
 }

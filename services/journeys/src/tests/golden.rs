@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use rapport_proto::journeys::v1::{
-    consent_event, interaction_event, membership_event, party_event, relation_event, segment_event,
-    source_event, trait_event,
-};
+use rapport_proto::journeys::v1::{entry_event, instance_event, journey_event};
 use rapport_proto::types::Envelope;
 use rapport_proto::{EventSet, schema_of};
 

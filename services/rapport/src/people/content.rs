@@ -14,7 +14,9 @@ use crate::table::{Table, wrap};
 /// Runs a command about content.
 pub(super) async fn run(remote: &Remote, ask: Content, output: Output) -> anyhow::Result<()> {
     match ask {
-        Content::Review { id, version, reject: None, .. } => show(remote, &id, version, output).await,
+        Content::Review { id, version, reject: None, .. } => {
+            show(remote, &id, version, output).await
+        }
         Content::Review { id, version, reject: Some(role), comment, name } => {
             let module = get(remote, &id).await?;
             let read = pick(&module, version)?.clone();
@@ -132,7 +134,7 @@ async fn show(
             print(&wrap(line, "  "));
         }
     }
-    let mut table = Table::new(&["ROLE", "VERDICT", "BY", "AT", "COMMENT", "SIGNATURE"]);
+    let mut table = Table::new(&["ROLE", "VERDICT", "BY", "AT", "COMMENT", "SIGNATURE!"]);
     for it in &read.reviews {
         let signature = it.signature.clone().unwrap_or_default();
         table.row([

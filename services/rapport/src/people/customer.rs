@@ -8,8 +8,8 @@ use rapport_proto::profiles::v1::{
 };
 use serde_json::json;
 
-use super::show::{list, pairs, short, time, value};
 use super::Output;
+use super::show::{list, pairs, short, time, value};
 use crate::cli::print;
 use crate::remote::{Remote, told};
 use crate::table::Table;
@@ -42,7 +42,8 @@ pub(super) async fn find(remote: &Remote, id: &str) -> anyhow::Result<Party> {
 pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::Result<()> {
     let party = find(remote, id).await?;
     let parent = party.name.clone();
-    let consents = ListConsentsRequest { parent: parent.clone(), page_size: SHOWN, ..Default::default() };
+    let consents =
+        ListConsentsRequest { parent: parent.clone(), page_size: SHOWN, ..Default::default() };
     let consents = told(remote.consents.clone().list_consents(consents).await)?;
     let facts = GetFactsRequest { name: parent.clone(), ..Default::default() };
     let facts = told(remote.facts.clone().get_facts(facts).await)?;
@@ -75,9 +76,14 @@ pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::R
         return Ok(());
     }
     print(&header(&party));
-    print(&format!("traits       {}\nsegments     {}\n", pairs(&facts.traits), list(&facts.segments)));
+    print(&format!(
+        "traits       {}\nsegments     {}\n",
+        pairs(&facts.traits),
+        list(&facts.segments)
+    ));
 
-    let mut table = Table::new(&["PURPOSE", "CHANNEL", "SENDER", "MARKET", "STATE", "SINCE", "CONSENT"]);
+    let mut table =
+        Table::new(&["PURPOSE", "CHANNEL", "SENDER", "MARKET", "STATE", "SINCE", "CONSENT!"]);
     for it in &consents.consents {
         let key = it.key.clone().unwrap_or_default();
         table.row([
@@ -92,7 +98,7 @@ pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::R
     }
     print(&format!("\nCONSENT\n{}", table.print("no statement about consent")));
 
-    let mut table = Table::new(&["JOURNEY", "V", "STATE", "NODE", "OUTCOME", "SINCE", "INSTANCE"]);
+    let mut table = Table::new(&["JOURNEY", "V", "STATE", "NODE", "OUTCOME", "SINCE", "INSTANCE!"]);
     for it in &instances.instances {
         table.row([
             it.journey_id.clone(),
@@ -106,7 +112,8 @@ pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::R
     }
     print(&format!("\nJOURNEYS\n{}", table.print("in no journey")));
 
-    let mut table = Table::new(&["DECIDED", "ACTION", "TREATMENT", "PROBABILITY", "ARM", "DECISION"]);
+    let mut table =
+        Table::new(&["DECIDED", "ACTION", "TREATMENT", "PROBABILITY", "ARM", "DECISION!"]);
     for it in &decisions.decisions {
         table.row([
             time(it.decide_time.as_ref()),
@@ -119,7 +126,7 @@ pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::R
     }
     print(&format!("\nDECISIONS\n{}", table.print("no decision")));
 
-    let mut table = Table::new(&["ASKED FOR", "CHANNEL", "MODULE", "STATE", "REASON", "TOUCH"]);
+    let mut table = Table::new(&["ASKED FOR", "CHANNEL", "MODULE", "STATE", "REASON", "TOUCH!"]);
     for it in &touches.touches {
         let request = it.request.clone().unwrap_or_default();
         table.row([

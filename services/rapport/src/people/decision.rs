@@ -34,7 +34,8 @@ pub(super) async fn explain(remote: &Remote, id: &str, output: Output) -> anyhow
     for sentence in &told_why.sentences {
         print(&wrap(sentence, ""));
     }
-    let mut table = Table::new(&["ACTION", "TREATMENT", "WHY", "PROBABILITY", "CLAUSE", "VALUE", "NEEDED"]);
+    let mut table =
+        Table::new(&["ACTION", "TREATMENT", "WHY", "PROBABILITY", "CLAUSE", "VALUE", "NEEDED"]);
     for it in &told_why.candidates {
         table.row([
             it.action.clone(),

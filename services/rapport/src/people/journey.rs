@@ -37,8 +37,13 @@ pub(super) async fn run(remote: &Remote, ask: Journey, output: Output) -> anyhow
         }
         Journey::Approve { id, version, hash, comment } => {
             let version = newest(remote, &id, version).await?;
-            let request =
-                ApproveJourneyRequest { name: name(&id), version, hash, comment, ..Default::default() };
+            let request = ApproveJourneyRequest {
+                name: name(&id),
+                version,
+                hash,
+                comment,
+                ..Default::default()
+            };
             told(client.approve_journey(request).await)?.version
         }
         Journey::Publish { id, version } => {

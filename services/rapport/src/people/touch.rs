@@ -6,7 +6,7 @@ use super::Output;
 use super::show::{json, short, time};
 use crate::cli::print;
 use crate::remote::{Remote, told};
-use crate::table::Table;
+use crate::table::{Table, wrap};
 
 /// One touch with every verdict.
 pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::Result<()> {
@@ -35,16 +35,12 @@ pub(crate) fn text(touch: &Touch) -> String {
         time(touch.send_time.as_ref()),
     );
     text.push_str(&format!("\n{}", verdicts(&touch.verdicts)));
-    let mut table = Table::new(&["PART", "V", "SIGNED CONTENT HASH", "SIGNATURES"]);
+    text.push_str("\nmade of\n");
     for it in &touch.content {
-        table.row([
-            format!("{}/{}", it.kind, it.id),
-            it.version.to_string(),
-            it.content_hash.chars().take(16).collect(),
-            it.signature_ids.join(" "),
-        ]);
+        text.push_str(&format!("  {}/{} version {}\n", it.kind, it.id, it.version));
+        text.push_str(&format!("    signed content hash {}\n", it.content_hash));
+        text.push_str(&wrap(&format!("signed by {}", it.signature_ids.join(" ")), "    "));
     }
-    text.push_str(&format!("\n{}", table.print("nothing was rendered")));
     text
 }
 

@@ -10,7 +10,7 @@ use super::show::{short, time, value};
 use super::{Output, customer, touch};
 use crate::cli::print;
 use crate::remote::{Remote, told};
-use crate::table::Table;
+use crate::table::{Table, wrap};
 
 /// Pages are this large.
 const PAGE: i32 = 500;
@@ -104,17 +104,11 @@ async fn one(
         "\n{} version {}: {state} at {} {}\n\n",
         instance.instance_id, instance.version, instance.node, instance.outcome
     ));
-    let mut table = Table::new(&["WHEN", "NODE", "WHAT", "REASON", "ABOUT"]);
     for it in &steps.steps {
-        table.row([
-            time(it.record_time.as_ref()),
-            it.node.clone(),
-            it.text.clone(),
-            it.reason.clone(),
-            it.about.clone(),
-        ]);
+        let reason = if it.reason.is_empty() { "" } else { "because of " };
+        print(format!("{}  {}  {}", time(it.record_time.as_ref()), it.node, it.about).trim_end());
+        print(&format!("\n{}", wrap(&format!("{} {reason}{}", it.text, it.reason), "  ")));
     }
-    print(&table.print("no step"));
     for it in &touches {
         print(&format!("\n{}", touch::text(it)));
     }

@@ -39,7 +39,8 @@ pub(crate) fn consent_key(purpose: Purpose, channel: Channel, sender_id: &str) -
 impl PartyFacts {
     /// A party at an instant.
     pub(crate) fn new(kind: PartyKind, market: &str, state: &str, at: Timestamp) -> Self {
-        let mut facts = Self { kind, market: market.into(), state: state.into(), ..Self::default() };
+        let mut facts =
+            Self { kind, market: market.into(), state: state.into(), ..Self::default() };
         facts.set("party.kind", names::kind(kind));
         facts.set("party.market", market);
         facts.set("party.state", state);
@@ -106,8 +107,11 @@ impl PartyFacts {
 
     /// Everything that is known, and what rules look at and is not.
     pub(crate) fn to_proto(&self, read: &BTreeSet<Name>) -> BTreeMap<String, Fact> {
-        let mut facts: BTreeMap<String, Fact> =
-            self.values.iter().map(|(name, value)| (name.clone(), self.fact(name, value))).collect();
+        let mut facts: BTreeMap<String, Fact> = self
+            .values
+            .iter()
+            .map(|(name, value)| (name.clone(), self.fact(name, value)))
+            .collect();
         for name in read {
             let unknown = || Fact { unknown: true, ..Fact::default() };
             facts.entry(name.as_str().to_owned()).or_insert_with(unknown);

@@ -107,7 +107,8 @@ impl ContactLine {
     fn counts(&self, it: &Happening) -> bool {
         match it.kind() {
             HappeningKind::Contact => {
-                let named = names::channel_of(&it.name).is_some_and(|it| self.channels.contains(&it));
+                let named =
+                    names::channel_of(&it.name).is_some_and(|it| self.channels.contains(&it));
                 named && (self.product_id.is_empty() || self.product_id == it.product_id)
             }
             HappeningKind::Interaction => self.interactions.contains(&it.name),

@@ -92,8 +92,7 @@ pub(crate) fn policy() -> Policy {
         module: module.into(),
         topic: String::new(),
     };
-    let reward =
-        Reward { event: "Order Completed".into(), within: "14d".into(), value: 1.0 };
+    let reward = Reward { event: "Order Completed".into(), within: "14d".into(), value: 1.0 };
     Policy {
         policy: "default".into(),
         groups: vec![ActionGroup { group: "win-back".into(), ..ActionGroup::default() }],
@@ -469,7 +468,9 @@ fn the_same_inputs_give_the_same_bits_and_the_draw_can_be_made_again() {
         let drawn = explore::slate(&pi, made.k, &made.salt, &made.decision_id);
         let again: Vec<_> = drawn
             .iter()
-            .map(|it| (made.candidates[it.index].action.as_str(), it.pi.to_bits(), it.draw.to_bits()))
+            .map(|it| {
+                (made.candidates[it.index].action.as_str(), it.pi.to_bits(), it.draw.to_bits())
+            })
             .collect();
         let chosen: Vec<_> = (made.chosen.iter())
             .map(|it| (it.action.as_str(), it.pi.to_bits(), it.draw.to_bits()))

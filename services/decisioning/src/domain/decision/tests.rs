@@ -16,10 +16,7 @@ fn made() -> DecisionMade {
         decided_at: Some(Timestamp(0).to_proto()),
         chosen: vec![Chosen {
             action: "write".into(),
-            rewards: vec![
-                reward("TouchClicked", "7d", 0.3),
-                reward("Order Completed", "30d", 0.9),
-            ],
+            rewards: vec![reward("TouchClicked", "7d", 0.3), reward("Order Completed", "30d", 0.9)],
             ..Chosen::default()
         }],
         ..DecisionMade::default()
@@ -85,11 +82,8 @@ fn what_is_late_or_early_counts_nothing() {
 
 #[test]
 fn a_reward_of_one_closes_at_once_and_closing_again_is_harmless() {
-    let (state, last) = given([
-        seen("TouchSent", 0, 1),
-        seen("TouchClicked", 1, 2),
-        seen("Order Completed", 2, 3),
-    ]);
+    let (state, last) =
+        given([seen("TouchSent", 0, 1), seen("TouchClicked", 1, 2), seen("Order Completed", 2, 3)]);
     assert_eq!(last, ["observed", "closed"]);
     assert_eq!(state.reward, 1.0);
     assert_eq!(Decision::decide(&state, Command::Close, Timestamp(0)), Ok(Vec::new()));

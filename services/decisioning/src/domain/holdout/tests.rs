@@ -33,10 +33,10 @@ fn the_share_lies_within_binomial_bounds_and_is_the_same_for_every_call() {
 
 #[test]
 fn a_new_period_draws_anew() {
-    let (one, two) = (holdout("h", 0.5), proto::HoldoutStarted {
-        period: "2027-Q1".into(),
-        ..holdout("h", 0.5)
-    });
+    let (one, two) = (
+        holdout("h", 0.5),
+        proto::HoldoutStarted { period: "2027-Q1".into(), ..holdout("h", 0.5) },
+    );
     let differs = |it: &u32| {
         let party = format!("pty_{it}");
         arm(&one, &party) != arm(&two, &party)

@@ -34,7 +34,8 @@ pub(crate) fn findings(pack: &proto::RulePack) -> Vec<Finding> {
 fn id(found: &mut Findings, pack: &proto::RulePack) {
     let id = &pack.rule_pack;
     let fits = is_market(id) || chassis::name::is_authored_id(id);
-    let remedy = "Use an ISO 3166-1 alpha-2 code such as DE, or an archetype's id such as eu-strict.";
+    let remedy =
+        "Use an ISO 3166-1 alpha-2 code such as DE, or an archetype's id such as eu-strict.";
     found.require(fits, "rule_pack", "id_invalid", remedy);
     let inherits = &pack.inherits;
     if !inherits.is_empty() {
@@ -75,7 +76,12 @@ fn consent(found: &mut Findings, lines: &[proto::ConsentLine]) {
             found.parse(&format!("{place}.expires_after"), duration(&line.expires_after));
         }
         let id = line.id.is_empty() || is_text(&line.id, 128);
-        found.require(id, &format!("{place}.id"), "id_invalid", "Use one line of 128 characters at most.");
+        found.require(
+            id,
+            &format!("{place}.id"),
+            "id_invalid",
+            "Use one line of 128 characters at most.",
+        );
     }
 }
 
@@ -161,7 +167,12 @@ fn tests(found: &mut Findings, pack: &proto::RulePack) {
         found.require(stated, &place, "value_invalid", remedy);
         for (name, value) in &test.attributes {
             let place = format!("{place}.attributes.{name}");
-            found.require(Value::from_clear(value).is_some(), &place, "value_invalid", "Give a value.");
+            found.require(
+                Value::from_clear(value).is_some(),
+                &place,
+                "value_invalid",
+                "Give a value.",
+            );
         }
     }
 }
@@ -191,7 +202,8 @@ fn failure(test: &RulePackTest, pack: &Pack) -> Option<String> {
         Effect::Allow => OutboundEffect::Allow,
         Effect::Deny | Effect::Unspecified => OutboundEffect::Deny,
     };
-    let answered = if answer.rule.is_empty() { answer.detail.as_str() } else { answer.rule.as_str() };
+    let answered =
+        if answer.rule.is_empty() { answer.detail.as_str() } else { answer.rule.as_str() };
     let same_rule = test.rule.is_empty() || test.rule == answered;
     if answer.effect == expected && same_rule {
         return None;

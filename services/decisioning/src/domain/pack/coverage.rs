@@ -18,8 +18,7 @@ pub(crate) fn questions() -> impl Iterator<Item = Question> {
 pub(crate) fn report(market: &str, pack: Option<&Pack>) -> Vec<CoverageLine> {
     questions()
         .map(|question| {
-            let answer =
-                pack.map_or_else(Answer::no_pack, |pack| pack.answer(question, None));
+            let answer = pack.map_or_else(Answer::no_pack, |pack| pack.answer(question, None));
             CoverageLine {
                 market: market.to_owned(),
                 audience: question.audience.into(),

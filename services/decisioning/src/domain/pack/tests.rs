@@ -52,14 +52,18 @@ fn the_nearest_layer_with_a_line_answers() {
         (vec![], vec![line("far", Allow, "")], (Told::Allow, "eu", "far", "")),
         (vec![], vec![line("far", Deny, "")], (Told::Deny, "eu", "far", "")),
         // The nearest wins, either way.
-        (vec![line("near", Allow, "")], vec![line("far", Deny, "")], (Told::Allow, "DE", "near", "")),
-        (vec![line("near", Deny, "")], vec![line("far", Allow, "")], (Told::Deny, "DE", "near", "")),
-        // In a layer DENY beats ALLOW, whatever their order.
         (
-            vec![line("yes", Allow, ""), line("no", Deny, "")],
-            vec![],
-            (Told::Deny, "DE", "no", ""),
+            vec![line("near", Allow, "")],
+            vec![line("far", Deny, "")],
+            (Told::Allow, "DE", "near", ""),
         ),
+        (
+            vec![line("near", Deny, "")],
+            vec![line("far", Allow, "")],
+            (Told::Deny, "DE", "near", ""),
+        ),
+        // In a layer DENY beats ALLOW, whatever their order.
+        (vec![line("yes", Allow, ""), line("no", Deny, "")], vec![], (Told::Deny, "DE", "no", "")),
     ];
     for (near, far, expected) in table {
         let answer = pack(&[country(near), archetype(far)]).answer(QUESTION, Some(&party(None)));

@@ -202,8 +202,8 @@ impl Check<'_> {
             let stated = treatment.channel() != Channel::Unspecified;
             self.found.require(stated, &at("channel"), "value_invalid", "Name a channel.");
             self.found.id(&at("module"), &treatment.module);
-            let known = self.known.modules.is_empty()
-                || self.known.modules.contains(&treatment.module);
+            let known =
+                self.known.modules.is_empty() || self.known.modules.contains(&treatment.module);
             let remedy = "Name a module that was approved.";
             self.found.require(known, &at("module"), "module_unknown", remedy);
             if !treatment.topic.is_empty() {
@@ -225,7 +225,9 @@ impl Check<'_> {
             self.text(&at("owner"), &lever.owner, 128);
             self.text(&at("reason"), &lever.reason, 500);
             match instant(lever.until.as_ref()) {
-                None => self.found.add(&at("until"), "value_invalid", "State until when it counts."),
+                None => {
+                    self.found.add(&at("until"), "value_invalid", "State until when it counts.")
+                }
                 Some(until) if until <= self.known.now => {
                     self.found.add(&at("until"), "lever_expired", "Use an end in the future.");
                 }
@@ -240,7 +242,12 @@ impl Check<'_> {
             let place = format!("context_weights[{index}]");
             self.own_id(&mut ids, &format!("{place}.id"), &weight.id);
             let when = format!("{place}.when");
-            self.found.require(!weight.when.is_empty(), &when, "rule_invalid", "Write a condition.");
+            self.found.require(
+                !weight.when.is_empty(),
+                &when,
+                "rule_invalid",
+                "Write a condition.",
+            );
             self.rule(&when, &weight.when);
             self.scope(&place, &weight.group, &weight.action);
             self.weight(&format!("{place}.weight"), weight.weight);

@@ -26,9 +26,7 @@ pub(super) async fn load(tx: &mut Tx, keys: &[Vec<Value>]) -> Result<BTreeMap<Ke
 
 pub(super) async fn write(tx: &mut Tx, touches: &BTreeMap<Key, Touch>) -> Result<(), Error> {
     let rows = (touches.iter())
-        .map(|((tenant, id), it)| {
-            values![tenant, id, &it.party_id, &it.decision_id, it.channel]
-        })
+        .map(|((tenant, id), it)| values![tenant, id, &it.party_id, &it.decision_id, it.channel])
         .collect();
     tx.insert_many(
         "INSERT INTO touch (tenant, touch_id, party_id, decision_id, channel)",

@@ -27,7 +27,10 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
 }
 
 /// The traits that are live, by name.
-pub(crate) async fn all(database: &Database, tenant: &str) -> Result<BTreeMap<String, Type>, Error> {
+pub(crate) async fn all(
+    database: &Database,
+    tenant: &str,
+) -> Result<BTreeMap<String, Type>, Error> {
     let rows = database
         .query("SELECT trait_id, kind FROM trait_name WHERE tenant = $1", values![tenant])
         .await?;
