@@ -85,7 +85,7 @@ async fn request(remote: &Remote, number: usize, party_id: &str) -> Result<()> {
         module: "letter-0".into(),
         channel: Channel::Email.into(),
         sender_id: SENDER.into(),
-        request_id: format!("touch-{number}"),
+        request_id: format!("ask-touch-{number}"),
         ..Default::default()
     };
     told(remote.delivery.clone().request_touch(request).await)?;

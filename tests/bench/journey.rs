@@ -128,7 +128,7 @@ impl Client for Entering {
         let request = RequestEntryRequest {
             parent: format!("{}/journeys/race", Site::parent()),
             party_id,
-            request_id: format!("enter-{number}"),
+            request_id: format!("enter-race-{number}"),
             ..Default::default()
         };
         let refused = self.client.request_entry(request).await?.into_inner().refused;

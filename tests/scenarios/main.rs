@@ -14,6 +14,7 @@ mod only_what_was_signed_is_said;
 mod same_answers_in_every_topology;
 mod stage;
 mod what_a_country_forbids;
+mod win_back_journey;
 mod withdrawn_consent_stops_what_was_decided;
 mod withdrawn_content_is_never_sent_again;
 

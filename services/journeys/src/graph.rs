@@ -244,13 +244,13 @@ impl Graph {
     }
 
     fn named(&self, root: &str) -> BTreeSet<String> {
-        let names = self.rules().flat_map(|rule| rule.names());
+        let names = self.rules().flat_map(Rule::names);
         names.filter(|name| name.root() == root).map(|name| name.key().to_owned()).collect()
     }
 
     /// Whether an exit criterion reads anything of these roots.
     pub(crate) fn exits_by(&self, roots: &[&str]) -> bool {
-        self.exit_when.iter().flat_map(|rule| rule.names()).any(|name| roots.contains(&name.root()))
+        self.exit_when.iter().flat_map(Rule::names).any(|name| roots.contains(&name.root()))
     }
 
     /// Whether anything in it depends on local time.

@@ -7,7 +7,7 @@ async fn a_document_that_does_not_parse_is_told_with_line_and_column() {
     let world = World::start().await;
     for (yaml, place) in [
         ("rule_pack: DE\nunknown: 1\n", "line 2, column 1"),
-        ("rule_pack: DE\noutbound:\n  - {id: x, effect: MAYBE}\n", "line 3, column 20"),
+        ("rule_pack: DE\noutbound:\n  - {id: x, effect: MAYBE}\n", "line 3, column 21"),
         ("rule_pack: [\n", "line"),
     ] {
         let refused = world.draft_pack(yaml).await.expect_err("malformed");

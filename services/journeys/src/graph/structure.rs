@@ -181,15 +181,12 @@ fn check_references(
                 findings.note(place, DECISION_NOT_MADE, text);
             }
         }
-        Some(Step::Ask(ask)) if !ask.about.is_empty() => {
-            if !is(&ask.about, |step| matches!(step, Step::Touch(_))) {
-                let place = format!("nodes.{id}.ask.about");
-                findings.note(
-                    place,
-                    DANGLING,
-                    "Name a touch node of this journey, or leave it empty.",
-                );
-            }
+        Some(Step::Ask(ask))
+            if !ask.about.is_empty() && !is(&ask.about, |step| matches!(step, Step::Touch(_))) =>
+        {
+            let place = format!("nodes.{id}.ask.about");
+            let text = "Name a touch node of this journey, or leave it empty.";
+            findings.note(place, DANGLING, text);
         }
         _ => {}
     }

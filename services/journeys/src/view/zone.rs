@@ -40,7 +40,7 @@ impl View for Zones {
 }
 
 async fn activated(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
-    let it = RulePackActivated::decode(&*event.envelope.payload).map_err(malformed)?;
+    let it = RulePackActivated::decode(&*event.envelope.payload).map_err(|it| malformed(&it))?;
     let documents =
         it.document.iter().chain(it.inherited.iter().filter_map(|it| it.document.as_ref()));
     // The nearest calendar counts.
@@ -59,7 +59,7 @@ async fn activated(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
 }
 
 async fn retired(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
-    let it = RulePackRetired::decode(&*event.envelope.payload).map_err(malformed)?;
+    let it = RulePackRetired::decode(&*event.envelope.payload).map_err(|it| malformed(&it))?;
     tx.exec(
         "DELETE FROM market_zone WHERE tenant = $1 AND market = $2 AND version = $3",
         values![&event.envelope.tenant, event.id(), it.version],
@@ -68,7 +68,7 @@ async fn retired(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
     .map(drop)
 }
 
-fn malformed(error: prost::DecodeError) -> Error {
+fn malformed(error: &prost::DecodeError) -> Error {
     Error::corrupt(format!("a rule pack: {error}"))
 }
 

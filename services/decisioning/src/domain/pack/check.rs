@@ -62,7 +62,7 @@ fn consent(found: &mut Findings, lines: &[proto::ConsentLine]) {
             "value_invalid",
             "Use OPT_IN, OPT_OUT or NOT_REQUIRED.",
         );
-        channels(found, &format!("{place}.channels"), line.channels().collect());
+        channels(found, &format!("{place}.channels"), &line.channels().collect::<Vec<_>>());
         for channel in line.channels() {
             let once = taken.insert((line.purpose, i32::from(channel)));
             found.require(
@@ -85,7 +85,7 @@ fn consent(found: &mut Findings, lines: &[proto::ConsentLine]) {
     }
 }
 
-fn channels(found: &mut Findings, place: &str, channels: Vec<Channel>) {
+fn channels(found: &mut Findings, place: &str, channels: &[Channel]) {
     let stated = !channels.is_empty() && !channels.contains(&Channel::Unspecified);
     found.require(stated, place, "value_invalid", "Name at least one channel.");
 }
@@ -143,7 +143,7 @@ fn review(found: &mut Findings, lines: &[proto::ReviewLine]) {
 
 fn quiet_hours(found: &mut Findings, quiet: Option<&proto::QuietHours>) {
     let Some(quiet) = quiet else { return };
-    channels(found, "quiet_hours.channels", quiet.channels().collect());
+    channels(found, "quiet_hours.channels", &quiet.channels().collect::<Vec<_>>());
     found.parse("quiet_hours", QuietHours::parse(&quiet.from, &quiet.to, &quiet.also));
 }
 
