@@ -31,14 +31,14 @@ const STEADY: u32 = 5;
 pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     for on in On::BOTH {
         if bench.wants_some(&on.row("decide")) {
-            measured(bench, on, report).await?;
+            Box::pin(measured(bench, on, report)).await?;
         }
     }
     Ok(())
 }
 
 async fn measured(bench: &Bench, on: On, report: &mut Report) -> Result<()> {
-    let world = World::open(bench, on, ACTIONS, &policy()).await?;
+    let world = Box::pin(World::open(bench, on, ACTIONS, &policy())).await?;
     let parties: Arc<[String]> = world.physicians(bench.plan.volume(PARTIES).max(20)).await?.into();
     let mut clients = Asker::several(&world.site, &parties);
     let id = on.row("decide");
@@ -97,7 +97,7 @@ impl Records {
         let sample = decoded.collect::<Result<Vec<_>, _>>()?;
         let candidates = || sample.iter().flat_map(|it| &it.candidates);
         Ok(Self {
-            bytes: mean(payloads.iter().map(|it| it.len()).sum()),
+            bytes: mean(payloads.iter().map(Vec::len).sum()),
             candidates: mean(candidates().count()),
             survivors: mean(candidates().filter(|it| it.pi > 0.0).count()),
             sample,

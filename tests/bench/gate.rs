@@ -40,14 +40,14 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     for on in On::BOTH {
         let id = on.row("gate");
         if bench.wants(&id) {
-            report.add(measured(bench, &id, on).await?);
+            report.add(Box::pin(measured(bench, &id, on)).await?);
         }
     }
     Ok(())
 }
 
 async fn measured(bench: &Bench, id: &str, on: On) -> Result<Row> {
-    let world = World::open(bench, on, 1, POLICY).await?;
+    let world = Box::pin(World::open(bench, on, 1, POLICY)).await?;
     let parties = world.physicians(bench.plan.volume(PARTIES)).await?;
     let (touches, mut asked) = (bench.plan.volume(TOUCHES), 0);
     let value = alone(bench.plan, async || {

@@ -29,14 +29,14 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     for on in On::BOTH {
         let id = on.row("journey");
         if bench.wants(&id) {
-            report.add(measured(bench, &id, on).await?);
+            report.add(Box::pin(measured(bench, &id, on)).await?);
         }
     }
     Ok(())
 }
 
 async fn measured(bench: &Bench, id: &str, on: On) -> Result<Row> {
-    let world = World::open(bench, on, 0, POLICY).await?;
+    let world = Box::pin(World::open(bench, on, 0, POLICY)).await?;
     world.cast.publish_journey(JOURNEY).await?;
     let parties: Arc<[String]> = world.physicians(bench.plan.volume(PARTIES).max(64)).await?.into();
     let mut clients = Entering::several(&world.site, &parties);

@@ -42,7 +42,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     for on in On::BOTH {
         let id = on.row("segments");
         if bench.wants(&id) {
-            report.add(measured(bench, &id, on).await?);
+            report.add(Box::pin(measured(bench, &id, on)).await?);
         }
     }
     Ok(())

@@ -151,17 +151,12 @@ impl Base {
     /// What the timers would fire, without them; per second.
     async fn command(&self, count: usize) -> Result<f64> {
         let start = Instant::now();
-        let commands = (0..count).map(|number| {
-            let store = self.store.clone();
-            tokio::spawn(async move {
-                let meta = metadata(format!("command-{number}"));
-                store.execute::<Reminder>(&stream(number), &meta, Command::Fire).await.map(drop)
-            })
+        let commands = (0..count).map(async |number| {
+            let meta = metadata(format!("command-{number}"));
+            self.store.execute::<Reminder>(&stream(number), &meta, Command::Fire).await.map(drop)
         });
-        let mut running = futures::stream::iter(commands).buffer_unordered(AT_ONCE);
-        while let Some(done) = running.next().await {
-            done??;
-        }
+        let running = futures::stream::iter(commands).buffer_unordered(AT_ONCE);
+        running.try_for_each(async |()| Ok(())).await?;
         Ok(rate(count as u64, start.elapsed()))
     }
 

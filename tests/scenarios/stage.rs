@@ -26,25 +26,25 @@ use support::{Platform, Time, Topology};
 use crate::NODE;
 
 /// Monday, 10:00 in Berlin.
-pub const START: &str = "2027-01-04T09:00:00Z";
+pub(crate) const START: &str = "2027-01-04T09:00:00Z";
 
 /// Germany opts in and keeps quiet at night; the United States opt out; France has no pack.
-pub const DE: &str = include_str!("stage/de.yaml");
+pub(crate) const DE: &str = include_str!("stage/de.yaml");
 const US: &str = include_str!("stage/us.yaml");
 const SAFETY: &str = include_str!("stage/safety.yaml");
 const CLAIM: &str = include_str!("stage/claim.yaml");
 /// The module `letter`.
-pub const LETTER: &str = include_str!("stage/letter.yaml");
+pub(crate) const LETTER: &str = include_str!("stage/letter.yaml");
 /// The policy: writes a letter or does nothing.
-pub const POLICY: &str = include_str!("stage/policy.yaml");
+pub(crate) const POLICY: &str = include_str!("stage/policy.yaml");
 
 /// A platform with its people and its time.
-pub struct Stage {
-    pub platform: Platform,
-    pub time: Time,
-    pub now: Timestamp,
-    pub cast: Cast,
-    pub remote: Remote,
+pub(crate) struct Stage {
+    pub(crate) platform: Platform,
+    pub(crate) time: Time,
+    pub(crate) now: Timestamp,
+    pub(crate) cast: Cast,
+    pub(crate) remote: Remote,
 }
 
 /// Runs a story in one process and in one process per target.
@@ -67,7 +67,7 @@ macro_rules! in_both_topologies {
 
 impl Stage {
     /// Everything in force, at [`START`].
-    pub async fn open(topology: Topology) -> Self {
+    pub(crate) async fn open(topology: Topology) -> Self {
         // What is furnished takes effect a few minutes later.
         let start = at(START);
         let mut stage = Self::running(topology, start.minus(Duration::from_secs(600))).await;
@@ -76,7 +76,7 @@ impl Stage {
     }
 
     /// Everything in force before [`START`] on a simulated clock, then the real one goes on with the same data.
-    pub async fn on_system_clock(topology: Topology) -> Self {
+    pub(crate) async fn on_system_clock(topology: Topology) -> Self {
         let mut stage = Self::running(topology, at("2026-01-05T09:00:00Z")).await;
         let start = stage.now.plus(Duration::from_secs(600));
         stage.furnish(start).await;
@@ -100,7 +100,7 @@ impl Stage {
     }
 
     /// Clients of the nodes as they are now.
-    pub fn meet(&mut self) {
+    pub(crate) fn meet(&mut self) {
         self.time = self.platform.time();
         self.cast = self.platform.cast();
         self.remote = self.cast.author.clone();
@@ -170,23 +170,23 @@ impl Stage {
     }
 
     /// Lets everything happen that follows from what is there.
-    pub async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self) {
         self.time.settle().await;
     }
 
     /// Moves the clock to an instant; everything on the way happens at its own time.
-    pub async fn reach(&mut self, instant: Timestamp) {
+    pub(crate) async fn reach(&mut self, instant: Timestamp) {
         self.time.reach(instant).await;
         self.now = instant;
     }
 
     /// Moves the clock on.
-    pub async fn pass(&mut self, duration: Duration) {
+    pub(crate) async fn pass(&mut self, duration: Duration) {
         self.reach(self.now.plus(duration)).await;
     }
 
     /// Kills the node of a target and starts it again, at the time that it is.
-    pub async fn restart(&mut self, target: &str) {
+    pub(crate) async fn restart(&mut self, target: &str) {
         self.platform.restart(target);
         self.meet();
         let now = self.now;
@@ -194,7 +194,7 @@ impl Stage {
     }
 
     /// A physician with a verified e-mail address, who agreed to promotion by e-mail where that is needed.
-    pub async fn physician(&mut self, name: &str, market: &str) -> String {
+    pub(crate) async fn physician(&mut self, name: &str, market: &str) -> String {
         let party_id = self.party(name, PartyKind::Hcp, market, "").await;
         if market != "US" {
             self.grant(&party_id, market).await;
@@ -204,7 +204,7 @@ impl Stage {
     }
 
     /// A party with a verified e-mail address.
-    pub async fn party(
+    pub(crate) async fn party(
         &self,
         name: &str,
         kind: PartyKind,
@@ -231,7 +231,7 @@ impl Stage {
     }
 
     /// Consent to promotion by e-mail.
-    pub async fn grant(&self, party_id: &str, market: &str) {
+    pub(crate) async fn grant(&self, party_id: &str, market: &str) {
         let request = RecordConsentRequest {
             parent: self.remote.parent.clone(),
             key: Some(consent_key(party_id, market)),
@@ -245,7 +245,7 @@ impl Stage {
     }
 
     /// The end of that consent.
-    pub async fn withdraw_consent(&self, party_id: &str, market: &str) {
+    pub(crate) async fn withdraw_consent(&self, party_id: &str, market: &str) {
         let request = WithdrawConsentRequest {
             parent: self.remote.parent.clone(),
             key: Some(consent_key(party_id, market)),
@@ -257,7 +257,7 @@ impl Stage {
     }
 
     /// An interaction that occurs now.
-    pub async fn interaction(&mut self, party_id: &str, name: &str, message_id: &str) {
+    pub(crate) async fn interaction(&mut self, party_id: &str, name: &str, message_id: &str) {
         let request = RecordInteractionsRequest {
             parent: self.remote.name("sources", "shop"),
             interactions: vec![NewInteraction {
@@ -273,7 +273,7 @@ impl Stage {
     }
 
     /// Asks for a touch over the API.
-    pub async fn ask_for_touch(&self, party_id: &str, module: &str) -> String {
+    pub(crate) async fn ask_for_touch(&self, party_id: &str, module: &str) -> String {
         let request = RequestTouchRequest {
             parent: self.remote.name("parties", party_id),
             module: module.into(),
@@ -286,7 +286,7 @@ impl Stage {
     }
 
     /// A touch as it stands.
-    pub async fn touch(&self, touch_id: &str) -> Touch {
+    pub(crate) async fn touch(&self, touch_id: &str) -> Touch {
         let name = self.remote.name("touches", touch_id);
         let request = GetTouchRequest { name, ..Default::default() };
         told(self.remote.delivery.clone().get_touch(request).await)
@@ -296,7 +296,7 @@ impl Stage {
     }
 
     /// The touches of a party, newest first.
-    pub async fn touches(&self, party_id: &str) -> Vec<Touch> {
+    pub(crate) async fn touches(&self, party_id: &str) -> Vec<Touch> {
         let request = ListTouchesRequest {
             parent: self.remote.parent.clone(),
             party_id: party_id.into(),
@@ -306,7 +306,7 @@ impl Stage {
     }
 
     /// Files in the outbox: what left.
-    pub fn outbox(&self) -> Vec<String> {
+    pub(crate) fn outbox(&self) -> Vec<String> {
         let mut files = Vec::new();
         let mut folders = vec![self.platform.folder().join("outbox")];
         while let Some(folder) = folders.pop() {
@@ -324,7 +324,7 @@ impl Stage {
     }
 
     /// Asks for an entry over the API.
-    pub async fn enter(&self, journey: &str, party_id: &str) -> RequestEntryResponse {
+    pub(crate) async fn enter(&self, journey: &str, party_id: &str) -> RequestEntryResponse {
         let request = RequestEntryRequest {
             parent: self.remote.name("journeys", journey),
             party_id: party_id.into(),
@@ -334,7 +334,7 @@ impl Stage {
     }
 
     /// The instances of a party, newest first.
-    pub async fn instances(&self, party_id: &str) -> Vec<Instance> {
+    pub(crate) async fn instances(&self, party_id: &str) -> Vec<Instance> {
         let request = ListInstancesRequest {
             parent: self.remote.parent.clone(),
             party_id: party_id.into(),
@@ -346,14 +346,14 @@ impl Stage {
     }
 
     /// The only instance of a party.
-    pub async fn instance(&self, party_id: &str) -> Instance {
+    pub(crate) async fn instance(&self, party_id: &str) -> Instance {
         let mut all = self.instances(party_id).await;
         assert_eq!(all.len(), 1, "one instance: {all:?}");
         all.remove(0)
     }
 
     /// What happened to an instance: names of its events without their package.
-    pub async fn steps(&self, instance: &Instance) -> Vec<String> {
+    pub(crate) async fn steps(&self, instance: &Instance) -> Vec<String> {
         let request =
             ListInstanceStepsRequest { parent: instance.name.clone(), ..Default::default() };
         let steps = told(self.remote.journeys.clone().list_instance_steps(request).await);
@@ -362,7 +362,7 @@ impl Stage {
     }
 
     /// Rules that refused a party's entries.
-    pub async fn refusals(&self, party_id: &str) -> Vec<String> {
+    pub(crate) async fn refusals(&self, party_id: &str) -> Vec<String> {
         let request = ListEntryRefusalsRequest {
             parent: self.remote.parent.clone(),
             party_id: party_id.into(),
@@ -376,13 +376,13 @@ impl Stage {
 }
 
 /// An instant.
-pub fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     let parsed: jiff::Timestamp = text.parse().expect("an instant");
     Timestamp(parsed.as_microsecond())
 }
 
 /// Consent to promotion by e-mail of the sender of the stage.
-pub fn consent_key(party_id: &str, market: &str) -> ConsentKey {
+pub(crate) fn consent_key(party_id: &str, market: &str) -> ConsentKey {
     ConsentKey {
         party_id: party_id.into(),
         purpose: Purpose::Promotional.into(),
@@ -393,12 +393,12 @@ pub fn consent_key(party_id: &str, market: &str) -> ConsentKey {
 }
 
 /// The verdict of a step.
-pub fn verdict(touch: &Touch, step: GateStep) -> &Verdict {
+pub(crate) fn verdict(touch: &Touch, step: GateStep) -> &Verdict {
     touch.verdicts.iter().find(|it| it.step() == step).expect("every step has a verdict")
 }
 
 /// Checks the proof of a message that left: eleven verdicts that pass, with what they stand on.
-pub fn assert_proven(touch: &Touch) {
+pub(crate) fn assert_proven(touch: &Touch) {
     assert_eq!(touch.verdicts.len(), 11, "{:#?}", touch.verdicts);
     for it in &touch.verdicts {
         assert_eq!(it.outcome(), VerdictOutcome::Pass, "{it:#?}");
@@ -416,7 +416,7 @@ pub fn assert_proven(touch: &Touch) {
 }
 
 /// Checks that the gate stopped a touch at a step, for a reason, and that nothing after it was reached.
-pub fn assert_stopped(touch: &Touch, step: GateStep, reason: &str) {
+pub(crate) fn assert_stopped(touch: &Touch, step: GateStep, reason: &str) {
     use rapport_proto::delivery::v1::touch::State;
     assert_eq!((touch.state(), touch.reason.as_str()), (State::Skipped, reason), "{touch:#?}");
     assert_eq!(touch.verdicts.len(), 11);

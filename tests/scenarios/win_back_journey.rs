@@ -52,10 +52,15 @@ async fn one_comes_back_and_one_does_not(mut stage: Stage) {
     stage.pass(DAY * 15).await;
 
     let won = stage.instance(&back).await;
-    assert_eq!((won.outcome.as_str(), won.goals.as_slice()), ("ordered", &["ordered".to_owned()][..]));
+    assert_eq!(
+        (won.outcome.as_str(), won.goals.as_slice()),
+        ("ordered", &["ordered".to_owned()][..])
+    );
     assert_eq!(stage.instance(&gone).await.outcome, "no_order");
     let steps = stage.steps(&won).await;
-    for step in ["InstanceDecided", "InstanceTouchSettled", "InstanceGoalReached", "InstanceEventMatched"] {
+    for step in
+        ["InstanceDecided", "InstanceTouchSettled", "InstanceGoalReached", "InstanceEventMatched"]
+    {
         assert_eq!(steps.iter().filter(|it| *it == step).count(), 1, "{step} in {steps:?}");
     }
     // The gap of the re-entry rule is not over.

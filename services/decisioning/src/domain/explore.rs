@@ -11,7 +11,7 @@
 //! certain: below it nobody wins. The choice is drawn from the logged π, so the logged probability is exact by
 //! construction.
 
-use super::normal::{density, distribution};
+use super::normal::normal;
 
 /// Name of this explorer in the record.
 pub(crate) const THOMPSON_NORMAL: &str = "thompson-normal";
@@ -84,7 +84,9 @@ pub(crate) fn best(arms: &[Arm], certain: f64) -> Vec<f64> {
 struct Race {
     arms: Vec<Arm>,
     won: Vec<f64>,
+    /// At one place: the probability of being below it, and the density there.
     below: Vec<f64>,
+    density: Vec<f64>,
 }
 
 impl Race {
@@ -105,6 +107,7 @@ impl Race {
     fn integrate(&mut self, from: f64, to: f64) {
         self.won.resize(self.arms.len(), 0.0);
         self.below.resize(self.arms.len(), 0.0);
+        self.density.resize(self.arms.len(), 0.0);
         let (middle, half) = (f64::midpoint(from, to), (to - from) / 2.0);
         for (node, weight) in NODES {
             for at in [middle - half * node, middle + half * node] {
@@ -115,13 +118,12 @@ impl Race {
 
     fn add(&mut self, at: f64, weight: f64) {
         let mut all = 1.0;
-        for (arm, below) in self.arms.iter().zip(&mut self.below) {
-            *below = distribution((at - arm.mean) / arm.deviation);
+        for ((arm, below), density) in self.arms.iter().zip(&mut self.below).zip(&mut self.density) {
+            (*density, *below) = normal((at - arm.mean) / arm.deviation);
             all *= *below;
         }
         for (index, arm) in self.arms.iter().enumerate() {
-            let z = (at - arm.mean) / arm.deviation;
-            if z.abs() > 8.5 {
+            if self.density[index] == 0.0 {
                 continue;
             }
             let others = if self.below[index] > 1e-150 {
@@ -130,7 +132,7 @@ impl Race {
                 let rest = self.below.iter().enumerate().filter(|it| it.0 != index);
                 rest.map(|it| *it.1).product()
             };
-            self.won[index] += weight * density(z) / arm.deviation * others;
+            self.won[index] += weight * self.density[index] / arm.deviation * others;
         }
     }
 }

@@ -14,12 +14,26 @@ pub(crate) fn exp(x: f64) -> f64 {
     let x = x.min(700.0);
     let n = (x * std::f64::consts::LOG2_E).round();
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let mut sum = 1.0;
-    for k in (1..=13).rev() {
-        sum = 1.0 + sum * r / f64::from(k);
-    }
-    sum * power_of_two(n)
+    INVERSE_FACTORIALS.iter().fold(0.0, |sum, part| sum * r + part) * power_of_two(n)
 }
+
+/// 1/13!, 1/12!, … 1/1!, 1/0!.
+const INVERSE_FACTORIALS: [f64; 14] = [
+    1.0 / 6_227_020_800.0,
+    1.0 / 479_001_600.0,
+    1.0 / 39_916_800.0,
+    1.0 / 3_628_800.0,
+    1.0 / 362_880.0,
+    1.0 / 40_320.0,
+    1.0 / 5_040.0,
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    0.5,
+    1.0,
+    1.0,
+];
 
 /// 2^n for a whole n of at most three digits.
 fn power_of_two(n: f64) -> f64 {
@@ -34,21 +48,23 @@ pub(crate) fn halved(x: f64) -> f64 {
     exp(-x * std::f64::consts::LN_2)
 }
 
-/// φ(z), the density.
-pub(crate) fn density(z: f64) -> f64 {
-    INVERSE_ROOT * exp(-0.5 * z * z)
-}
+/// Beyond so many deviations the density counts as 0 and the distribution as 0 or 1: what is left is below 1e-16.
+const FAR: f64 = 8.3;
 
-/// Φ(z), the distribution, to 1e-15: G. West, "Better approximations to cumulative normal functions", Wilmott 2005
-/// (after J. F. Hart).
-pub(crate) fn distribution(z: f64) -> f64 {
+/// φ(z), the density, and Φ(z), the distribution, to 1e-15: G. West, "Better approximations to cumulative normal
+/// functions", Wilmott 2005 (after J. F. Hart).
+pub(crate) fn normal(z: f64) -> (f64, f64) {
     let x = z.abs();
-    let tail = if x > 37.0 { 0.0 } else { upper_tail(x) };
-    if z > 0.0 { 1.0 - tail } else { tail }
+    if x > FAR {
+        return (0.0, if z > 0.0 { 1.0 } else { 0.0 });
+    }
+    let bell = exp(-0.5 * x * x);
+    let tail = upper_tail(x, bell);
+    (INVERSE_ROOT * bell, if z > 0.0 { 1.0 - tail } else { tail })
 }
 
-/// 1 − Φ(x) for x ≥ 0.
-fn upper_tail(x: f64) -> f64 {
+/// 1 − Φ(x) for x ≥ 0; `bell` is e^(−x²/2).
+fn upper_tail(x: f64, bell: f64) -> f64 {
     const ABOVE: [f64; 7] = [
         3.526_249_659_989_11e-2,
         0.700_383_064_443_688,
@@ -68,7 +84,6 @@ fn upper_tail(x: f64) -> f64 {
         793.826_512_519_948,
         440.413_735_824_752,
     ];
-    let bell = exp(-0.5 * x * x);
     if x < 7.071_067_811_865_47 {
         let polynomial = |parts: &[f64]| parts.iter().fold(0.0, |sum, part| sum * x + part);
         return bell * polynomial(&ABOVE) / polynomial(&BELOW);

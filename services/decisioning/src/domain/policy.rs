@@ -134,6 +134,3 @@ impl Decider for Policy {
         state
     }
 }
-
-#[cfg(test)]
-mod tests;

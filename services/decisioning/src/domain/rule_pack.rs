@@ -213,6 +213,3 @@ pub(crate) fn names_of(inherited: &[proto::Inherited]) -> Vec<proto::PackVersion
         |it: &proto::Inherited| proto::PackVersion { pack: it.pack.clone(), version: it.version };
     inherited.iter().map(name).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -30,7 +30,7 @@ fn of_two_arms_the_better_wins_as_often_as_the_normal_distribution_says() {
         let p = best(&[a, b], f64::NEG_INFINITY);
         // A − B is normal too.
         let z = (a.mean - b.mean) / (a.deviation.powi(2) + b.deviation.powi(2)).sqrt();
-        assert!((p[0] - distribution(z)).abs() < 1e-8, "{a:?} {b:?}: {p:?} Φ({z})");
+        assert!((p[0] - normal(z).1).abs() < 1e-8, "{a:?} {b:?}: {p:?} Φ({z})");
         assert!((p[0] + p[1] - 1.0).abs() < 1e-8);
     }
 }
@@ -48,14 +48,14 @@ fn a_certain_score_wins_when_all_others_fall_below_it() {
     for certain in [-1.0, 0.3, 0.5, 0.8, 3.0] {
         let p = best(&arms, certain);
         let none: f64 =
-            arms.iter().map(|it| distribution((certain - it.mean) / it.deviation)).product();
+            arms.iter().map(|it| normal((certain - it.mean) / it.deviation).1).product();
         assert!((1.0 - p[0] - p[1] - none).abs() < 1e-9, "{certain}: {p:?} {none}");
     }
     assert_eq!(probabilities(&[], 0.0, 0.02), [1.0]);
 }
 
 /// Standard normal numbers from seeded draws (Box and Muller).
-fn normal(seed: &str, index: usize) -> f64 {
+fn drawn(seed: &str, index: usize) -> f64 {
     let u = 1.0 - draw(seed, &format!("{index}/u"));
     let v = draw(seed, &format!("{index}/v"));
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
@@ -77,7 +77,7 @@ fn the_integral_agrees_with_simulated_draws() {
         let mut won = vec![0_u32; arms.len()];
         for index in 0..DRAWS {
             let scores = (arms.iter().enumerate())
-                .map(|(it, arm)| arm.mean + arm.deviation * normal(&format!("{seed} {it}"), index));
+                .map(|(it, arm)| arm.mean + arm.deviation * drawn(&format!("{seed} {it}"), index));
             let top = scores.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).expect("arms");
             if top.1 > certain {
                 won[top.0] += 1;
