@@ -18,7 +18,7 @@ mod meaning;
 mod personal;
 mod upcast;
 
-pub use meaning::{audience_of, purpose_of};
+pub use meaning::{audience_of, is_market, market, purpose_of};
 pub use personal::{CIPHER, Personal};
 pub use upcast::{UPCASTERS, Upcaster};
 

@@ -6,13 +6,14 @@ use chassis::text::Check;
 use eventstore::{Metadata, Timestamp};
 use rapport_proto::content::v1 as proto;
 use rapport_proto::content::v1::{ReviewRole, State, Verdict};
+use rapport_proto::is_market;
 use rapport_proto::types::{Audience, Channel};
 
 use crate::domain;
 use crate::domain::claim;
 use crate::domain::module;
 use crate::domain::review::{Command, Opinion, Stage, StageTime, Version, Versions};
-use crate::domain::text::{is_code, is_language, is_market};
+use crate::domain::text::{is_code, is_language};
 use crate::render::{Ask, Values};
 
 /// The part of a request that must be there.

@@ -9,7 +9,7 @@ use chassis::text::Check;
 use eventstore::Timestamp;
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::profiles::v1::{ConsentQuestion, GetFactsResponse};
-use rapport_proto::purpose_of;
+use rapport_proto::{is_market, purpose_of};
 use rapport_proto::types::{Audience, Channel, ContentClass, Purpose};
 
 use crate::domain::decide::Wish;
@@ -18,7 +18,6 @@ use crate::domain::holdout::is_exempt;
 use crate::domain::instant;
 use crate::domain::names;
 use crate::domain::pack::Question;
-use crate::domain::rule_pack::is_market;
 use crate::view::shared::Shared;
 
 /// How long a decision may be carried out when the request does not say.

@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::deps::Deps;
-use eventstore::{Error, Metadata, Outcome as Committed, Store, Timer, TimerHandler, Timestamp};
+use eventstore::{
+    Error, Metadata, Outcome as Committed, Store, Timer, TimerHandler, Timestamp, failpoint,
+};
 use futures::future::BoxFuture;
 
 use crate::adapters::{Adapters, Message, Told};
@@ -137,8 +139,10 @@ impl Worker {
             Told::Later { code: "stale".into() }
         } else {
             let message = message(store, &meta.tenant, gathered, now);
+            failpoint::reach("provider_before_call").await;
             self.adapters.send(&touch.adapter, &message).await
         };
+        failpoint::reach("provider_after_call").await;
         self.note(store, meta, &touch, told).await
     }
 

@@ -8,7 +8,7 @@
 
 mod parking;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::event::{CheckpointMove, Head, Metadata, Recorded, Stored};
 use crate::failpoint;
 use crate::log::{Batch, Reader};
 use crate::metrics;
-use crate::sql::{Tx, Value};
+use crate::sql::{Row, Tx, Value};
 use crate::store::Store;
 use crate::time::Timestamp;
 use crate::trace;
@@ -580,6 +580,15 @@ pub async fn read_checkpoint(store: &Store, consumer: &str, source: &str) -> Res
     }
     let row = rows.first().ok_or_else(|| Error::corrupt("the checkpoint is missing"))?;
     Ok(Head { position: row.count(0)?, chain: row.hash(1)? })
+}
+
+/// Up to which position each consumer has handled each of its sources, in one read.
+pub async fn handled(store: &Store) -> Result<BTreeMap<(String, String), u64>, Error> {
+    let rows = store.query("SELECT consumer, source, position FROM checkpoint", vec![]).await?;
+    let read = |row: &Row| {
+        Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.count(2)?))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Moves a reactor's checkpoint inside a unit's transaction; the committer has compared it.

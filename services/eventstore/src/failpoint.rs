@@ -7,7 +7,7 @@
 /// Parks here if this point was asked for.
 #[cfg(feature = "failpoints")]
 #[expect(clippy::disallowed_methods, reason = "a fault injected by the test that started us")]
-pub(crate) async fn reach(name: &'static str) {
+pub async fn reach(name: &'static str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,4 +29,4 @@ pub(crate) async fn reach(name: &'static str) {
 #[cfg(not(feature = "failpoints"))]
 #[inline]
 #[expect(clippy::unused_async, reason = "the same call with and without the feature")]
-pub(crate) async fn reach(_name: &'static str) {}
+pub async fn reach(_name: &'static str) {}

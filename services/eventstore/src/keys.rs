@@ -24,6 +24,14 @@ use crate::values;
 /// Keys by (tenant, key id).
 type States = HashMap<(String, String), KeyState>;
 
+/// Keys in the clear, with since when they are held.
+#[derive(Default)]
+struct Cache {
+    held: HashMap<(String, String), (KeyState, Instant)>,
+    /// How often a key was destroyed. What was read from the database before the last time is not kept.
+    destroyed: u64,
+}
+
 const KEPT: Duration = Duration::from_secs(300);
 /// Beyond this many cached keys the cache starts afresh.
 const CACHED: usize = 100_000;
@@ -98,7 +106,7 @@ struct Inner {
     wrapping: Zeroizing<[u8; 32]>,
     index: Zeroizing<[u8; 32]>,
     digest: Zeroizing<[u8; 32]>,
-    cache: Mutex<HashMap<(String, String), (KeyState, Instant)>>,
+    cache: Mutex<Cache>,
 }
 
 impl Keyring {
@@ -131,6 +139,7 @@ impl Keyring {
         tenant: &str,
         subject: &str,
     ) -> Result<(DataKey, Option<NewKey>), Error> {
+        let destroyed = self.lock().destroyed;
         let found = self
             .0
             .database
@@ -147,16 +156,25 @@ impl Keyring {
             return Err(Error::refused("the subject's key is destroyed"));
         }
         let key = self.unwrap(tenant, row.text(0)?, row.blob(1)?)?;
-        self.remember(tenant, KeyState::Live(key.clone()), &key.key_id);
+        self.remember(destroyed, tenant, KeyState::Live(key.clone()), &key.key_id);
         Ok((key, None))
     }
 
     /// The keys by which events are sealed, each at most once from the database.
     pub(crate) async fn open(&self, wanted: Vec<(&str, &str)>) -> Result<States, Error> {
-        let (mut states, missing) = self.cached(wanted);
+        let Cached { mut states, missing, destroyed } = self.cached(wanted);
         if missing.is_empty() {
             return Ok(states);
         }
+        states.extend(self.read(missing, destroyed).await?);
+        Ok(states)
+    }
+
+    async fn read(
+        &self,
+        missing: Vec<(String, String)>,
+        destroyed: u64,
+    ) -> Result<States, Error> {
         let rows: Vec<_> = missing.iter().map(|(tenant, key)| values![tenant, key]).collect();
         let found = self
             .0
@@ -168,6 +186,7 @@ impl Keyring {
                  JOIN subject_key s ON s.tenant = k.tenant AND s.key_id = k.key_id",
             )
             .await?;
+        let mut states = HashMap::new();
         for row in found {
             let (tenant, key_id) = (row.text(0)?, row.text(1)?);
             let state = if row.int(3)? == 0 {
@@ -175,7 +194,7 @@ impl Keyring {
             } else {
                 KeyState::Destroyed
             };
-            self.remember(tenant, state.clone(), key_id);
+            self.remember(destroyed, tenant, state.clone(), key_id);
             states.insert((tenant.to_owned(), key_id.to_owned()), state);
         }
         Ok(states)
@@ -198,7 +217,9 @@ impl Keyring {
                 values![tenant, subject, Vec::new(), at.0.max(1), reason],
             )
             .await?;
-        self.lock().clear();
+        let mut cache = self.lock();
+        cache.held.clear();
+        cache.destroyed += 1;
         Ok(changed > 0)
     }
 
@@ -231,7 +252,7 @@ impl Keyring {
         })
     }
 
-    fn cached(&self, wanted: Vec<(&str, &str)>) -> (States, Vec<(String, String)>) {
+    fn cached(&self, wanted: Vec<(&str, &str)>) -> Cached {
         let cache = self.lock();
         let (mut states, mut missing) = (HashMap::new(), Vec::new());
         for (tenant, key_id) in wanted {
@@ -239,7 +260,7 @@ impl Keyring {
             if states.contains_key(&name) {
                 continue;
             }
-            match cache.get(&name) {
+            match cache.held.get(&name) {
                 Some((state, since)) if since.elapsed() < KEPT => {
                     states.insert(name, state.clone());
                 }
@@ -249,20 +270,31 @@ impl Keyring {
                 }
             }
         }
-        (states, missing)
+        Cached { states, missing, destroyed: cache.destroyed }
     }
 
-    fn remember(&self, tenant: &str, state: KeyState, key_id: &str) {
+    /// Keeps a key that was read when so many were destroyed. If another one was since, it may be this one.
+    fn remember(&self, destroyed: u64, tenant: &str, state: KeyState, key_id: &str) {
         let mut cache = self.lock();
-        if cache.len() >= CACHED {
-            cache.clear();
+        if cache.destroyed != destroyed {
+            return;
         }
-        cache.insert((tenant.to_owned(), key_id.to_owned()), (state, Instant::now()));
+        if cache.held.len() >= CACHED {
+            cache.held.clear();
+        }
+        cache.held.insert((tenant.to_owned(), key_id.to_owned()), (state, Instant::now()));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), (KeyState, Instant)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
         self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is held of the keys that are wanted.
+struct Cached {
+    states: States,
+    missing: Vec<(String, String)>,
+    destroyed: u64,
 }
 
 /// Stores the keys that units brought along.

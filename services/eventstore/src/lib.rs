@@ -26,7 +26,8 @@ pub mod consumer;
 mod decider;
 mod error;
 mod event;
-mod failpoint;
+#[doc(hidden)]
+pub mod failpoint;
 mod ids;
 mod keys;
 pub mod lease;

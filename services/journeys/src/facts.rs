@@ -27,11 +27,12 @@ pub(crate) async fn read(
     at: Timestamp,
     positions: &BTreeMap<String, u64>,
 ) -> Result<Option<Reading>, Status> {
-    let consents = graph.consents();
+    let (traits, consents) = (graph.traits(), graph.consents());
     let request = GetFactsRequest {
         name: name::print(tenant, &[("parties", party_id)]),
         time: Some(at.to_proto()),
-        traits: graph.traits().into_iter().collect(),
+        without_traits: traits.is_empty(),
+        traits: traits.into_iter().collect(),
         consents: consents.iter().map(question).collect(),
         min_positions: of_profiles(positions),
     };

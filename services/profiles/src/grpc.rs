@@ -70,12 +70,13 @@ impl Api {
 
     /// Up to which position of each source everything is in what is read from now on.
     async fn positions(&self) -> Result<BTreeMap<String, u64>, Error> {
-        let handled = FEEDS.map(|(source, consumer)| async move {
-            let position = self.deps.handled(consumer, source).await?;
-            Ok::<_, Error>((source.to_owned(), position))
-        });
-        let mut positions: BTreeMap<_, _> =
-            futures::future::try_join_all(handled).await?.into_iter().collect();
+        let handled = eventstore::consumer::handled(&self.deps.store).await?;
+        // A consumer that has no checkpoint yet has handled nothing.
+        let of = |(source, consumer): (&str, &str)| {
+            let position = handled.get(&(consumer.to_owned(), source.to_owned()));
+            (source.to_owned(), position.copied().unwrap_or_default())
+        };
+        let mut positions: BTreeMap<_, _> = FEEDS.into_iter().map(of).collect();
         positions.insert(self.deps.store.source().to_owned(), self.position());
         Ok(positions)
     }

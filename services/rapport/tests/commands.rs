@@ -81,8 +81,10 @@ async fn serve_and_register(folder: &Path, parties: usize) {
 async fn an_operator_reads_rebuilds_and_verifies() {
     let folder = tempfile::tempdir().expect("a folder");
     let here = folder.path();
-    assert_eq!(succeeds(here, &["targets"]), "profiles\n");
-    assert_eq!(succeeds(here, &["migrate"]), "profiles: up to date\n");
+    let targets = succeeds(here, &["targets"]);
+    assert_eq!(targets, "profiles\ncontent\ndecisioning\njourneys\ndelivery\n");
+    let migrated = targets.lines().map(|it| format!("{it}: up to date\n")).collect::<String>();
+    assert_eq!(succeeds(here, &["migrate"]), migrated);
     serve_and_register(here, 3).await;
 
     let exported = succeeds(here, &["events", "export", "profiles"]);
@@ -99,9 +101,11 @@ async fn an_operator_reads_rebuilds_and_verifies() {
     fails(here, &["rebuild", "nothing"]);
     let verified = succeeds(here, &["store", "verify"]);
     let chain = lines[2]["chain"].as_str().expect("a chain");
-    assert_eq!(verified, format!("profiles: 3 events, chain {chain}\n"));
+    assert!(verified.starts_with(&format!("profiles: 3 events, chain {chain}\n")), "{verified}");
+    assert_eq!(verified.lines().count(), targets.lines().count(), "{verified}");
     assert_eq!(succeeds(here, &["parked", "list"]), "");
-    assert_eq!(succeeds(here, &["store", "unfence"]), "profiles: was not fenced\n");
+    let unfenced = targets.lines().map(|it| format!("{it}: was not fenced\n")).collect::<String>();
+    assert_eq!(succeeds(here, &["store", "unfence"]), unfenced);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,7 +164,7 @@ async fn a_store_that_is_not_up_to_date_is_refused_and_stays_as_it_was() {
         assert!(said.contains("migration profiles/0001_profiles is pending"), "{said}");
     }
     let applied = database.query("SELECT name FROM migration", vec![]).await.expect("read");
-    assert_eq!(applied.len(), 1, "none was applied");
+    assert!(applied.iter().all(|it| it.text(0).expect("a name") != "profiles/0001_profiles"));
     database.close().await;
 }
 
@@ -232,4 +236,126 @@ fn the_settings_reference_is_generated_from_the_code() {
 #[test]
 fn the_error_catalogue_is_generated_from_the_code() {
     is_generated("deploy/errors.md", &["reference", "errors"]);
+}
+
+/// A server as a child process on a free port, in embedded mode; killed when it is dropped.
+struct Server {
+    child: std::process::Child,
+    url: String,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Self {
+        use std::io::{BufRead as _, BufReader};
+        let free = ["--set", "grpc.address=127.0.0.1:0", "--set", "admin.address=127.0.0.1:0"];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rapport"))
+            .arg("serve")
+            .args(free)
+            .current_dir(folder)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("rapport starts");
+        let said = BufReader::new(child.stdout.take().expect("piped"));
+        let address = said
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|it| it.strip_prefix("grpc: ").map(str::to_owned));
+        Self { child, url: format!("http://{}", address.expect("it says where it listens")) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already; waiting reaps it either way.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_demo_tells_a_story_and_every_command_it_prints_works() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    let server = Server::start(here);
+    let told = succeeds(here, &["--url", &server.url, "demo", "chain"]);
+    let letters = std::fs::read_dir(here.join("data/outbox")).expect("an outbox").count();
+    assert_eq!(letters, 1, "{told}");
+
+    let commands: Vec<Vec<&str>> = told
+        .lines()
+        .filter_map(|it| it.trim().strip_prefix("see it: "))
+        .map(|it| it.split(' ').skip(1).collect())
+        .collect();
+    assert!(commands.len() >= 8, "{told}");
+    for command in &commands {
+        let shown = succeeds(here, command);
+        assert!(!shown.is_empty(), "{command:?}");
+        // Events are one JSON object a line; everything else is for people.
+        if !command.contains(&"events") {
+            let wide = shown.lines().find(|it| it.chars().count() > 100);
+            assert_eq!(wide, None, "{command:?}");
+            let json = succeeds(here, &[command.as_slice(), &["--output", "json"]].concat());
+            serde_json::from_str::<Value>(&json).expect("JSON");
+        }
+    }
+    let why = commands.iter().rfind(|it| it.contains(&"why")).expect("the story says why");
+    let shown = succeeds(here, why);
+    for step in ["live", "consent", "country_rule", "content", "cap", "render", "provider"] {
+        assert!(shown.contains(step), "{step} is missing: {shown}");
+    }
+    // Withdrawn a moment ago, by the last command.
+    let reviewed = commands.iter().find(|it| it.contains(&"review")).expect("a review");
+    assert!(succeeds(here, reviewed).contains("withdrawn"));
+}
+
+#[test]
+fn a_journey_is_checked_without_a_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    let journey = |nodes: &str| {
+        let text = format!(
+            "journey: letters\nsender: northwind\nmarkets: [DE]\naudiences: [HCP]\n\
+             entry: {{api: {{}}}}\nreentry: never\nstart: first\nnodes:\n{nodes}"
+        );
+        std::fs::write(here.join("journey.yaml"), text).expect("written");
+        ["journey", "check", "journey.yaml"]
+    };
+    let done = "  done: {exit: {outcome: done}}\n";
+    let sound = journey(&format!("  first: {{wait: {{for: 1d, next: done}}}}\n{done}"));
+    assert_eq!(succeeds(here, &sound), "nothing was found\n");
+    let findings = [
+        (format!("  first: {{wait: {{for: 1d, next: nowhere}}}}\n{done}"), "dangling"),
+        (
+            "  first: {branch: {cases: [{when: 'true', next: first}], else: first}}\n".into(),
+            "cycle",
+        ),
+        (
+            format!(
+                "  first: {{branch: {{cases: [{{when: 'party.kin == 1', next: done}}], else: done}}}}\n{done}"
+            ),
+            "column",
+        ),
+    ];
+    for (nodes, expected) in findings {
+        let arguments = journey(&nodes);
+        let said = fails(here, &arguments);
+        assert!(said.contains("first") && said.contains(expected), "{expected}: {said}");
+        let json = rapport(here, &[&arguments[..], &["--output", "json"]].concat());
+        let found: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+        assert!(found["findings"][0]["text"].is_string(), "{found}");
+    }
+    std::fs::write(here.join("journey.yaml"), "journey: x\nnodess: {}\n").expect("written");
+    let said = fails(here, &["journey", "check", "journey.yaml"]);
+    assert!(said.contains("line 2") && said.contains("nodess"), "{said}");
+}
+
+#[test]
+fn a_command_for_people_says_what_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = fails(folder.path(), &["customer", "show", "pty_1"]);
+    assert!(said.contains("--token") && said.contains("development.token"), "{said}");
+    let nobody = ["--token", "t", "--url", "http://127.0.0.1:1", "customer", "show", "pty_1"];
+    let said = fails(folder.path(), &nobody);
+    assert!(said.contains("Unavailable"), "{said}");
 }

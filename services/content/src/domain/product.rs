@@ -3,6 +3,7 @@
 use eventstore::{Decider, Timestamp};
 use rapport_proto::content::v1 as proto;
 use rapport_proto::content::v1::product_event::Event;
+use rapport_proto::is_market;
 
 use super::text;
 use super::wrong::Findings;
@@ -63,7 +64,7 @@ pub(crate) fn check(product: &proto::Product) -> Findings {
         indication,
         "Use one line of 1 to 200 characters.",
     );
-    found.list("product.markets", &product.markets, 249, |it| text::is_market(it), text::MARKET);
+    found.list("product.markets", &product.markets, 249, |it| is_market(it), text::MARKET);
     found
 }
 

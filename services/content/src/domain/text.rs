@@ -1,4 +1,4 @@
-//! Codes, markets and languages as authors write them.
+//! Codes and languages as authors write them.
 
 /// A code that a program may branch on: 1 to 64 of ASCII letters, digits, `.`, `_`, `:` and `-`, starting with a letter
 /// or digit.
@@ -26,44 +26,15 @@ pub(crate) fn is_language(text: &str) -> bool {
 /// What [`is_language`] wants.
 pub(crate) const LANGUAGE: &str = "Use a BCP 47 language tag, for example de or pt-BR.";
 
-/// An officially assigned code of ISO 3166-1 alpha-2.
-pub(crate) fn is_market(text: &str) -> bool {
-    MARKETS.binary_search(&text).is_ok()
-}
-
-/// What [`is_market`] wants.
+/// What [`is_market`](rapport_proto::is_market) wants.
 pub(crate) const MARKET: &str = "Use an ISO 3166-1 alpha-2 code in capitals, for example DE.";
-
-/// The officially assigned codes of ISO 3166-1 alpha-2, sorted.
-const MARKETS: [&str; 249] = [
-    "AD", "AE", "AF", "AG", "AI", "AL", "AM", "AO", "AQ", "AR", "AS", "AT", "AU", "AW", "AX", "AZ",
-    "BA", "BB", "BD", "BE", "BF", "BG", "BH", "BI", "BJ", "BL", "BM", "BN", "BO", "BQ", "BR", "BS",
-    "BT", "BV", "BW", "BY", "BZ", "CA", "CC", "CD", "CF", "CG", "CH", "CI", "CK", "CL", "CM", "CN",
-    "CO", "CR", "CU", "CV", "CW", "CX", "CY", "CZ", "DE", "DJ", "DK", "DM", "DO", "DZ", "EC", "EE",
-    "EG", "EH", "ER", "ES", "ET", "FI", "FJ", "FK", "FM", "FO", "FR", "GA", "GB", "GD", "GE", "GF",
-    "GG", "GH", "GI", "GL", "GM", "GN", "GP", "GQ", "GR", "GS", "GT", "GU", "GW", "GY", "HK", "HM",
-    "HN", "HR", "HT", "HU", "ID", "IE", "IL", "IM", "IN", "IO", "IQ", "IR", "IS", "IT", "JE", "JM",
-    "JO", "JP", "KE", "KG", "KH", "KI", "KM", "KN", "KP", "KR", "KW", "KY", "KZ", "LA", "LB", "LC",
-    "LI", "LK", "LR", "LS", "LT", "LU", "LV", "LY", "MA", "MC", "MD", "ME", "MF", "MG", "MH", "MK",
-    "ML", "MM", "MN", "MO", "MP", "MQ", "MR", "MS", "MT", "MU", "MV", "MW", "MX", "MY", "MZ", "NA",
-    "NC", "NE", "NF", "NG", "NI", "NL", "NO", "NP", "NR", "NU", "NZ", "OM", "PA", "PE", "PF", "PG",
-    "PH", "PK", "PL", "PM", "PN", "PR", "PS", "PT", "PW", "PY", "QA", "RE", "RO", "RS", "RU", "RW",
-    "SA", "SB", "SC", "SD", "SE", "SG", "SH", "SI", "SJ", "SK", "SL", "SM", "SN", "SO", "SR", "SS",
-    "ST", "SV", "SX", "SY", "SZ", "TC", "TD", "TF", "TG", "TH", "TJ", "TK", "TL", "TM", "TN", "TO",
-    "TR", "TT", "TV", "TW", "TZ", "UA", "UG", "UM", "US", "UY", "UZ", "VA", "VC", "VE", "VG", "VI",
-    "VN", "VU", "WF", "WS", "YE", "YT", "ZA", "ZM", "ZW",
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn codes_languages_and_markets_have_a_shape() {
-        assert!(MARKETS.is_sorted());
-        for (good, bad) in [("DE", "de"), ("US", "EU"), ("NO", "")] {
-            assert!(is_market(good) && !is_market(bad), "{good} {bad}");
-        }
+    fn codes_and_languages_have_a_shape() {
         for (good, bad) in [("de", "d"), ("pt-BR", "de_DE"), ("zh-Hant-TW", "de-"), ("en", "de\n")]
         {
             assert!(is_language(good) && !is_language(bad), "{good} {bad}");

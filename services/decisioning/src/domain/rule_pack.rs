@@ -10,6 +10,7 @@ use ::authored::version::{self, Draft, Versions};
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::rule_pack_event::Event;
+use rapport_proto::is_market;
 
 use super::authored::{Step, Turn, approved_by, turn};
 
@@ -139,11 +140,6 @@ impl Decider for RulePack {
         let market = if is_market(id) { id.to_owned() } else { String::new() };
         About { market, ..About::default() }
     }
-}
-
-/// Whether a pack's id is that of a country: two capitals. Everything else is an archetype.
-pub(crate) fn is_market(id: &str) -> bool {
-    id.len() == 2 && id.bytes().all(|it| it.is_ascii_uppercase())
 }
 
 fn draft(state: &State, by: &Step, pack: proto::RulePack, hash: [u8; 32]) -> Vec<Event> {

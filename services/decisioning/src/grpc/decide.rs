@@ -103,6 +103,7 @@ impl Api {
         let request = GetFactsRequest {
             name: chassis::name::print(tenant, &[("parties", party_id)]),
             time: Some(at.to_proto()),
+            without_traits: questions.traits.is_empty(),
             traits: questions.traits,
             consents: questions.consents,
             min_positions,
@@ -169,10 +170,8 @@ impl Api {
         }
         let mut party = PartyFacts::default();
         if pack.names(question).iter().any(|it| it.root() != "now") {
-            // One trait that nobody names: without a name every trait would be computed.
-            let questions = Questions { traits: vec!["none".to_owned()], consents: Vec::new() };
-            let min_positions = &request.min_positions;
-            let facts = self.facts(tenant, &request.party_id, at, questions, min_positions).await?;
+            let (party_id, asked) = (&request.party_id, Questions::default());
+            let facts = self.facts(tenant, party_id, at, asked, &request.min_positions).await?;
             party = convert::party(&facts, &Wish::default(), at);
         }
         party.set("now", at);

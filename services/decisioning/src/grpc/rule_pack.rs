@@ -10,6 +10,7 @@ use eventstore::{AsOf, Metadata};
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::draft_rule_pack_request::Definition;
 use rapport_proto::decisioning::v1::rule_pack_service_server::RulePackService;
+use rapport_proto::is_market;
 use rapport_proto::types::VersionInfo;
 use tonic::{Request, Response, Status};
 
@@ -18,7 +19,7 @@ use crate::convert::{reason, time};
 use crate::domain::authored::meant;
 use crate::domain::later;
 use crate::domain::pack::{Pack, check, coverage};
-use crate::domain::rule_pack::{AHEAD, Command, Refusal, RulePack, is_market, names_of};
+use crate::domain::rule_pack::{AHEAD, Command, Refusal, RulePack, names_of};
 use crate::refusal::{self, PACK_INVALID};
 use crate::view;
 

@@ -4,10 +4,10 @@ use eventstore::{Database, Error, Recorded, Timestamp, Tx, values};
 use prost::Message as _;
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::rule_pack_event::Event;
+use rapport_proto::is_market;
 
 use crate::domain::instant;
 use crate::domain::pack::Pack;
-use crate::domain::rule_pack::is_market;
 
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
     let mut known = std::collections::BTreeSet::new();

@@ -76,6 +76,7 @@ impl Smtp {
     async fn converse(&self, message: &lettre::Message) -> Result<Response, Stopped> {
         let bytes = message.formatted();
         let mut connection = self.prepare(message, &bytes).await.map_err(Stopped::Before)?;
+        eventstore::failpoint::reach("provider_inside_call").await;
         let answered = self.wait(connection.message(&bytes)).await.map_err(Stopped::After);
         // It is taken or not; saying goodbye is a courtesy that nobody waits for long.
         if answered.is_ok() {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use authored::calendar::{self, LocalTime};
 use authored::rule::{Catalogue, Rule, Type};
 use prost::Message as _;
+use rapport_proto::is_market;
 use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::node::Step;
 use rapport_proto::journeys::v1::{Crossing, entry, reentry};
@@ -187,7 +188,6 @@ impl Reader<'_> {
         if markets.is_empty() {
             return self.wrong("markets", FIELD_MISSING, "Name at least one market.");
         }
-        let is_market = |it: &String| it.len() == 2 && it.bytes().all(|b| b.is_ascii_uppercase());
         if let Some(n) = markets.iter().position(|it| !is_market(it)) {
             let text = "Use an ISO 3166-1 alpha-2 code in capitals, for example DE.";
             return self.wrong(format!("markets[{n}]"), FIELD_INVALID, text);

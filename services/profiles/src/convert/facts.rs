@@ -28,6 +28,8 @@ pub(crate) fn wanted(request: &proto::GetFactsRequest) -> Result<Wanted, Problem
     let mut fields = Fields::default();
     let at = time(&mut fields, "time", request.time.as_ref());
     fields.require(request.traits.len() <= MOST_NAMES, "traits", "Name 1,000 traits at most.");
+    let none = !request.without_traits || request.traits.is_empty();
+    fields.require(none, "traits", "Name no trait, or leave `without_traits` out.");
     let few = request.consents.len() <= MOST_QUESTIONS;
     fields.require(few, "consents", "Ask 200 questions at most.");
     let mut questions = Vec::new();

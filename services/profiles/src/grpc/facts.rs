@@ -7,6 +7,7 @@ use chassis::status::Problem;
 use eventstore::{AsOf, Error, Timestamp};
 use rapport_proto::profiles::v1 as proto;
 use rapport_proto::profiles::v1::facts_service_server::FactsService;
+use rapport_proto::types::Clear;
 use tonic::{Request, Response, Status};
 
 use super::{Api, own, own_tenant};
@@ -123,13 +124,25 @@ impl Api {
         if known.is_erased() {
             return Ok(facts);
         }
-        let names = Some(request.traits.as_slice()).filter(|it| !it.is_empty());
         Ok(proto::GetFactsResponse {
             attributes: party.attributes.clone(),
-            traits: traits::values(&self.definitions, tenant, party_id, names, at).await?,
+            traits: self.traits(known, request).await?,
             segments: segments::of(&self.definitions, tenant, party_id, at).await?,
             ..facts
         })
+    }
+
+    async fn traits(
+        &self,
+        known: Known<'_>,
+        request: &proto::GetFactsRequest,
+    ) -> Result<BTreeMap<String, Clear>, Error> {
+        if request.without_traits {
+            return Ok(BTreeMap::new());
+        }
+        let Known { tenant, party_id, at, .. } = known;
+        let names = Some(request.traits.as_slice()).filter(|it| !it.is_empty());
+        traits::values(&self.definitions, tenant, party_id, names, at).await
     }
 
     /// The recipient, without the positions read.

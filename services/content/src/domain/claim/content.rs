@@ -2,8 +2,9 @@
 
 use eventstore::Timestamp;
 use rapport_proto::content::v1::ClaimContent;
+use rapport_proto::is_market;
 
-use crate::domain::text::{self, is_code, is_language, is_market};
+use crate::domain::text::{self, is_code, is_language};
 use crate::domain::wrong::{Findings, Rule, ends_later};
 
 /// What is wrong with a claim that is saved at an instant, as far as it can be told from the claim alone.

@@ -6,11 +6,12 @@ use eventstore::Timestamp;
 use prost::Message as _;
 use rapport_proto::content::v1::assembly_rule::Rule as Assembly;
 use rapport_proto::content::v1::{ModuleContent, Slot, SlotKind, Variant};
+use rapport_proto::is_market;
 use rapport_proto::types::{Audience, Channel, ContentClass};
 
 use crate::domain::instant;
 use crate::domain::template::{Segment, is_slot_name, parse};
-use crate::domain::text::{self, is_code, is_language, is_market};
+use crate::domain::text::{self, is_code, is_language};
 use crate::domain::value;
 use crate::domain::wrong::{Findings, Rule, ends_later};
 

@@ -6,12 +6,12 @@ use ::authored::calendar::{Calendar, QuietHours, duration};
 use ::authored::rule::{Rule, Type, Value};
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::{Effect, OutboundEffect, RulePackTest};
+use rapport_proto::is_market;
 use rapport_proto::types::{Audience, Channel, ContentClass, Finding, PartyKind, Purpose, Regime};
 
 use super::{ANY, Pack, Question, UNMAPPED, catalogue};
 use crate::domain::names;
 use crate::domain::policy::check::{Findings, is_text};
-use crate::domain::rule_pack::is_market;
 
 /// Lines of a section, and tests, at most.
 const MOST: usize = 500;
