@@ -4,8 +4,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use chassis::deps::Deps;
 use chassis::lifecycle::Shutdown;
-use chassis::settings::{Settings, Sources};
+use chassis::service::Service;
+use chassis::settings::{Settings, Sources, WebhookBy};
 use support::mirror;
 
 #[tokio::main]
@@ -24,6 +27,10 @@ async fn serve() -> anyhow::Result<()> {
     let settings = Settings::load(&Sources { flags, ..Sources::default() })?;
     let mut targets = rapport::targets::TARGETS.to_vec();
     targets.push(mirror::TARGET);
+    if settings.delivery.webhook_private {
+        let delivery = targets.iter_mut().find(|it| it.name == "delivery");
+        delivery.context("delivery is a target")?.service = over_http;
+    }
     targets.retain(|it| settings.targets.iter().any(|name| name == "all" || name == it.name));
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
@@ -35,4 +42,11 @@ async fn serve() -> anyhow::Result<()> {
     println!("started");
     process.stopped().await?;
     Ok(())
+}
+
+/// While time is simulated, settings let no webhook leave the machine. The receivers of the scenarios are on it.
+fn over_http(deps: &Deps) -> Service {
+    let mut settings = (*deps.settings).clone();
+    settings.delivery.webhook = WebhookBy::Http;
+    delivery::service(&Deps { settings: settings.into(), ..deps.clone() })
 }

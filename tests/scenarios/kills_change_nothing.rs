@@ -47,16 +47,22 @@ type Ends = BTreeMap<String, (String, Vec<(String, i32)>)>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_instance_ends_where_an_undisturbed_run_does() {
-    let undisturbed = run(None).await;
+    let (undisturbed, _) = run(None).await;
     let outcomes: std::collections::BTreeSet<_> =
         undisturbed.values().map(|it| it.0.as_str()).collect();
     assert!(outcomes.contains("done") && outcomes.contains("ordered"), "{outcomes:?}");
     let seed = u64::from_be_bytes(Ids::system().bytes::<8>());
     println!("seed of the kills: {seed}");
-    assert_eq!(run(Some(seed)).await, undisturbed, "seed {seed}");
+    let (disturbed, stage) = run(Some(seed)).await;
+    let mut differing = Vec::new();
+    for (party, ends) in disturbed.iter().filter(|it| undisturbed.get(it.0) != Some(it.1)) {
+        let steps = stage.steps(&stage.instance(party).await).await;
+        differing.push(format!("{:?} became {ends:?}: {steps:?}", undisturbed.get(party)));
+    }
+    assert_eq!(differing, Vec::<String>::new(), "seed {seed}");
 }
 
-async fn run(seed: Option<u64>) -> Ends {
+async fn run(seed: Option<u64>) -> (Ends, Stage) {
     let mut stage = Stage::on_system_clock(Topology::Distributed).await;
     stage.cast.publish_journey(JOURNEY).await.expect("published");
     let mut parties = Vec::new();
@@ -83,7 +89,7 @@ async fn run(seed: Option<u64>) -> Ends {
         kills += 1;
     }
     settled(&stage, &parties, true).await;
-    ends(&stage, &parties).await
+    (ends(&stage, &parties).await, stage)
 }
 
 fn kill(stage: &mut Stage, targets: &[&'static str], ids: &Ids) {

@@ -1,5 +1,8 @@
 //! Stories on a whole platform, in each topology. One binary; one file per story a user would tell.
 
+mod a_journey_is_checked_before_it_is_published;
+mod a_policy_is_tried_on_what_was_decided;
+mod a_tampered_module_is_not_sent;
 mod an_event_and_its_timeout_at_once;
 mod an_exit_criterion_is_met_while_queued;
 mod caps_hold_under_concurrency;
@@ -7,13 +10,18 @@ mod clocks_and_calendars;
 mod content_that_expires_while_a_touch_waits;
 #[cfg(feature = "failpoints")]
 mod crash_at_any_point;
+mod deferred_mail_is_judged_again;
+#[cfg(feature = "failpoints")]
+mod delivery_survives_kills;
 mod kills_change_nothing;
 mod one_event_twice_is_one_event;
 mod one_trace_per_command;
 mod only_what_was_signed_is_said;
+mod operators_steer_a_journey;
 mod same_answers_in_every_topology;
 mod stage;
 mod what_a_country_forbids;
+mod what_providers_report;
 mod win_back_journey;
 mod withdrawn_consent_stops_what_was_decided;
 mod withdrawn_content_is_never_sent_again;

@@ -68,16 +68,26 @@ macro_rules! in_both_topologies {
 impl Stage {
     /// Everything in force, at [`START`].
     pub(crate) async fn open(topology: Topology) -> Self {
+        Self::open_with(topology, |_| (), None).await
+    }
+
+    /// The same with other settings, and optionally a point at which a node parks.
+    pub(crate) async fn open_with(
+        topology: Topology,
+        change: impl FnOnce(&mut Platform),
+        failpoint: Option<&str>,
+    ) -> Self {
         // What is furnished takes effect a few minutes later.
         let start = at(START);
-        let mut stage = Self::running(topology, start.minus(Duration::from_secs(600))).await;
+        let begin = start.minus(Duration::from_secs(600));
+        let mut stage = Self::running(topology, begin, change, failpoint).await;
         stage.furnish(start).await;
         stage
     }
 
     /// Everything in force before [`START`] on a simulated clock, then the real one goes on with the same data.
     pub(crate) async fn on_system_clock(topology: Topology) -> Self {
-        let mut stage = Self::running(topology, at("2026-01-05T09:00:00Z")).await;
+        let mut stage = Self::running(topology, at("2026-01-05T09:00:00Z"), |_| (), None).await;
         let start = stage.now.plus(Duration::from_secs(600));
         stage.furnish(start).await;
         stage.platform.stop();
@@ -88,12 +98,18 @@ impl Stage {
     }
 
     /// Running on a simulated clock, with nothing in it.
-    async fn running(topology: Topology, now: Timestamp) -> Self {
+    async fn running(
+        topology: Topology,
+        now: Timestamp,
+        change: impl FnOnce(&mut Platform),
+        failpoint: Option<&str>,
+    ) -> Self {
         let mut platform = Platform::whole(topology, NODE).await;
         platform.extra.push("clock.mode=simulated".into());
         let outbox = platform.folder().join("outbox").display().to_string();
         platform.extra.push(format!("delivery.outbox={outbox}"));
-        platform.start(None);
+        change(&mut platform);
+        platform.start(failpoint);
         let (mut time, cast) = (platform.time(), platform.cast());
         time.set(now).await;
         Self { remote: cast.author.clone(), platform, time, now, cast }
@@ -211,6 +227,19 @@ impl Stage {
         market: &str,
         time_zone: &str,
     ) -> String {
+        let address = (Channel::Email, format!("{name}@example.org"));
+        self.party_at(name, kind, market, time_zone, address).await
+    }
+
+    /// A party with a verified address on a channel.
+    pub(crate) async fn party_at(
+        &self,
+        name: &str,
+        kind: PartyKind,
+        market: &str,
+        time_zone: &str,
+        (channel, value): (Channel, String),
+    ) -> String {
         let request = RegisterPartyRequest {
             parent: self.remote.parent.clone(),
             kind: kind.into(),
@@ -218,8 +247,8 @@ impl Stage {
             language: "en".into(),
             time_zone: time_zone.into(),
             contact_points: vec![ContactPoint {
-                channel: Channel::Email.into(),
-                value: format!("{name}@example.org"),
+                channel: channel.into(),
+                value,
                 verification: Verification::Verified.into(),
                 ..ContactPoint::default()
             }],
@@ -274,10 +303,20 @@ impl Stage {
 
     /// Asks for a touch over the API.
     pub(crate) async fn ask_for_touch(&self, party_id: &str, module: &str) -> String {
+        self.ask_for_touch_by(Channel::Email, party_id, module).await
+    }
+
+    /// The same on a channel.
+    pub(crate) async fn ask_for_touch_by(
+        &self,
+        channel: Channel,
+        party_id: &str,
+        module: &str,
+    ) -> String {
         let request = RequestTouchRequest {
             parent: self.remote.name("parties", party_id),
             module: module.into(),
-            channel: Channel::Email.into(),
+            channel: channel.into(),
             sender_id: "northwind".into(),
             ..Default::default()
         };

@@ -4,8 +4,10 @@
 pub mod mirror;
 mod node;
 mod platform;
+mod receiver;
 mod time;
 
 pub use node::Node;
 pub use platform::{Client, Platform, Topology, eventually};
+pub use receiver::{Receiver, certificate};
 pub use time::Time;

@@ -18,13 +18,11 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts the program with settings, and optionally a point at which it parks.
-    pub fn start(program: &str, settings: &[String], failpoint: Option<&str>) -> Self {
+    /// Starts the program with settings, in an environment with further variables.
+    pub fn start(program: &str, settings: &[String], variables: &[(&str, String)]) -> Self {
         let mut command = Command::new(program);
         command.args(settings).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(point) = failpoint {
-            command.env("FAILPOINT", point);
-        }
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let mut child = command.spawn().expect("the node starts");
         let errors = collect(child.stderr.take().expect("piped"));
         let lines = collect(child.stdout.take().expect("piped"));

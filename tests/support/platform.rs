@@ -38,6 +38,8 @@ pub struct Platform {
     pub issuer: OidcIssuer,
     /// Further settings for every node.
     pub extra: Vec<String>,
+    /// Further environment variables for every node.
+    pub variables: Vec<(&'static str, String)>,
     program: String,
     folder: TempDir,
     /// Prefix of databases and streams: letters only.
@@ -76,6 +78,7 @@ impl Platform {
             topology,
             issuer: OidcIssuer::start().await,
             extra: Vec::new(),
+            variables: Vec::new(),
             program: program.to_owned(),
             folder,
             name,
@@ -84,17 +87,22 @@ impl Platform {
         }
     }
 
-    /// Starts every node, one of them with a failpoint: the one that runs `profiles`, or `mirror` for
-    /// points inside a consumer.
+    /// Starts every node, one of them with a failpoint: the one that runs `profiles`, `mirror` for points inside a
+    /// consumer, or `delivery` for points around the call of a provider.
     pub fn start(&mut self, failpoint: Option<&str>) {
-        let consumer = failpoint.is_some_and(|it| it.starts_with("consumer_"));
-        let parks = if consumer { "mirror" } else { "profiles" };
+        let parks = match failpoint.and_then(|it| it.split_once('_')) {
+            Some(("consumer", _)) => "mirror",
+            Some(("provider", _)) => "delivery",
+            _ => "profiles",
+        };
         let alone = self.topology == Topology::Embedded;
         let count = if alone { 1 } else { self.targets.len() };
         self.nodes = (0..count)
             .map(|index| {
                 let here = alone || self.targets[index].0 == parks;
-                Node::start(&self.program, &self.settings(index), failpoint.filter(|_| here))
+                let failpoint = failpoint.filter(|_| here).map(|it| ("FAILPOINT", it.to_owned()));
+                let variables: Vec<_> = self.variables.iter().cloned().chain(failpoint).collect();
+                Node::start(&self.program, &self.settings(index), &variables)
             })
             .collect();
     }
@@ -103,7 +111,7 @@ impl Platform {
     pub fn restart(&mut self, target: &str) {
         let index = self.index(target);
         self.nodes[index].kill();
-        self.nodes[index] = Node::start(&self.program, &self.settings(index), None);
+        self.nodes[index] = Node::start(&self.program, &self.settings(index), &self.variables);
     }
 
     /// Node that runs a target.

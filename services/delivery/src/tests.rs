@@ -3,6 +3,7 @@
 //! them to, over the same calls. `tests/scenarios` runs the gate with the real ones.
 
 mod bad_input;
+mod freshness;
 mod gate;
 mod golden;
 mod peers;

@@ -322,3 +322,6 @@ async fn append(store: &Store, ledger: Ledger, meta: Metadata) -> Result<Appende
         Committed::Failed(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -314,3 +314,72 @@ impl NewKey {
         values![tenant, &self.key_id, &self.subject, self.wrapped.clone(), 0_i64, ""]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Clock, CommitOptions, DatabaseOptions, Log, Schema, Store, StoreOptions, Timestamp,
+    };
+
+    async fn store(folder: &tempfile::TempDir) -> Store {
+        let options = StoreOptions {
+            source: "profiles".into(),
+            database: DatabaseOptions::new(&format!(
+                "sqlite://{}",
+                folder.path().join("store.db").display()
+            )),
+            migrate: true,
+            commit: CommitOptions::default(),
+            root_key: RootKey::new([7; 32]),
+            clock: Clock::manual(Timestamp(1)),
+            ids: Ids::system(),
+            log: Log::local(),
+        };
+        Store::open(options, Schema::default()).await.expect("opened")
+    }
+
+    /// A subject whose key is stored.
+    async fn keyed(store: &Store) -> String {
+        let (key, new) = store.keys().for_subject("acme", "pty_1").await.expect("made");
+        let rows = new.iter().map(|it| it.row("acme")).collect();
+        let mut tx = store.database().begin().await.expect("begun");
+        store_new(&mut tx, rows).await.expect("stored");
+        tx.commit().await.expect("committed");
+        key.key_id
+    }
+
+    #[tokio::test]
+    async fn a_key_read_before_its_destruction_is_not_kept_after_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder).await;
+        let (keys, key_id) = (store.keys(), keyed(&store).await);
+        // The steps of `open`, with the destruction between reading the row and keeping the key.
+        let Cached { missing, destroyed, .. } = keys.cached(vec![("acme", &key_id)]);
+        let (live, _) = keys.for_subject("acme", "pty_1").await.expect("live");
+        assert!(keys.destroy("acme", "pty_1", "test", Timestamp(1)).await.expect("destroyed"));
+        keys.remember(destroyed, "acme", KeyState::Live(live), &key_id);
+        assert_eq!(keys.cached(vec![("acme", &key_id)]).missing, missing, "nothing is kept");
+
+        let name = ("acme".to_owned(), key_id.clone());
+        let read = keys.open(vec![("acme", &key_id)]).await.expect("read");
+        assert!(matches!(read[&name], KeyState::Destroyed), "{read:?}");
+        let held = keys.cached(vec![("acme", &key_id)]);
+        assert!(matches!(held.states[&name], KeyState::Destroyed), "kept from now on");
+        keys.for_subject("acme", "pty_1").await.expect_err("destroyed");
+    }
+
+    #[tokio::test]
+    async fn a_key_is_read_once_while_nothing_is_destroyed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder).await;
+        let (keys, key_id) = (store.keys(), keyed(&store).await);
+        keys.open(vec![("acme", &key_id)]).await.expect("read");
+        assert!(keys.cached(vec![("acme", &key_id)]).missing.is_empty());
+        // Of somebody else: what is held is given up, and kept again once it is read again.
+        keys.destroy("acme", "pty_2", "test", Timestamp(1)).await.expect("nothing to destroy");
+        assert_eq!(keys.cached(vec![("acme", &key_id)]).missing.len(), 1);
+        keys.open(vec![("acme", &key_id)]).await.expect("read");
+        assert!(keys.cached(vec![("acme", &key_id)]).missing.is_empty());
+    }
+}

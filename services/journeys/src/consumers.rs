@@ -5,18 +5,19 @@
 //! goal, it waits for this touch, an exit criterion reads what changed, or its timer follows a local time. What
 //! filters interactions reads nothing but the interaction and the entry, so that it can be asked here.
 
+mod news;
+mod notes;
+
 use std::collections::BTreeMap;
 
-use eventstore::{
-    AsOf, Decider as _, Error, Metadata, Reactor, Recorded, Store, Unit, UnitBuilder, UnitError,
-};
+use eventstore::{AsOf, Decider as _, Error, Loaded, Metadata, Reactor, Recorded, Store, Unit};
 use futures::future::BoxFuture;
-use prost::Message;
-use rapport_proto::delivery::v1 as delivery;
 use rapport_proto::journeys::v1 as proto;
-use rapport_proto::journeys::v1::{Cause, Crossing};
-use rapport_proto::profiles::v1 as profiles;
+use rapport_proto::journeys::v1::Cause;
 use rapport_proto::types::{Clear, clear};
+
+use self::news::{Change, News};
+use self::notes::Note;
 
 use crate::domain::entry::{self, Entry};
 use crate::domain::instance::{self, Instance, walk};
@@ -27,9 +28,6 @@ use crate::view::journey::{of_event, of_segment};
 
 /// The consumer's name.
 pub(crate) const REPORTS: &str = "journeys";
-/// Events of one unit; an event that concerns more is handled as far as it goes. A party has at most
-/// [`entry::MOST_RUNNING`] instances of a journey.
-const MOST_EVENTS: usize = 240;
 
 /// Writes down what concerns journeys.
 pub(crate) struct Reports {
@@ -50,120 +48,35 @@ impl Reactor for Reports {
         meta: Metadata,
     ) -> BoxFuture<'a, Result<Option<Unit>, Error>> {
         Box::pin(async move {
-            let Some(news) = read(event)? else { return Ok(None) };
-            let mut notes =
-                Notes { store, graphs: &self.graphs, event, unit: store.unit(meta), events: 0 };
+            let Some(news) = news::read(event)? else { return Ok(None) };
+            let mut reaction = Reaction { store, graphs: &self.graphs, event, notes: Vec::new() };
             match news {
-                News::Settled { verdict, detail } => notes.settled(verdict, detail).await?,
+                News::Settled { verdict, detail } => reaction.settled(verdict, detail).await?,
                 News::Interaction { name, properties } => {
-                    notes.entries_by_interaction(&name, &properties).await?;
-                    notes.wakes(&Change::interaction(name, properties)).await?;
+                    reaction.entries_by_interaction(&name, &properties).await?;
+                    reaction.wakes(&Change::interaction(name, properties)).await?;
                 }
                 News::Crossed { segment, crossing } => {
-                    notes.entries(&of_segment(&segment, crossing), "", &BTreeMap::new()).await?;
-                    notes.wakes(&Change::of(&["segments"])).await?;
+                    let trigger_key = of_segment(&segment, crossing);
+                    reaction.entries(&trigger_key, "", &BTreeMap::new()).await?;
+                    reaction.wakes(&Change::of(&["segments"])).await?;
                 }
-                News::Changed(change) => notes.wakes(&change).await?,
+                News::Changed(change) => reaction.wakes(&change).await?,
             }
-            notes.finish()
+            notes::unit(store, meta, reaction.notes).await
         })
     }
 }
 
-/// What an event says that can matter here.
-enum News {
-    Interaction { name: String, properties: BTreeMap<String, Clear> },
-    Crossed { segment: String, crossing: Crossing },
-    Changed(Change),
-    Settled { verdict: &'static str, detail: String },
-}
-
-/// What changed about a party.
-#[derive(Default)]
-struct Change {
-    /// What rules call it.
-    roots: &'static [&'static str],
-    interaction: Option<(String, BTreeMap<String, Clear>)>,
-    /// The zone may be another one now.
-    moved: bool,
-    attributes: Vec<String>,
-}
-
-impl Change {
-    fn of(roots: &'static [&'static str]) -> Self {
-        Self { roots, ..Self::default() }
-    }
-
-    /// An interaction changes traits; segments that follow from them have events of their own.
-    fn interaction(name: String, properties: BTreeMap<String, Clear>) -> Self {
-        Self { interaction: Some((name, properties)), ..Self::of(&["traits"]) }
-    }
-}
-
-fn read(event: &Recorded) -> Result<Option<News>, Error> {
-    let payload = &*event.envelope.payload;
-    let Some(name) = event.envelope.r#type.strip_prefix("rapport.") else { return Ok(None) };
-    Ok(Some(match name {
-        "profiles.v1.InteractionRecorded" => {
-            let it: profiles::InteractionRecorded = decode(payload)?;
-            News::Interaction { name: it.name, properties: it.clear.into_iter().collect() }
-        }
-        "profiles.v1.SegmentEntered" => {
-            let it: profiles::SegmentEntered = decode(payload)?;
-            News::Crossed { segment: it.segment_id, crossing: Crossing::Entered }
-        }
-        "profiles.v1.SegmentExited" => {
-            let it: profiles::SegmentExited = decode(payload)?;
-            News::Crossed { segment: it.segment_id, crossing: Crossing::Exited }
-        }
-        "profiles.v1.PartyMoved" => {
-            News::Changed(Change { moved: true, ..Change::of(&["party", "consent"]) })
-        }
-        "profiles.v1.PartyAttributesSet" => {
-            let it: profiles::PartyAttributesSet = decode(payload)?;
-            let attributes = it.clear.into_keys().chain(it.removed).collect();
-            News::Changed(Change { attributes, ..Change::of(&["attributes"]) })
-        }
-        "profiles.v1.PartySuppressed" | "profiles.v1.PartyReleased" => {
-            News::Changed(Change::of(&["party"]))
-        }
-        "profiles.v1.ConsentGranted"
-        | "profiles.v1.ConsentDenied"
-        | "profiles.v1.ConsentWithdrawn"
-        | "profiles.v1.ConsentExpired" => News::Changed(Change::of(&["consent"])),
-        "delivery.v1.TouchSent" => News::Settled { verdict: "sent", detail: String::new() },
-        "delivery.v1.TouchSkipped" => {
-            let it: delivery::TouchSkipped = decode(payload)?;
-            News::Settled { verdict: "skipped", detail: it.reason }
-        }
-        "delivery.v1.TouchFailed" => {
-            let it: delivery::TouchFailed = decode(payload)?;
-            News::Settled { verdict: "failed", detail: it.code }
-        }
-        // A touch of which nothing is known yet is waited for until it is resolved.
-        "delivery.v1.TouchResolved" => {
-            let it: delivery::TouchResolved = decode(payload)?;
-            let verdict = if it.sent { "sent" } else { "failed" };
-            News::Settled { verdict, detail: if it.sent { String::new() } else { it.by } }
-        }
-        _ => return Ok(None),
-    }))
-}
-
-fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Error> {
-    M::decode(payload).map_err(|it| Error::corrupt(format!("an event of another service: {it}")))
-}
-
-/// The unit that an event leads to.
-struct Notes<'a> {
+/// What an event leads to.
+struct Reaction<'a> {
     store: &'a Store,
     graphs: &'a Graphs,
     event: &'a Recorded,
-    unit: UnitBuilder,
-    events: usize,
+    notes: Vec<Note>,
 }
 
-impl Notes<'_> {
+impl Reaction<'_> {
     fn tenant(&self) -> &str {
         &self.event.envelope.tenant
     }
@@ -233,14 +146,10 @@ impl Notes<'_> {
         let loaded = self.store.load::<Entry>(self.tenant(), &stream, AsOf::Now).await?;
         let request = entry::Command::Request(Box::new(requested));
         let Ok(events) = Entry::decide(&loaded.state, request, eventstore::Timestamp::default());
-        if events.is_empty() || self.events >= MOST_EVENTS {
-            return Ok(());
+        if !events.is_empty() {
+            self.notes.push(Note::Entry { stream, loaded, events });
         }
-        self.events += events.len();
-        self.unit
-            .push::<Entry>(&stream, loaded.version, &loaded.state, events)
-            .await
-            .map_err(unit_error)
+        Ok(())
     }
 
     /// Wakes the party's instances to which the change can matter.
@@ -257,7 +166,7 @@ impl Notes<'_> {
             }
             let graph = self.graphs.get(self.tenant(), &start.journey_id, start.version).await?;
             if let Some(woken) = self.woken(&graph, &loaded.state, change) {
-                self.wake(&instance_id, &loaded, woken).await?;
+                self.wake(instance_id, loaded, woken);
             }
         }
         Ok(())
@@ -314,40 +223,22 @@ impl Notes<'_> {
             detail,
             ..Default::default()
         };
-        self.wake(&instance_id, &loaded, woken).await
+        self.wake(instance_id, loaded, woken);
+        Ok(())
     }
 
-    async fn wake(
+    fn wake(
         &mut self,
-        instance_id: &str,
-        loaded: &eventstore::Loaded<instance::State>,
+        instance_id: String,
+        loaded: Loaded<instance::State>,
         woken: proto::InstanceWoken,
-    ) -> Result<(), Error> {
+    ) {
         let wake = instance::Command::Wake(Box::new(woken));
         let events = Instance::decide(&loaded.state, wake, eventstore::Timestamp::default())
             .unwrap_or_default();
-        if events.is_empty() || self.events >= MOST_EVENTS {
-            return Ok(());
+        if !events.is_empty() {
+            self.notes.push(Note::Instance { instance_id, loaded, events });
         }
-        self.events += events.len();
-        self.unit
-            .push::<Instance>(instance_id, loaded.version, &loaded.state, events)
-            .await
-            .map_err(unit_error)
-    }
-
-    fn finish(self) -> Result<Option<Unit>, Error> {
-        if self.events == 0 {
-            return Ok(None);
-        }
-        self.unit.finish().map(Some).map_err(unit_error)
-    }
-}
-
-fn unit_error(error: UnitError) -> Error {
-    match error {
-        UnitError::Store(error) => error,
-        other => Error::corrupt(other.to_string()),
     }
 }
 

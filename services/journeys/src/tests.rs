@@ -2,6 +2,7 @@
 //! other services is told in the platform's scenarios.
 
 mod bad_input;
+mod crowds;
 mod golden;
 mod instances;
 mod versions;

@@ -222,19 +222,13 @@ impl Worker {
         (version, standing): (u32, &Standing),
         paused: bool,
     ) -> Result<(), Error> {
+        let (database, tenant, of) = (store.database(), &meta.tenant, (journey_id, version));
+        let mut after = String::new();
         loop {
-            let found = view::instance::running(
-                store.database(),
-                &meta.tenant,
-                journey_id,
-                version,
-                paused,
-                BATCH,
-            );
+            let found = view::instance::running(database, tenant, of, paused, &after, BATCH);
             let found = found.await?;
-            if found.is_empty() {
-                return Ok(());
-            }
+            let Some(last) = found.last() else { return Ok(()) };
+            after.clone_from(last);
             let follow: Vec<_> =
                 found.iter().map(|id| self.follow_one(store, meta, id, standing)).collect();
             let followed = futures::stream::iter(follow).buffer_unordered(AT_ONCE);

@@ -134,3 +134,6 @@ impl Decider for Policy {
         state
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,3 +209,6 @@ pub(crate) fn names_of(inherited: &[proto::Inherited]) -> Vec<proto::PackVersion
         |it: &proto::Inherited| proto::PackVersion { pack: it.pack.clone(), version: it.version };
     inherited.iter().map(name).collect()
 }
+
+#[cfg(test)]
+mod tests;

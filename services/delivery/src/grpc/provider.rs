@@ -1,10 +1,10 @@
-//! What providers report: each event once, by the provider's own id of it. A whole batch is one unit, with what it
-//! leads to: an unsubscription suppresses in the same commit.
+//! What providers report: each event once, by the provider's own id of it, and in one unit with what it leads to: an
+//! unsubscription suppresses in the same commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::status::{CONFLICT, Problem};
-use eventstore::{Metadata, Outcome};
+use eventstore::{MAX_EVENTS, Metadata, Outcome};
 use rapport_proto::delivery::v1::ProviderEventResult;
 
 use super::Api;
@@ -15,6 +15,10 @@ use crate::ledger::Ledger;
 use crate::view::provider_event::{self, Known, TAKEN};
 use crate::{token, view};
 
+/// Reports that fit into one unit, each with all that it can lead to: what is known now of the touch, the report itself,
+/// and a suppression.
+const PART: usize = MAX_EVENTS / 3;
+
 const RECORDED: &str = "recorded";
 const REPEATED: &str = "repeated";
 const UNKNOWN_TOUCH: &str = "unknown_touch";
@@ -23,7 +27,28 @@ const UNKNOWN_TOUCH: &str = "unknown_touch";
 type Recorded = BTreeMap<(String, String), Known>;
 
 impl Api {
+    /// Records a request part by part. Each part is remembered by an id of its own, so that a repeat of the request
+    /// goes on where the first run was interrupted.
     pub(super) async fn record(
+        &self,
+        meta: &Metadata,
+        reports: &[Report],
+    ) -> Result<(Vec<ProviderEventResult>, u64), Problem> {
+        let (mut results, mut position) = (Vec::with_capacity(reports.len()), 0);
+        for (number, part) in reports.chunks(PART).enumerate() {
+            let mut meta = meta.clone();
+            if number > 0 {
+                // No caller's id has a space.
+                meta.request_id = format!("{} {number}", meta.request_id);
+            }
+            let (told, at) = self.record_part(&meta, part).await?;
+            results.extend(told);
+            position = at;
+        }
+        Ok((results, position))
+    }
+
+    async fn record_part(
         &self,
         meta: &Metadata,
         reports: &[Report],

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use chassis::assembly::Target;
 use chassis::deps::Deps;
 use chassis::service::Service;
-use eventstore::{Decider, Metadata, Schema, Store, Timestamp};
+use eventstore::{Clock, Decider, Metadata, Schema, Store, Timestamp};
 use http::Request;
 use prost::Message;
 use rapport_proto::content::v1::{Part, RenderRequest, RenderResponse};
@@ -41,6 +42,10 @@ pub(super) struct Answers {
     pub(super) instance: CheckInstanceResponse,
     /// The RPC that cannot be reached.
     pub(super) down: &'static str,
+    /// The RPC whose answer takes this long.
+    pub(super) slow: (&'static str, Duration),
+    /// Moved by answers that take long.
+    clock: Clock,
     /// Called before an answer is given.
     pub(super) asked: Vec<String>,
 }
@@ -57,11 +62,11 @@ static SCRIPTS: LazyLock<Mutex<BTreeMap<PathBuf, Script>>> = LazyLock::new(Mutex
 pub(super) fn script_of(deps: &Deps) -> Script {
     let mut scripts = SCRIPTS.lock().expect("nobody panics with it");
     let folder = deps.settings.delivery.outbox.clone();
-    scripts.entry(folder).or_insert_with(|| Script(Arc::new(Mutex::new(yes())))).clone()
+    scripts.entry(folder).or_insert_with(|| Script(Arc::new(Mutex::new(yes(&deps.clock))))).clone()
 }
 
 /// A lawful promotional e-mail.
-fn yes() -> Answers {
+fn yes(clock: &Clock) -> Answers {
     Answers {
         recipient: ResolveRecipientResponse {
             found: true,
@@ -118,6 +123,8 @@ fn yes() -> Answers {
             ..Default::default()
         },
         down: "",
+        slow: ("", Duration::ZERO),
+        clock: clock.clone(),
         asked: Vec::new(),
     }
 }
@@ -156,6 +163,9 @@ macro_rules! scripted {
                         async move {
                             let mut answers = script.lock();
                             answers.asked.push(described($rpc, asked.get_ref()));
+                            if answers.slow.0 == $rpc {
+                                answers.clock.advance(answers.slow.1);
+                            }
                             match answers.down == $rpc {
                                 true => Err(down()),
                                 false => Ok(Response::new(answers.$answer.clone())),

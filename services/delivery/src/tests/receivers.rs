@@ -199,6 +199,43 @@ async fn an_unknown_outcome_is_settled_by_a_person_or_the_provider() {
     world.harness.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_batch_may_settle_and_suppress_with_every_report() {
+    let receiver = Receiver::start("smtp.py", &[]);
+    let world = over_smtp(receiver.port).await;
+    world.address("die@example.org");
+    let requests = (0..100).map(|number| {
+        let parent = format!("tenants/{ACME}/parties/pty_{number}");
+        world.request(proto::RequestTouchRequest { parent, ..email() })
+    });
+    let ids = futures::future::join_all(requests).await;
+    let mut events = Vec::new();
+    for (number, id) in ids.iter().enumerate() {
+        let touch = world.reaches(id, State::Unknown).await;
+        events.push(event(&format!("e-{number}"), Kind::Unsubscribed, &touch));
+    }
+    let request = proto::RecordProviderEventsRequest {
+        request_id: "batch-0001".into(),
+        ..provider_events(events)
+    };
+    let first = world.api().record_provider_events(request.clone()).await.expect("taken in");
+    let first = first.into_inner();
+    assert_eq!(first.results.len(), 100);
+    for (result, id) in first.results.iter().zip(&ids) {
+        assert_eq!((result.outcome.as_str(), &result.touch_id), ("recorded", id));
+        assert_eq!(world.get(id).await.state(), State::Sent);
+    }
+    let list =
+        proto::ListSuppressionsRequest { parent: parent(), page_size: 500, ..Default::default() };
+    let held = world.api().list_suppressions(list).await.expect("listed").into_inner();
+    assert_eq!(held.suppressions.len(), 100);
+    // A repeat gets the same answer and adds nothing.
+    let head = world.store("delivery").head().position;
+    let again = world.api().record_provider_events(request).await.expect("taken in").into_inner();
+    assert_eq!((&again, world.store("delivery").head().position), (&first, head));
+    world.harness.stop().await;
+}
+
 /// A world whose webhooks go to a receiver, and that receiver.
 async fn over_http(change: impl FnOnce(&mut Settings)) -> (World, Receiver) {
     let world = World::with(|settings| {

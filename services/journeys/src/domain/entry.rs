@@ -1,13 +1,11 @@
 //! A party's ways into a journey, all versions together: numbers its entries and enforces re-entry.
 //!
-//! What asks is written down first ([`Requested`](Event::Requested)), in the order of its source, so that the same
-//! event never enters twice. The answer is in the same unit as the instance's start, and the end of an instance is in
+//! What asks is written down first ([`Requested`](Event::Requested)), once for an event, so that the same event never
+//! enters twice. The answer is in the same unit as the instance's start, and the end of an instance is in
 //! the unit that ends it: two replicas that decide at the same time conflict on this stream, and one of them decides
 //! again.
 
-use std::collections::BTreeMap;
-#[cfg(test)]
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::journeys::v1 as proto;
@@ -80,8 +78,8 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     version: u64,
-    /// Last position taken, by source.
-    taken: BTreeMap<String, u64>,
+    /// Events that asked, by source and position.
+    taken: BTreeSet<(String, u64)>,
     /// What asked and was not answered, by the version of this stream at which it asked.
     pub(crate) open: BTreeMap<u64, proto::InstanceEntryRequested>,
     /// Number of entries by key.
@@ -129,9 +127,7 @@ impl Decider for Entry {
         Ok(match command {
             Command::Request(requested) => {
                 let cause = requested.cause.clone().unwrap_or_default();
-                let taken = state.taken.get(&cause.source).copied().unwrap_or(0);
-                let again = !cause.source.is_empty() && cause.position <= taken;
-                if again { Vec::new() } else { vec![Event::Requested(*requested)] }
+                if state.taken.contains(&(cause.source, cause.position)) { Vec::new() } else { vec![Event::Requested(*requested)] }
             }
             Command::Answer(asked) => {
                 if asked.request > 0 && !state.open.contains_key(&asked.request) {
@@ -156,7 +152,7 @@ impl Decider for Entry {
         match event {
             Event::Requested(it) => {
                 if let Some(cause) = it.cause.as_ref().filter(|cause| !cause.source.is_empty()) {
-                    state.taken.insert(cause.source.clone(), cause.position);
+                    state.taken.insert((cause.source.clone(), cause.position));
                 }
                 state.party_id.clone_from(&it.party_id);
                 state.open.insert(state.version, it.clone());

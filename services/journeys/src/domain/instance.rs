@@ -161,6 +161,8 @@ pub(crate) struct State {
     pub(crate) goals: BTreeSet<String>,
     /// Wakes that were not handled, oldest first.
     pub(crate) open: Vec<proto::InstanceWoken>,
+    /// Events that woke it, by source and position.
+    heard: BTreeSet<(String, u64)>,
     /// Outcome, exit rule or reason of the end.
     pub(crate) outcome: String,
 }
@@ -267,7 +269,10 @@ impl Decider for Instance {
                 Ok(Vec::new())
             }
             Command::Eject { .. } if ended => Err(Refusal::Ended),
-            Command::Wake(woken) => Ok(vec![Event::Woken(*woken)]),
+            Command::Wake(woken) => Ok(match woken.cause.as_ref().and_then(heard) {
+                Some(event) if state.heard.contains(&event) => Vec::new(),
+                _ => vec![Event::Woken(*woken)],
+            }),
             Command::Go { input, step } => Ok(walk::go(state, &input, &step, at)),
             Command::Pause { timers, reason, paused_at } => Ok(match state.paused {
                 Some(_) => Vec::new(),
@@ -393,6 +398,7 @@ impl Decider for Instance {
 
 /// A wake that carries nothing says that facts changed: one of them is as good as many.
 fn woken(state: &mut State, woken: &proto::InstanceWoken) {
+    state.heard.extend(woken.cause.as_ref().and_then(heard));
     if woken.reason == walk::CONTINUE {
         state.node.clone_from(&woken.node);
         state.wait = None;
@@ -401,6 +407,11 @@ fn woken(state: &mut State, woken: &proto::InstanceWoken) {
         state.open.retain(|it| it.reason != walk::FACTS);
     }
     state.open.push(woken.clone());
+}
+
+/// The event of a cause; a timer and a call are none.
+fn heard(cause: &proto::Cause) -> Option<(String, u64)> {
+    (!cause.source.is_empty()).then(|| (cause.source.clone(), cause.position))
 }
 
 fn pause(state: &State, timers: TimerMode, reason: String, paused_at: Timestamp) -> Event {

@@ -265,9 +265,9 @@ pub(crate) async fn waiting_for(
 pub(crate) async fn running(
     database: &Database,
     tenant: &str,
-    journey_id: &str,
-    version: u32,
+    (journey_id, version): (&str, u32),
     paused: bool,
+    after: &str,
     limit: u32,
 ) -> Result<Vec<String>, Error> {
     let rows = database
@@ -275,9 +275,10 @@ pub(crate) async fn running(
             "SELECT instance_id
              FROM instance
              WHERE tenant = $1 AND journey_id = $2 AND version = $3 AND ended_at = $4 AND paused = $5
+                 AND instance_id > $6
              ORDER BY instance_id
-             LIMIT $6",
-            values![tenant, journey_id, version, Timestamp::MAX, paused, limit],
+             LIMIT $7",
+            values![tenant, journey_id, version, Timestamp::MAX, paused, after, limit],
         )
         .await?;
     ids(&rows)

@@ -1,4 +1,5 @@
-"""An SMTP server on a free port. What it does follows from the recipient: accept@, defer@, reject@, hang@, die@.
+"""An SMTP server on a free port. What it does follows from the recipient: accept@, once@ (deferred
+the first time), defer@, reject@, hang@, die@.
 
 Prints its port, then a line for each message whose data it has read: the recipient and the Message-ID.
 """
@@ -10,6 +11,8 @@ from aiosmtpd.smtp import SMTP
 
 
 class Handler:
+    deferred = set()
+
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("reject@"):
             return "550 5.1.1 no such user"
@@ -21,6 +24,9 @@ class Handler:
         message = email.message_from_bytes(envelope.content)
         print(f"{address} {message['Message-ID']}", flush=True)
         if address.startswith("defer@"):
+            return "451 4.3.0 later"
+        if address.startswith("once@") and address not in self.deferred:
+            self.deferred.add(address)
             return "451 4.3.0 later"
         if address.startswith("hang@"):
             await asyncio.sleep(3600)

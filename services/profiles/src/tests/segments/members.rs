@@ -194,5 +194,16 @@ async fn facts_tell_traits_and_segments_at_an_instant() {
     let before = facts(Some(day(-1))).await;
     assert_eq!(before.traits["spent"].value, euros(30));
     assert_eq!(before.segments, [] as [&str; 0]);
+    // Who needs no trait does not have one computed.
+    let without = proto::GetFactsRequest {
+        name: party_name(&party),
+        without_traits: true,
+        ..Default::default()
+    };
+    let facts = world.facts().get_facts(without.clone()).await.expect("facts").into_inner();
+    assert_eq!((facts.traits.len(), facts.segments), (0, vec!["buyers".to_owned()]));
+    let both = proto::GetFactsRequest { traits: vec!["orders".into()], ..without };
+    let refused = world.facts().get_facts(both).await.expect_err("refused");
+    assert_eq!(fields(&refused), ["traits"]);
     world.harness.stop().await;
 }

@@ -1,0 +1,55 @@
+//! Somebody with the database changes what was approved: it is not what was signed, and does not leave.
+
+use eventstore::values;
+use rapport_proto::delivery::v1::GateStep;
+use rapport_proto::delivery::v1::touch::State;
+use support::Topology;
+
+use crate::stage::{Stage, assert_stopped, verdict};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_its_approval() {
+    let mut stage = Stage::open(Topology::Embedded).await;
+    let party = stage.physician("vogel", "DE").await;
+    let genuine = stage.ask_for_touch(&party, "letter").await;
+    stage.settle().await;
+    assert_eq!(stage.touch(&genuine).await.state(), State::Sent);
+    let left = stage.outbox();
+    assert_eq!(left.len(), 1);
+
+    stage.platform.stop();
+    forge(&stage, "News about your patients", "Lies about your patients").await;
+    stage.platform.start(None);
+    stage.meet();
+    let now = stage.now;
+    stage.time.set(now).await;
+
+    let forged = stage.ask_for_touch(&party, "letter").await;
+    stage.settle().await;
+    let touch = stage.touch(&forged).await;
+    assert_stopped(&touch, GateStep::Content, "content_not_approved");
+    let detail = &verdict(&touch, GateStep::Content).detail;
+    assert!(detail.contains("tampered"), "{detail}");
+    assert_eq!(stage.outbox(), left, "nothing more left");
+}
+
+/// Changes a text in the stored draft of the letter.
+async fn forge(stage: &Stage, text: &str, forged: &str) {
+    assert_eq!(text.len(), forged.len());
+    let store = stage.platform.store("content").await;
+    let mut tx = store.database().begin().await.expect("begun");
+    let drafted =
+        "SELECT position, envelope FROM event WHERE stream = 'module/letter' AND version = 1";
+    let rows = tx.query(drafted, vec![]).await.expect("read");
+    let position = rows[0].count(0).expect("a position");
+    let mut bytes = rows[0].blob(1).expect("bytes").to_vec();
+    let found = bytes.windows(text.len()).position(|it| it == text.as_bytes());
+    let place = found.expect("the text is there");
+    bytes[place..place + text.len()].copy_from_slice(forged.as_bytes());
+    // The store refuses to change a fact; whoever forges one has the database.
+    tx.exec("DROP TRIGGER event_is_not_updated", vec![]).await.expect("dropped");
+    let update = "UPDATE event SET envelope = $1 WHERE position = $2";
+    tx.exec(update, values![bytes, position]).await.expect("forged");
+    tx.commit().await.expect("committed");
+    store.close().await;
+}
