@@ -49,7 +49,7 @@ async fn findings(stage: &Stage, yaml: &str) -> Vec<(String, String)> {
     if !sound {
         let request = PublishJourneyRequest { name, version, ..Default::default() };
         let refused = told(stage.remote.journeys.clone().publish_journey(request).await);
-        assert_eq!(refused.expect_err("not approved").reason.as_deref(), Some("WRONG_STATE"));
+        assert_eq!(refused.expect_err("not approved").reason.as_deref(), Some("NOT_APPROVED"));
     }
     let mut found: Vec<_> = checked.findings.into_iter().map(|it| (it.place, it.code)).collect();
     found.sort();
@@ -72,8 +72,16 @@ async fn an_author_is_told_what_cannot_be_said(mut stage: Stage) {
     assert_eq!(all, expected);
 
     // The same for physicians, with what was missing: only the channel is wrong, then nothing is.
-    stage.cast.save_trait("trait: orders\nkind: COUNT\nevent: Order Completed\n").await.expect("saved");
-    stage.cast.save_segment("segment: regulars\nwhen: traits.orders >= 3.0\n").await.expect("saved");
+    stage
+        .cast
+        .save_trait("trait: orders\nkind: COUNT\nevent: Order Completed\n")
+        .await
+        .expect("saved");
+    stage
+        .cast
+        .save_segment("segment: regulars\nrule: traits.orders >= 3.0\n")
+        .await
+        .expect("saved");
     stage.settle().await;
     let better = JOURNEY
         .replace("[PATIENT]", "[HCP]")

@@ -16,7 +16,8 @@ in_both_topologies!(the_same_policy_and_a_stricter_one);
 const DECISIONS: u64 = 7;
 
 async fn the_same_policy_and_a_stricter_one(mut stage: Stage) {
-    let [vogel, muster] = [stage.physician("vogel", "DE").await, stage.physician("muster", "DE").await];
+    let [vogel, muster] =
+        [stage.physician("vogel", "DE").await, stage.physician("muster", "DE").await];
     let mut made = Vec::new();
     for number in 0..DECISIONS {
         made.push(decide(&stage, &vogel, number).await);
@@ -25,11 +26,17 @@ async fn the_same_policy_and_a_stricter_one(mut stage: Stage) {
     stage.settle().await;
 
     // Other bytes that decide the same.
-    let same = simulate(&stage, &POLICY.replace("Winning customers back", "Winning them back")).await;
-    assert_eq!((same.decisions, same.changed, same.now_nothing), (DECISIONS + 1, 0, 0), "{same:#?}");
+    let same =
+        simulate(&stage, &POLICY.replace("Winning customers back", "Winning them back")).await;
+    assert_eq!(
+        (same.decisions, same.changed, same.now_nothing),
+        (DECISIONS + 1, 0, 0),
+        "{same:#?}"
+    );
     assert_eq!(same.chosen_after, same.chosen_before);
     assert_eq!(same.stopped_after, same.stopped_before);
-    let strict = simulate(&stage, &POLICY.replace("party.kind == 'HCP'", "party.kind == 'HCO'")).await;
+    let strict =
+        simulate(&stage, &POLICY.replace("party.kind == 'HCP'", "party.kind == 'HCO'")).await;
     assert_eq!((strict.decisions, strict.changed), (DECISIONS + 1, DECISIONS + 1), "{strict:#?}");
     assert_eq!(strict.chosen_after, [("DO_NOTHING".to_owned(), DECISIONS + 1)].into());
     assert_eq!(strict.stopped_after["eligibility"], DECISIONS + 1, "{strict:#?}");
@@ -45,7 +52,8 @@ async fn the_same_policy_and_a_stricter_one(mut stage: Stage) {
             page_token,
             ..Default::default()
         };
-        let page = told(stage.remote.decisions.clone().list_decisions(request).await).expect("a page");
+        let page =
+            told(stage.remote.decisions.clone().list_decisions(request).await).expect("a page");
         assert_eq!(page.decisions.len(), expected);
         listed.extend(page.decisions.into_iter().map(|it| it.decision_id));
         page_token = page.next_page_token;

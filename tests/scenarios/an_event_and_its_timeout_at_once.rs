@@ -32,9 +32,11 @@ async fn the_order_comes_at_the_last_instant(mut stage: Stage) {
     // The inputs of an instant are sent before its timers fire.
     let due = stage.now.plus(Duration::from_secs(2 * 86_400));
     stage.reach(due.minus(Duration::from_secs(1))).await;
+    stage.time.set(due).await;
     stage.now = due;
     stage.interaction(&early, "Order Completed", "order-1").await;
-    stage.reach(due).await;
+    stage.settle().await;
+    assert_eq!(stage.instance(&late).await.outcome, "late", "the timeout fired at this instant");
     stage.pass(Duration::from_secs(86_400)).await;
 
     let instance = stage.instance(&early).await;

@@ -1,7 +1,9 @@
 //! Stories on a whole platform, in each topology. One binary; one file per story a user would tell.
 
+mod a_holdout_gets_nothing;
 mod a_journey_is_checked_before_it_is_published;
 mod a_policy_is_tried_on_what_was_decided;
+mod a_restart_in_the_middle;
 mod a_tampered_module_is_not_sent;
 mod an_event_and_its_timeout_at_once;
 mod an_exit_criterion_is_met_while_queued;

@@ -71,7 +71,10 @@ async fn a_pause_a_drain_and_an_end(mut stage: Stage) {
     told(stage.remote.journeys.clone().eject_instance(eject).await).expect("ejected");
     stage.settle().await;
     let instance = stage.instance(&ben).await;
-    assert_eq!((instance.state(), instance.outcome.as_str()), (State::Ejected, "left_the_practice"));
+    assert_eq!(
+        (instance.state(), instance.outcome.as_str()),
+        (State::Ejected, "left_the_practice")
+    );
 
     stage.enter("rest", &cyn).await;
     let drain = DrainJourneyRequest {

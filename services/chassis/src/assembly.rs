@@ -71,7 +71,7 @@ impl Means {
     pub async fn of(settings: &Settings) -> Result<Self, Error> {
         let clock = match settings.clock.mode {
             ClockMode::System => Clock::system(),
-            ClockMode::Simulated => Clock::manual(Timestamp::default()),
+            ClockMode::Simulated => Clock::simulated(Timestamp::default()),
         };
         let log = if settings.log.is_local() {
             Log::local()

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eventstore::{Clock, Ids, Log, Store};
+use eventstore::{AsOf, Clock, Decider, Ids, Loaded, Log, Metadata, Store};
 
+use crate::name::unknown;
 use crate::peers::Peers;
 use crate::settings::Settings;
 use crate::status::{BEHIND, Problem};
@@ -60,6 +61,25 @@ impl Deps {
             }
         }
         Ok(())
+    }
+
+    /// A stream as it stands, or NOT_FOUND for the field that named it.
+    pub async fn find<D: Decider>(
+        &self,
+        tenant: &str,
+        id: &str,
+        field: &str,
+    ) -> Result<Loaded<D::State>, Problem> {
+        let loaded = self.store.load::<D>(tenant, id, AsOf::Now).await?;
+        if loaded.version == 0 { Err(unknown(field)) } else { Ok(loaded) }
+    }
+
+    /// Refuses, unless the request was granted before: then its first outcome is the answer, whatever changed since.
+    pub async fn unless_repeated(&self, meta: &Metadata, problem: Problem) -> Result<(), Problem> {
+        match self.store.find_request(meta).await? {
+            Some(_) => Ok(()),
+            None => Err(problem),
+        }
     }
 
     /// Up to which position of a source a consumer of this service has handled everything.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::status::Violation;
+use crate::auth::Caller;
+use crate::status::{NOT_FOUND, Problem, Violation};
 
 /// A parsed resource name: the tenant, and one id for each collection asked for.
 ///
@@ -57,6 +58,28 @@ pub fn print(tenant: &str, path: &[(&str, &str)]) -> String {
         let _ = write!(name, "/{collection}/{id}");
     }
     name
+}
+
+/// The id in the name of one of the caller's own things. A name of another tenant names nothing.
+pub fn own<'a>(
+    caller: &Caller,
+    field: &str,
+    text: &'a str,
+    collection: &str,
+) -> Result<&'a str, Problem> {
+    let parsed = parse(field, text, &[collection])?;
+    if parsed.tenant == caller.tenant { Ok(parsed.id()) } else { Err(unknown(field)) }
+}
+
+/// Checks that a parent is the caller's own tenant.
+pub fn own_tenant(caller: &Caller, parent: &str) -> Result<(), Problem> {
+    let parsed = parse("parent", parent, &[])?;
+    if parsed.tenant == caller.tenant { Ok(()) } else { Err(unknown("parent")) }
+}
+
+/// A field names nothing that the caller can see.
+pub fn unknown(field: &str) -> Problem {
+    Problem::of(NOT_FOUND).violation(field, "Name something that exists in your tenant.")
 }
 
 /// `[a-z][a-z0-9-]{1,30}`.

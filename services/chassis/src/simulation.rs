@@ -60,8 +60,18 @@ impl Simulation {
         Ok(next)
     }
 
-    /// True when no timer is due and every consumer has handled its part of the frontier.
+    /// What was fired so far; `None` while something fires.
+    fn fired(&self) -> Option<Vec<u64>> {
+        let fired = |deps: &Deps| match deps.store.firings() {
+            (called, returned) if called == returned => Some(called),
+            _ => None,
+        };
+        self.deps.iter().map(fired).collect()
+    }
+
+    /// True when no timer is due or fires and every consumer has handled its part of the frontier.
     async fn is_settled(&self, frontier: &BTreeMap<String, u64>) -> Result<bool, Problem> {
+        let Some(fired) = self.fired() else { return Ok(false) };
         if self.next_due().await?.is_some_and(|due| due <= self.clock.now()) {
             return Ok(false);
         }
@@ -73,7 +83,8 @@ impl Simulation {
                 }
             }
         }
-        Ok(true)
+        // What fired meanwhile may have led to more.
+        Ok(self.fired() == Some(fired))
     }
 
     async fn heads(&self) -> Result<BTreeMap<String, u64>, Problem> {
@@ -104,8 +115,9 @@ impl SimulationService for Simulation {
         &self,
         request: Request<SettleRequest>,
     ) -> Result<Response<SettleResponse>, Status> {
-        // Timers fire by themselves once the clock shows their instant, and consumers run by themselves: this waits
-        // for both, and ends at the call's deadline if one of them cannot go on.
+        // From here on the timers of this instant may fire; consumers run by themselves. This waits for both, and ends
+        // at the call's deadline if one of them cannot go on.
+        self.clock.settle();
         while !self.is_settled(&request.get_ref().frontier).await? {
             tokio::time::sleep(LOOK_AGAIN).await;
         }

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use chassis::auth::Caller;
 use chassis::deps::Deps;
-use chassis::name;
-use chassis::status::{NOT_FOUND, Problem};
-use eventstore::{AsOf, Decider, Executed, Loaded, Metadata, Timestamp};
+use chassis::name::{own, own_tenant, unknown};
+use chassis::status::Problem;
+use eventstore::{Decider, Executed, Metadata, Timestamp};
 
 use crate::{consumers, refusal};
 
@@ -60,48 +59,15 @@ impl Api {
         self.deps.store.execute::<D>(id, meta, command).await.map_err(refusal::of)
     }
 
-    /// A stream as it stands, or NOT_FOUND for the field that named it.
-    async fn find<D: Decider>(
-        &self,
-        tenant: &str,
-        id: &str,
-        field: &str,
-    ) -> Result<Loaded<D::State>, Problem> {
-        let loaded = self.deps.store.load::<D>(tenant, id, AsOf::Now).await?;
-        if loaded.version == 0 { Err(unknown(field)) } else { Ok(loaded) }
-    }
-
     /// Refuses, unless the request was granted before: then its first outcome is the answer, whatever changed since.
     async fn unless_repeated(
         &self,
         meta: &Metadata,
         checked: Result<(), Problem>,
     ) -> Result<(), Problem> {
-        let Err(problem) = checked else { return Ok(()) };
-        match self.deps.store.find_request(meta).await? {
-            Some(_) => Ok(()),
-            None => Err(problem),
+        match checked {
+            Ok(()) => Ok(()),
+            Err(problem) => self.deps.unless_repeated(meta, problem).await,
         }
     }
-}
-
-/// The id in the name of one of the caller's own things. A name of another tenant names nothing.
-fn own<'a>(
-    caller: &Caller,
-    field: &str,
-    text: &'a str,
-    collection: &str,
-) -> Result<&'a str, Problem> {
-    let parsed = name::parse(field, text, &[collection])?;
-    if parsed.tenant == caller.tenant { Ok(parsed.id()) } else { Err(unknown(field)) }
-}
-
-/// Checks that a parent is the caller's own tenant.
-fn own_tenant(caller: &Caller, parent: &str) -> Result<(), Problem> {
-    let parsed = name::parse("parent", parent, &[])?;
-    if parsed.tenant == caller.tenant { Ok(()) } else { Err(unknown("parent")) }
-}
-
-fn unknown(field: &str) -> Problem {
-    Problem::of(NOT_FOUND).violation(field, "Name something that exists in your tenant.")
 }

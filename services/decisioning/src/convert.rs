@@ -9,8 +9,8 @@ use chassis::text::Check;
 use eventstore::Timestamp;
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::profiles::v1::{ConsentQuestion, GetFactsResponse};
-use rapport_proto::{is_market, purpose_of};
 use rapport_proto::types::{Audience, Channel, ContentClass, Purpose};
+use rapport_proto::{is_market, purpose_of};
 
 use crate::domain::decide::Wish;
 use crate::domain::decide::facts::{PartyFacts, consent_key};

@@ -188,6 +188,8 @@ fn pressure_of(
             reserved_at: Some(at.to_proto()),
         })),
         E::Skipped(it) => release(&it.reason),
+        // What may have gone out already counts until it is known.
+        E::Deferred(_) if state.in_doubt => None,
         E::Deferred(_) => release("deferred"),
         E::Failed(it) => release(&it.code),
         E::Resolved(it) if !it.sent => release(&it.reason),

@@ -21,7 +21,6 @@ use eventstore::{
 use futures::future::BoxFuture;
 
 use crate::adapters::{Adapters, Message, Told};
-use crate::domain::is_task;
 use crate::domain::touch::{Command, Outcome, State, Status};
 use crate::gate::{self, Gathered, Judgement};
 use crate::ledger::Ledger;
@@ -131,9 +130,6 @@ impl Worker {
     /// Calls the provider, outside any transaction, and notes what it told.
     async fn hand_over(&self, store: &Store, meta: Metadata, passed: Passed) -> Result<(), Error> {
         let Passed { touch, gathered, gathered_at } = passed;
-        if is_task(touch.channel()) {
-            return Ok(());
-        }
         let now = store.clock().now();
         let told = if now.since(gathered_at) > FRESH {
             Told::Later { code: "stale".into() }
@@ -222,7 +218,6 @@ async fn conclude_gate(
         }
         let gathered = facts.with(&touch.request, &ledger, position);
         let judgement = gate::judge(&gathered, at);
-        let passes = matches!(judgement.outcome, gate::Outcome::Ready(_));
         // An unsubscription that is committed meanwhile must be seen.
         ledger.insist();
         if ledger.decide(touch_id, command(judgement, adapter, at), at).is_err() {
@@ -230,7 +225,8 @@ async fn conclude_gate(
         }
         let touch = ledger.touch(touch_id);
         match append(store, ledger, Metadata { at, ..meta.clone() }).await? {
-            Appended::Yes if passes => {
+            // The commit placed a task itself; what is not sent again is unknown.
+            Appended::Yes if touch.status == Status::Sending => {
                 return Ok(Run::Passed(Box::new(Passed { touch, gathered, gathered_at })));
             }
             Appended::Yes | Appended::Elsewhere => return Ok(Run::Done),

@@ -330,7 +330,7 @@ impl<'a> Runner<'a> {
         self.move_to(&mut tx, to).await?;
         let (good, queued) = self.split(&mut tx, events, broken).await?;
         if !good.is_empty() {
-            guarded(view.apply(&mut tx, &good)).await?;
+            guarded(apply(view, &mut tx, &good)).await?;
         }
         for event in &queued {
             let why = broken.get(&stream_name(event)).filter(|it| it.0 == event.position);
@@ -367,8 +367,8 @@ impl<'a> Runner<'a> {
             let (good, _) = self.split(&mut tx, events, broken).await?;
             let mut failed = None;
             for event in &good {
-                if let Err(error) = guarded(view.apply(&mut tx, std::slice::from_ref(event))).await
-                {
+                let one = std::slice::from_ref(event);
+                if let Err(error) = guarded(apply(view, &mut tx, one)).await {
                     if error.is_transient() {
                         return Err(error);
                     }
@@ -562,6 +562,20 @@ async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, E
         .unwrap_or_else(|_| Err(Error::corrupt("the handler panicked")))
 }
 
+/// Writes what a view makes of events, and the timers that follow from them.
+async fn apply(view: &dyn View, tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
+    view.apply(tx, events).await?;
+    let mut operations = Vec::new();
+    for event in events {
+        let stated = view.timers(event)?.into_iter();
+        operations.extend(stated.map(|it| (event.envelope.tenant.clone(), it)));
+    }
+    if operations.is_empty() {
+        return Ok(());
+    }
+    crate::timers::apply(tx, &[], &operations).await
+}
+
 /// The checkpoint of a consumer, made when there is none.
 pub async fn read_checkpoint(store: &Store, consumer: &str, source: &str) -> Result<Head, Error> {
     const READ: &str = "SELECT position, chain FROM checkpoint WHERE consumer = $1 AND source = $2";
@@ -585,9 +599,7 @@ pub async fn read_checkpoint(store: &Store, consumer: &str, source: &str) -> Res
 /// Up to which position each consumer has handled each of its sources, in one read.
 pub async fn handled(store: &Store) -> Result<BTreeMap<(String, String), u64>, Error> {
     let rows = store.query("SELECT consumer, source, position FROM checkpoint", vec![]).await?;
-    let read = |row: &Row| {
-        Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.count(2)?))
-    };
+    let read = |row: &Row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.count(2)?));
     rows.iter().map(read).collect()
 }
 

@@ -170,11 +170,7 @@ impl Keyring {
         Ok(states)
     }
 
-    async fn read(
-        &self,
-        missing: Vec<(String, String)>,
-        destroyed: u64,
-    ) -> Result<States, Error> {
+    async fn read(&self, missing: Vec<(String, String)>, destroyed: u64) -> Result<States, Error> {
         let rows: Vec<_> = missing.iter().map(|(tenant, key)| values![tenant, key]).collect();
         let found = self
             .0

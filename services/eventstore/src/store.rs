@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -88,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) healthy: watch::Sender<bool>,
     /// Commands between their load and their unit: the committer waits a moment for them.
     pub(crate) approaching: AtomicUsize,
+    /// Timers whose handlers were called, and those of them that returned.
+    pub(crate) firings: [AtomicU64; 2],
     queue: mpsc::Sender<Pending>,
     loads: mpsc::Sender<Wanted>,
     pub(crate) tasks: TaskTracker,
@@ -210,6 +212,7 @@ impl Store {
             head: watch::channel(Head::default()).0,
             healthy: watch::channel(true).0,
             approaching: AtomicUsize::new(0),
+            firings: Default::default(),
             queue,
             loads,
             tasks: TaskTracker::new(),
@@ -406,16 +409,27 @@ impl Store {
         tenant: &str,
         ids: &[String],
     ) -> Result<Vec<Loaded<D::State>>, Error> {
+        self.load_many_until::<D>(tenant, ids, u64::MAX).await
+    }
+
+    /// Like [`Store::load_many`], up to and including a position.
+    pub async fn load_many_until<D: Decider>(
+        &self,
+        tenant: &str,
+        ids: &[String],
+        position: u64,
+    ) -> Result<Vec<Loaded<D::State>>, Error> {
         let streams: Vec<_> = ids.iter().map(|id| format!("{}/{id}", D::AGGREGATE)).collect();
-        let keys: Vec<_> = streams.iter().map(|it| values![tenant, it]).collect();
+        let keys: Vec<_> = streams.iter().map(|it| values![tenant, it, position]).collect();
         let rows = self
             .0
             .database
             .query_keys(
-                "k(tenant, stream)",
+                "k(tenant, stream, until)",
                 &keys,
                 "SELECT e.position, e.chain, e.envelope FROM k
-                 JOIN event e ON e.tenant = k.tenant AND e.stream = k.stream",
+                 JOIN event e ON e.tenant = k.tenant AND e.stream = k.stream
+                     AND e.position <= k.until",
             )
             .await?;
         let mut found = self.recorded(rows.iter().map(stored).collect::<Result<_, _>>()?).await?;
@@ -580,6 +594,14 @@ impl Store {
     /// The earliest instant at which a timer is due.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         timers::next_due(&self.0.database).await
+    }
+
+    /// How many handlers of timers this replica has called, and how many of them have returned. A handler may go on
+    /// after the commit that spends its timer.
+    pub fn firings(&self) -> (u64, u64) {
+        let [called, returned] = &self.0.firings;
+        let returned = returned.load(Ordering::SeqCst);
+        (called.load(Ordering::SeqCst), returned)
     }
 
     /// Forgets requests older than 72 hours; returns how many.

@@ -104,7 +104,7 @@ pub struct Clock(Arc<Kind>);
 #[derive(Debug)]
 enum Kind {
     System,
-    Manual { now: AtomicI64, changed: watch::Sender<i64> },
+    Manual { now: AtomicI64, fires: watch::Sender<i64>, settles: bool },
 }
 
 impl Clock {
@@ -115,8 +115,33 @@ impl Clock {
 
     /// A clock that stands until it is moved: for tests and simulation.
     pub fn manual(start: Timestamp) -> Self {
-        let changed = watch::channel(start.0).0;
-        Self(Arc::new(Kind::Manual { now: AtomicI64::new(start.0), changed }))
+        Self::moved_by_hand(start, false)
+    }
+
+    /// A manual clock whose timers fire only when told to ([`Clock::settle`]): so that all inputs of an instant can
+    /// precede its timers.
+    pub fn simulated(start: Timestamp) -> Self {
+        Self::moved_by_hand(start, true)
+    }
+
+    fn moved_by_hand(start: Timestamp, settles: bool) -> Self {
+        let fires = watch::channel(start.0).0;
+        Self(Arc::new(Kind::Manual { now: AtomicI64::new(start.0), fires, settles }))
+    }
+
+    /// Up to when timers may fire: the time it shows, on a simulated clock that of the last [`Clock::settle`].
+    pub fn fires_until(&self) -> Timestamp {
+        match &*self.0 {
+            Kind::System => Timestamp::real(),
+            Kind::Manual { fires, .. } => Timestamp(*fires.borrow()),
+        }
+    }
+
+    /// Lets everything fire that is due at the time it shows.
+    pub fn settle(&self) {
+        if let Kind::Manual { now, fires, .. } = &*self.0 {
+            fires.send_replace(now.load(Ordering::SeqCst));
+        }
     }
 
     /// The time it shows.
@@ -136,9 +161,11 @@ impl Clock {
     pub fn set(&self, to: Timestamp) -> bool {
         match &*self.0 {
             Kind::System => false,
-            Kind::Manual { now, changed } => {
+            Kind::Manual { now, settles, .. } => {
                 let before = now.fetch_max(to.0, Ordering::SeqCst);
-                changed.send_replace(to.0.max(before));
+                if !settles {
+                    self.settle();
+                }
                 to.0 >= before
             }
         }
@@ -149,13 +176,13 @@ impl Clock {
         self.set(self.now().plus(by))
     }
 
-    /// Waits until the clock may show `due`: real time on the system clock, a move on a manual one.
+    /// Waits until what is due then may fire: real time on the system clock, a move on a manual one.
     /// Cancel-safe.
     pub async fn reach(&self, due: Timestamp) {
         match &*self.0 {
             Kind::System => tokio::time::sleep(due.since(Timestamp::real())).await,
-            Kind::Manual { changed, .. } => {
-                let mut moves = changed.subscribe();
+            Kind::Manual { fires, .. } => {
+                let mut moves = fires.subscribe();
                 // The sender lives as long as this clock, so the wait cannot fail.
                 let _ = moves.wait_for(|now| *now >= due.0).await;
             }
@@ -172,6 +199,18 @@ mod tests {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000000Z");
         assert_eq!(Timestamp(951_782_400_000_001).to_string(), "2000-02-29T00:00:00.000001Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn a_simulated_clock_fires_when_it_is_told_to() {
+        let clock = Clock::simulated(Timestamp(10));
+        assert!(clock.set(Timestamp(20)));
+        assert_eq!((clock.now(), clock.fires_until()), (Timestamp(20), Timestamp(10)));
+        clock.settle();
+        assert_eq!(clock.fires_until(), Timestamp(20));
+        let by_hand = Clock::manual(Timestamp(10));
+        assert!(by_hand.set(Timestamp(20)));
+        assert_eq!(by_hand.fires_until(), Timestamp(20));
     }
 
     #[test]

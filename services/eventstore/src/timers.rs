@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -379,7 +380,7 @@ impl<'h> Firing<'h> {
         if self.running.len() >= AT_ONCE || self.held.len() >= HELD {
             return Ok(None);
         }
-        let (database, now) = (self.store.database(), self.store.clock().now());
+        let (database, now) = (self.store.database(), self.store.clock().fires_until());
         let next = self.beside(next_free(database)).await?;
         if next.is_none_or(|it| it > now) {
             return Ok(next);
@@ -529,7 +530,10 @@ impl<'h> Firing<'h> {
 async fn fire(store: &Store, handler: &dyn TimerHandler, timer: Timer) -> Fired {
     let now = store.clock().now();
     let late = now.since(timer.key.due_at);
+    let [called, returned] = &store.0.firings;
+    called.fetch_add(1, Ordering::SeqCst);
     let result = handler.fire(store, &timer, firing(store, &timer, now)).await;
+    returned.fetch_add(1, Ordering::SeqCst);
     Fired { timer, late, result }
 }
 

@@ -31,7 +31,8 @@ pub trait View: Send + Sync + 'static {
         events: &'a [Recorded],
     ) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// The timers an event states or cancels. Pure: a store refilled from the log has them again.
+    /// The timers an event states or cancels. Pure: a store refilled from the log has them again, and so has a view
+    /// consumer that is emptied.
     fn timers(&self, _event: &Recorded) -> Result<Vec<TimerOp>, Error> {
         Ok(Vec::new())
     }

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use authored::document;
 use chassis::auth::Caller;
 use chassis::deps::Deps;
-use chassis::name;
+use chassis::name::{own, own_tenant, unknown};
 use chassis::page::Page;
-use chassis::status::{NOT_FOUND, Problem};
+use chassis::status::Problem;
 use eventstore::{AsOf, Loaded, Outcome};
 use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::journey_service_server::JourneyService;
@@ -52,8 +52,7 @@ impl Api {
     }
 
     async fn journey(&self, tenant: &str, id: &str) -> Result<Loaded<journey::State>, Problem> {
-        let loaded = self.deps.store.load::<Journey>(tenant, id, AsOf::Now).await?;
-        if loaded.version == 0 { Err(unknown("name")) } else { Ok(loaded) }
+        self.deps.find::<Journey>(tenant, id, "name").await
     }
 
     async fn instance(
@@ -62,30 +61,8 @@ impl Api {
         id: &str,
         field: &str,
     ) -> Result<Loaded<instance::State>, Problem> {
-        let loaded = self.deps.store.load::<Instance>(tenant, id, AsOf::Now).await?;
-        if loaded.version == 0 { Err(unknown(field)) } else { Ok(loaded) }
+        self.deps.find::<Instance>(tenant, id, field).await
     }
-}
-
-/// The id in the name of one of the caller's own things. A name of another tenant names nothing.
-fn own<'a>(
-    caller: &Caller,
-    field: &str,
-    text: &'a str,
-    collection: &str,
-) -> Result<&'a str, Problem> {
-    let parsed = name::parse(field, text, &[collection])?;
-    if parsed.tenant == caller.tenant { Ok(parsed.id()) } else { Err(unknown(field)) }
-}
-
-/// Checks that a parent is the caller's own tenant.
-fn own_tenant(caller: &Caller, parent: &str) -> Result<(), Problem> {
-    let parsed = name::parse("parent", parent, &[])?;
-    if parsed.tenant == caller.tenant { Ok(()) } else { Err(unknown("parent")) }
-}
-
-fn unknown(field: &str) -> Problem {
-    Problem::of(NOT_FOUND).violation(field, "Name something that exists in your tenant.")
 }
 
 #[tonic::async_trait]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use chassis::auth::Caller;
 use chassis::deps::Deps;
-use chassis::name;
-use chassis::status::{NOT_FOUND, Problem};
+use chassis::name::{own, own_tenant, unknown};
+use chassis::status::Problem;
 use eventstore::{
     AsOf, Decider, Error, ExecuteError, Executed, Loaded, Metadata, Outcome, Timestamp,
 };
@@ -116,20 +116,9 @@ impl Api {
         Ok(Some(Executed { state, version, position, created_at, updated_at, repeated: true }))
     }
 
-    /// A stream as it stands, or NOT_FOUND for the field that named it.
-    async fn find<D: Decider>(
-        &self,
-        tenant: &str,
-        id: &str,
-        field: &str,
-    ) -> Result<Loaded<D::State>, Problem> {
-        let loaded = self.deps.store.load::<D>(tenant, id, AsOf::Now).await?;
-        if loaded.version == 0 { Err(unknown(field)) } else { Ok(loaded) }
-    }
-
     /// A party that can still be talked about.
     async fn living(&self, tenant: &str, party_id: &str, field: &str) -> Result<State, Problem> {
-        let party = self.find::<Party>(tenant, party_id, field).await?.state;
+        let party = self.deps.find::<Party>(tenant, party_id, field).await?.state;
         if party.status == Status::Erased { Err(erased(field)) } else { Ok(party) }
     }
 
@@ -140,19 +129,11 @@ impl Api {
         party_id: &str,
         field: &str,
     ) -> Result<State, Problem> {
-        let party = self.find::<Party>(&meta.tenant, party_id, field).await?.state;
+        let party = self.deps.find::<Party>(&meta.tenant, party_id, field).await?.state;
         if party.status == Status::Erased {
-            self.unless_repeated(meta, erased(field)).await?;
+            self.deps.unless_repeated(meta, erased(field)).await?;
         }
         Ok(party)
-    }
-
-    /// Refuses, unless the request was granted before: then its first outcome is the answer, whatever changed since.
-    async fn unless_repeated(&self, meta: &Metadata, problem: Problem) -> Result<(), Problem> {
-        match self.deps.store.find_request(meta).await? {
-            Some(_) => Ok(()),
-            None => Err(problem),
-        }
     }
 
     /// Who claims these identifiers, in the order asked, whether or not the claims hold now.
@@ -177,29 +158,8 @@ impl Api {
     }
 }
 
-/// The id in the name of one of the caller's own things. A name of another tenant names nothing.
-fn own<'a>(
-    caller: &Caller,
-    field: &str,
-    text: &'a str,
-    collection: &str,
-) -> Result<&'a str, Problem> {
-    let parsed = name::parse(field, text, &[collection])?;
-    if parsed.tenant == caller.tenant { Ok(parsed.id()) } else { Err(unknown(field)) }
-}
-
-/// Checks that a parent is the caller's own tenant.
-fn own_tenant(caller: &Caller, parent: &str) -> Result<(), Problem> {
-    let parsed = name::parse("parent", parent, &[])?;
-    if parsed.tenant == caller.tenant { Ok(()) } else { Err(unknown("parent")) }
-}
-
 fn erased(field: &str) -> Problem {
     Problem::of(PARTY_ERASED).violation(field, PARTY_ERASED.remedy)
-}
-
-fn unknown(field: &str) -> Problem {
-    Problem::of(NOT_FOUND).violation(field, "Name something that exists in your tenant.")
 }
 
 fn unsealed(caller: &Caller) -> bool {

@@ -3,14 +3,18 @@
 //! ```text
 //! event ─ which rules look at what it changed? ─▶ evaluate at the event's instant ─▶ SegmentEntered / SegmentExited
 //!                                                 └─ next instant at which time alone decides ─▶ SegmentCrossingExpected
-//! timer ─ evaluate at its instant, and go on from there
+//! timer ─ evaluate at its instant, and state the next
 //! new version ─ everybody is looked at, page by page
+//! new rule pack ─ everybody in its market
 //! ```
 //!
 //! An event of this service is followed by the reactor `segments`; what it finds crossed at the instant the event was
 //! recorded. What time alone changes crosses at the exact instant: each comparison of a rule that time can turn has a
 //! literal, so the instants at which it turns are computed, and the first at which the whole rule turns is stated. A
 //! party and segment have one timer. It is moved only when it is needed earlier; one that fires too early looks again.
+//!
+//! An event is judged by what was recorded up to it, and an instant by what was recorded before it; they take turns in
+//! the order of their instants. So what crosses does not depend on when the reactor or the timers run.
 //!
 //! Whether a party is in is read from the facts whenever it is asked, so an answer never lags behind the log. Only the
 //! events do, by the time it takes to write them.
@@ -30,7 +34,7 @@ pub(crate) use crossing::cross;
 pub(crate) use definitions::Definitions;
 pub(crate) use preview::preview;
 pub(crate) use reactor::{CONSUMER, consumer};
-pub(crate) use recompute::recompute;
+pub(crate) use recompute::{judge, recompute};
 
 use std::collections::BTreeMap;
 

@@ -11,6 +11,7 @@ use crate::domain::consent::{Command, Consent};
 use crate::segments::{self, Definitions};
 use crate::view::CONSENT_EXPIRY;
 use crate::view::consent::Expiry;
+use crate::view::pack::JUDGE;
 use crate::view::segments::{CROSSING, RECOMPUTE};
 
 /// Handles every timer of the service.
@@ -30,6 +31,7 @@ impl TimerHandler for Timers {
                 CONSENT_EXPIRY => expire(store, timer, meta).await,
                 CROSSING => segments::cross(&self.definitions, store, timer, meta).await,
                 RECOMPUTE => segments::recompute(&self.definitions, store, timer, meta).await,
+                JUDGE => segments::judge(&self.definitions, store, timer, meta).await,
                 _ => Err(unknown(timer)),
             }
         })

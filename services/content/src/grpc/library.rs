@@ -170,7 +170,7 @@ impl LibraryService for Api {
         let id = own(caller, "name", &it.name, "claims")?;
         let meta = self.deps.metadata(&request, &it.request_id)?;
         let (review, signature_id) = convert::review(&it.into(), &meta)?;
-        self.find::<Claim>(&caller.tenant, id, "name").await?;
+        self.deps.find::<Claim>(&caller.tenant, id, "name").await?;
         let (state, position) = self.of_claim(id, &meta, review).await?;
         let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at));
         Ok(Response::new(proto::ReviewClaimResponse { claim, signature_id, position }))
@@ -186,7 +186,7 @@ impl LibraryService for Api {
         let mut meta = self.deps.metadata(&request, &it.request_id)?;
         let reason = convert::reason(&it.reason)?;
         meta.reason.clone_from(&reason);
-        self.find::<Claim>(&caller.tenant, id, "name").await?;
+        self.deps.find::<Claim>(&caller.tenant, id, "name").await?;
         let withdraw = Command::Withdraw { version: it.version, reason, cause: String::new() };
         let (state, position) = self.of_claim(id, &meta, withdraw).await?;
         let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at));
@@ -202,7 +202,7 @@ impl LibraryService for Api {
         let id = own(caller, "name", &request.name, "claims")?;
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
-        let found = self.find::<Claim>(&caller.tenant, id, "name").await?;
+        let found = self.deps.find::<Claim>(&caller.tenant, id, "name").await?;
         let claim = Some(convert::claim(&caller.tenant, id, &found.state, self.now()));
         Ok(Response::new(proto::GetClaimResponse { claim, position }))
     }
@@ -257,7 +257,7 @@ impl Api {
         version: u32,
     ) -> Result<Command, Problem> {
         let tenant = meta.tenant.as_str();
-        let state = self.find::<Claim>(tenant, id, "name").await?.state;
+        let state = self.deps.find::<Claim>(tenant, id, "name").await?.state;
         let found = if version == 0 { state.newest() } else { state.get(version) };
         let content = found.and_then(claim::content_of).unwrap_or_default();
         let mut wrong = Findings::default();

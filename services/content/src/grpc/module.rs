@@ -70,7 +70,7 @@ impl ModuleService for Api {
         let id = own(caller, "name", &it.name, "modules")?;
         let meta = self.deps.metadata(&request, &it.request_id)?;
         let (review, signature_id) = convert::review(&it.into(), &meta)?;
-        self.find::<Module>(&caller.tenant, id, "name").await?;
+        self.deps.find::<Module>(&caller.tenant, id, "name").await?;
         let (state, position) = self.of_module(id, &meta, review).await?;
         let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
         Ok(Response::new(proto::ReviewModuleResponse { module, signature_id, position }))
@@ -86,7 +86,7 @@ impl ModuleService for Api {
         let mut meta = self.deps.metadata(&request, &it.request_id)?;
         let reason = convert::reason(&it.reason)?;
         meta.reason.clone_from(&reason);
-        self.find::<Module>(&caller.tenant, id, "name").await?;
+        self.deps.find::<Module>(&caller.tenant, id, "name").await?;
         let withdraw = Command::Withdraw { version: it.version, reason, cause: String::new() };
         let (state, position) = self.of_module(id, &meta, withdraw).await?;
         let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
@@ -102,7 +102,7 @@ impl ModuleService for Api {
         let id = own(caller, "name", &request.name, "modules")?;
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
-        let found = self.find::<Module>(&caller.tenant, id, "name").await?;
+        let found = self.deps.find::<Module>(&caller.tenant, id, "name").await?;
         let module = Some(convert::module(&caller.tenant, id, &found.state, self.now(), true));
         Ok(Response::new(proto::GetModuleResponse { module, position }))
     }
@@ -260,7 +260,7 @@ impl Api {
         id: &str,
         version: u32,
     ) -> Result<Command, Problem> {
-        let state = self.find::<Module>(&meta.tenant, id, "name").await?.state;
+        let state = self.deps.find::<Module>(&meta.tenant, id, "name").await?.state;
         let found = if version == 0 { state.newest() } else { state.get(version) };
         let content = found.and_then(module::content_of).unwrap_or_default();
         let (markets, class) = (&content.markets, content.content_class());
@@ -276,13 +276,13 @@ impl Api {
         let tenant = caller.tenant.as_str();
         match name::parse("parent", parent, &["claims"]) {
             Ok(name) if name.tenant == tenant => {
-                self.find::<Claim>(tenant, name.id(), "parent").await?;
+                self.deps.find::<Claim>(tenant, name.id(), "parent").await?;
                 Ok(Part::claim(name.id()))
             }
             Ok(_) => Err(unknown("parent")),
             Err(_) => {
                 let id = own(caller, "parent", parent, "modules")?;
-                self.find::<Module>(tenant, id, "parent").await?;
+                self.deps.find::<Module>(tenant, id, "parent").await?;
                 Ok(Part::module(id))
             }
         }

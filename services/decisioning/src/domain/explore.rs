@@ -118,7 +118,8 @@ impl Race {
 
     fn add(&mut self, at: f64, weight: f64) {
         let mut all = 1.0;
-        for ((arm, below), density) in self.arms.iter().zip(&mut self.below).zip(&mut self.density) {
+        for ((arm, below), density) in self.arms.iter().zip(&mut self.below).zip(&mut self.density)
+        {
             (*density, *below) = normal((at - arm.mean) / arm.deviation);
             all *= *below;
         }

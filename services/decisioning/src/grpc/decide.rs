@@ -39,7 +39,7 @@ impl Api {
         let made = match self.decided(meta, &decision_id, wish, min_positions).await {
             Ok(made) => made,
             Err(problem) => {
-                self.unless_repeated(meta, problem).await?;
+                self.deps.unless_repeated(meta, problem).await?;
                 proto::DecisionMade::default()
             }
         };

@@ -39,7 +39,7 @@ impl DecisionService for Api {
         let id = own(caller, "name", &request.get_ref().name, "decisions")?;
         self.caught_up(&request.get_ref().min_positions).await?;
         let position = self.position();
-        let found = self.find::<Decision>(&caller.tenant, id, "name").await?;
+        let found = self.deps.find::<Decision>(&caller.tenant, id, "name").await?;
         let decision = Some(decision(&caller.tenant, found.state));
         Ok(Response::new(proto::GetDecisionResponse { decision, position }))
     }
@@ -70,7 +70,7 @@ impl DecisionService for Api {
     ) -> Result<Response<proto::ExplainDecisionResponse>, Status> {
         let caller = Caller::of(&request)?;
         let id = own(caller, "name", &request.get_ref().name, "decisions")?;
-        let found = self.find::<Decision>(&caller.tenant, id, "name").await?;
+        let found = self.deps.find::<Decision>(&caller.tenant, id, "name").await?;
         let made = found.state.made.ok_or_else(|| unknown("name"))?;
         Ok(Response::new(explain(&made)))
     }
@@ -99,6 +99,7 @@ impl DecisionService for Api {
             arm: arm.into(),
             policy_version: shared.policy.as_ref().map(|it| it.version).unwrap_or_default(),
             position,
+            market_pack_version: shared.version_in(&request.market, at),
         }))
     }
 

@@ -44,7 +44,7 @@ impl PolicyService for Api {
         }
         if !found.is_empty() {
             let problem = refusal::of_findings("policy", POLICY_INVALID, &found);
-            self.unless_repeated(&meta, problem).await?;
+            self.deps.unless_repeated(&meta, problem).await?;
         }
         let hash = document::hash(&policy);
         let draft = Command::Draft { by: step(caller, &meta), policy: Box::new(policy), hash };
@@ -64,7 +64,7 @@ impl PolicyService for Api {
         let caller = Caller::of(&request)?;
         let id = own(caller, "name", &request.get_ref().name, "policies")?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
-        let state = self.find::<Policy>(&caller.tenant, id, "name").await?.state;
+        let state = self.deps.find::<Policy>(&caller.tenant, id, "name").await?.state;
         let version = meant(&state.versions, request.get_ref().version)
             .map_err(|it| Problem::from(crate::domain::policy::Refusal::from(it)))?;
         let decisions = match request.get_ref().decisions {
@@ -136,7 +136,7 @@ impl PolicyService for Api {
         let id = own(caller, "name", &request.get_ref().name, "policies")?;
         self.caught_up(&request.get_ref().min_positions).await?;
         let position = self.position();
-        let state = self.find::<Policy>(&caller.tenant, id, "name").await?.state;
+        let state = self.deps.find::<Policy>(&caller.tenant, id, "name").await?.state;
         let live = state.versions.live().or_else(|| state.versions.newest()).map(|it| it.0);
         let version = match request.get_ref().version {
             0 => live.unwrap_or_default(),

@@ -63,7 +63,7 @@ impl RulePackService for Api {
         let caller = Caller::of(&request)?;
         let id = own(caller, "name", &request.get_ref().name, "rulepacks")?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
-        let state = self.find::<RulePack>(&caller.tenant, id, "name").await?.state;
+        let state = self.deps.find::<RulePack>(&caller.tenant, id, "name").await?.state;
         let version = meant(&state.versions, request.get_ref().version)
             .map_err(|it| Problem::from(Refusal::from(it)))?;
         let document = state.documents.get(&version).ok_or_else(|| unknown("version"))?;
@@ -118,7 +118,7 @@ impl RulePackService for Api {
         let wished = time(&mut check, "effective_time", request.get_ref().effective_time.as_ref());
         check.finish()?;
         let version = request.get_ref().version;
-        let state = self.find::<RulePack>(&caller.tenant, id, "name").await?.state;
+        let state = self.deps.find::<RulePack>(&caller.tenant, id, "name").await?.state;
         let document = state.documents.get(&version).ok_or_else(|| unknown("version"))?;
         let activate = Command::Activate {
             by: step(caller, &meta),
@@ -153,7 +153,7 @@ impl RulePackService for Api {
         let id = own(caller, "name", &request.get_ref().name, "rulepacks")?;
         self.caught_up(&request.get_ref().min_positions).await?;
         let position = self.position();
-        let state = self.find::<RulePack>(&caller.tenant, id, "name").await?.state;
+        let state = self.deps.find::<RulePack>(&caller.tenant, id, "name").await?.state;
         let live = state.versions.live().or_else(|| state.versions.newest()).map(|it| it.0);
         let version = match request.get_ref().version {
             0 => live.unwrap_or_default(),

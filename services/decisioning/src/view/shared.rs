@@ -50,6 +50,11 @@ impl Shared {
         (at < last.retired_at).then_some(&last.pack)
     }
 
+    /// Version of that pack; 0 when there is none.
+    pub(crate) fn version_in(&self, market: &str, at: Timestamp) -> u32 {
+        self.pack(market, at).map_or(0, |it| it.version)
+    }
+
     /// A version of a market's pack, whether or not it counts now.
     pub(crate) fn pack_version(&self, market: &str, version: u32) -> Option<&Pack> {
         let same = |it: &&pack::InForce| it.market == market && it.version == version;

@@ -32,7 +32,11 @@ impl Outbox {
             Ok(Ok(())) => Told::Taken { provider_id: name },
             Ok(Err(error)) => {
                 tracing::warn!(touch = message.touch_id, %error, "the outbox cannot be written");
-                Told::Later { code: "outbox".into() }
+                // It may have failed after the file had got its name.
+                match self.holds(message.channel, &message.touch_id).await {
+                    Ok(None) => Told::Later { code: "outbox".into() },
+                    Ok(Some(_)) | Err(_) => Told::Repeat { code: "outbox".into() },
+                }
             }
             Err(_) => Told::Repeat { code: "outbox".into() },
         }

@@ -61,13 +61,13 @@ pub(crate) fn stops(
     it.channel() == channel && any_sender && of_purpose
 }
 
-/// A grant releases what the recipient said before it, and never an address that is dead.
+/// A grant releases the unsubscription from that very sender and purpose that was said before it. A complaint spoke of
+/// every sender, so no sender's form takes it back, and no grant revives a dead address: those are a person's to release.
 fn releases(grant: &Consented, it: &RecipientSuppressed) -> bool {
-    let said = match it.cause() {
-        SuppressionCause::Unsubscribed | SuppressionCause::Complained => true,
-        SuppressionCause::Bounced | SuppressionCause::Unspecified => false,
-    };
-    said && stops(it, grant.channel, &grant.sender_id, grant.purpose)
+    it.cause() == SuppressionCause::Unsubscribed
+        && it.channel() == grant.channel
+        && it.sender_id == grant.sender_id
+        && it.purpose() == grant.purpose
         && grant.captured_at > instant(it.suppressed_at.as_ref())
 }
 

@@ -222,6 +222,12 @@ impl Decider for Touch {
             }
             Command::HandOver { ready, adapter, gives_up_at } => {
                 gated(state)?;
+                // Only the place that may have it already knows a repeat.
+                let elsewhere = ready.contact_point_id != state.ready.contact_point_id
+                    || adapter != state.adapter;
+                if state.in_doubt && elsewhere {
+                    return Ok(vec![unresolved("recipient_changed", at)]);
+                }
                 Ok(hand_over(state, ready, adapter, gives_up_at, at))
             }
             Command::Conclude { attempt, outcome } => Ok(conclude(state, attempt, outcome, at)),

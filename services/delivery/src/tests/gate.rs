@@ -169,6 +169,7 @@ async fn quiet_nights(world: &World) {
         ..Default::default()
     });
     write::<RulePack>(&world.store("decisioning"), "DE", activated).await;
+    world.script.lock().outbound.market_pack_version = 1;
     consumed(world, crate::RULES, "decisioning").await;
 }
 
@@ -213,6 +214,7 @@ async fn cap(world: &World, max: u32) {
         ..Default::default()
     });
     write::<Policy>(&world.store("decisioning"), "default", activated).await;
+    world.script.lock().outbound.policy_version = 3;
     consumed(world, crate::RULES, "decisioning").await;
 }
 
@@ -243,6 +245,21 @@ async fn sixteen_touches_at_once_never_exceed_a_cap() {
             assert_eq!(verdict.next_allowed_at, time(START.plus(Duration::from_secs(7 * 86_400))));
         }
     }
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn rules_that_have_not_arrived_let_nothing_pass() {
+    let world = World::start().await;
+    world.script.lock().outbound.policy_version = 3;
+    let touch_id = world.request(email()).await;
+    let outbound = |it: &String| it.starts_with("CheckOutbound");
+    // The first module is asked about twice, once for its class; then the gate has run.
+    let again = async || (world.script.lock().asked.iter().filter(|it| outbound(it)).count() > 2);
+    until(async || again().await.then_some(())).await.expect("tried again");
+    assert_eq!(world.get(&touch_id).await.state(), State::Requested);
+    cap(&world, 1).await;
+    world.reaches(&touch_id, State::Sent).await;
     world.harness.stop().await;
 }
 

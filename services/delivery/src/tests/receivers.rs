@@ -307,6 +307,21 @@ async fn a_slow_receiver_may_have_taken_it_and_is_only_ever_repeated() {
 }
 
 #[tokio::test]
+async fn what_one_receiver_may_have_taken_is_not_repeated_to_another() {
+    let (world, receiver) = over_http(|settings| settings.delivery.webhook_timeout_ms = 500).await;
+    world.address(&format!("http://127.0.0.1:{}/slow", receiver.port));
+    let touch_id = world.request(webhook()).await;
+    world.retries(&touch_id, 1).await;
+    world.script.lock().recipient.contact_point_id = "cpt_2".into();
+    world.address(&format!("http://127.0.0.1:{}/ok", receiver.port));
+    world.harness.clock.advance(Duration::from_secs(60));
+    let touch = world.reaches(&touch_id, State::Unknown).await;
+    assert_eq!((touch.reason.as_str(), touch.attempts), ("recipient_changed", 1));
+    world.harness.stop().await;
+    assert_eq!(receiver.lines().len(), 1);
+}
+
+#[tokio::test]
 async fn a_webhook_goes_nowhere_inside() {
     let (world, receiver) = over_http(|settings| settings.delivery.webhook_private = false).await;
     let port = receiver.port;

@@ -234,7 +234,16 @@ pub(crate) async fn by_provider(
              JOIN touch t ON t.tenant = k.tenant AND t.provider_id = k.provider_id",
         )
         .await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
+    let mut found: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for row in &rows {
+        // Some providers give one id to many messages; then it names none.
+        let touch_id = row.text(1)?.to_owned();
+        found
+            .entry(row.text(0)?.to_owned())
+            .and_modify(|it| *it = None)
+            .or_insert(Some(touch_id));
+    }
+    Ok(found.into_iter().filter_map(|(id, touch)| Some((id, touch?))).collect())
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ use eventstore::{AsOf, Error, Metadata, Timestamp};
 use rapport_proto::content::v1::module_service_client::ModuleServiceClient;
 use rapport_proto::content::v1::{RenderRequest, RenderResponse};
 use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
-use rapport_proto::decisioning::v1::{CheckOutboundRequest, CheckOutboundResponse, OutboundEffect};
+use rapport_proto::decisioning::v1::{
+    CheckOutboundRequest, CheckOutboundResponse, OutboundEffect, RulePackActivated,
+};
 use rapport_proto::delivery::v1::{TouchCause, TouchRequested};
 use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
 use rapport_proto::journeys::v1::{CheckInstanceRequest, CheckInstanceResponse};
@@ -30,6 +32,7 @@ use crate::domain::instant;
 use crate::domain::recipient::Recipient;
 use crate::domain::sender::Sender;
 use crate::gate::Gathered;
+use crate::gate::caps::Policy;
 use crate::ledger::Ledger;
 use crate::{RULES, view};
 
@@ -118,6 +121,7 @@ impl Gatherer {
         let database = self.deps.store.database();
         let pack = view::rules::pack(database, tenant, &market, at).await?;
         let policy = view::rules::policy(database, tenant).await?;
+        same_rules(outbound.as_ref(), pack.as_ref(), policy.as_ref())?;
         let names = policy.iter().flat_map(|it| &it.lines).flat_map(|it| &it.counts);
         let names: std::collections::BTreeSet<&str> = names.map(String::as_str).collect();
         let interactions = view::contact::of_party(
@@ -359,5 +363,23 @@ fn refusal(status: &Status, peer: &str) -> Result<String, Error> {
             Ok(told.to_ascii_lowercase())
         }
         _ => Err(Error::unavailable_because(format!("ask {peer}"), status.clone())),
+    }
+}
+
+/// Quiet hours, kinds and caps are judged by the rules that `decisioning` has in force, not by those that arrived here
+/// last: until both are the same, nothing is judged.
+fn same_rules(
+    told: Option<&CheckOutboundResponse>,
+    pack: Option<&RulePackActivated>,
+    policy: Option<&Policy>,
+) -> Result<(), Error> {
+    let Some(told) = told else {
+        return Ok(());
+    };
+    let same_pack = told.market_pack_version == pack.map_or(0, |it| it.version);
+    let same_policy = told.policy_version == policy.map_or(0, |it| it.version);
+    match same_pack && same_policy {
+        true => Ok(()),
+        false => Err(Error::unavailable("the rules in force have not arrived from decisioning yet")),
     }
 }

@@ -73,7 +73,7 @@ pub async fn retry_parked(
             .await?;
             let events = place.read(store, tx.query(READ, place.values()).await?).await?;
             for event in &events {
-                guarded(view.apply(&mut tx, std::slice::from_ref(event))).await?;
+                guarded(super::apply(&**view, &mut tx, std::slice::from_ref(event))).await?;
             }
             place.delete(&mut tx, &events).await?;
             tx.commit().await?;

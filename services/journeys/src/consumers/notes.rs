@@ -14,7 +14,11 @@ pub(crate) const MOST_NOTES: usize = 200;
 
 /// What is written down in one stream.
 pub(super) enum Note {
-    Entry { stream: String, loaded: Loaded<entry::State>, events: Vec<entry_event::Event> },
+    Entry {
+        stream: String,
+        loaded: Loaded<entry::State>,
+        events: Vec<entry_event::Event>,
+    },
     Instance {
         instance_id: String,
         loaded: Loaded<instance::State>,

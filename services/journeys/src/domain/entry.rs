@@ -127,7 +127,11 @@ impl Decider for Entry {
         Ok(match command {
             Command::Request(requested) => {
                 let cause = requested.cause.clone().unwrap_or_default();
-                if state.taken.contains(&(cause.source, cause.position)) { Vec::new() } else { vec![Event::Requested(*requested)] }
+                if state.taken.contains(&(cause.source, cause.position)) {
+                    Vec::new()
+                } else {
+                    vec![Event::Requested(*requested)]
+                }
             }
             Command::Answer(asked) => {
                 if asked.request > 0 && !state.open.contains_key(&asked.request) {

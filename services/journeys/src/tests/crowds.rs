@@ -113,7 +113,8 @@ impl World {
 
     /// How many instances stand still, and how many have not ended.
     async fn count(&self) -> (u64, u64) {
-        const COUNT: &str = "SELECT COALESCE(SUM(paused), 0), COUNT(*) FROM instance WHERE ended_at = $1";
+        const COUNT: &str =
+            "SELECT COALESCE(SUM(paused), 0), COUNT(*) FROM instance WHERE ended_at = $1";
         let end = eventstore::values![eventstore::Timestamp::MAX];
         let rows = self.journeys().query(COUNT, end).await.expect("read");
         (rows[0].count(0).expect("a number"), rows[0].count(1).expect("a number"))

@@ -30,7 +30,7 @@ impl FactsService for Api {
         let at = wanted.at.unwrap_or_else(|| self.now());
         // Read before the facts: they include at least what stands up to these positions.
         let positions = self.positions().await.map_err(Problem::from)?;
-        let party = self.find::<Party>(&caller.tenant, party_id, "name").await?.state;
+        let party = self.deps.find::<Party>(&caller.tenant, party_id, "name").await?.state;
         let known = Known { tenant: &caller.tenant, party_id, party: &party, at };
         let facts = self.facts(known, request, &wanted.questions).await.map_err(Problem::from)?;
         Ok(Response::new(proto::GetFactsResponse { positions, ..facts }))

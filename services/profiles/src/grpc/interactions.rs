@@ -125,9 +125,9 @@ impl Api {
         if stated.is_empty() || stated.len() > MOST {
             return Err(Problem::field("interactions", "Send 1 to 256 interactions."));
         }
-        let source = self.find::<Source>(&meta.tenant, source_id, "parent").await?.state;
+        let source = self.deps.find::<Source>(&meta.tenant, source_id, "parent").await?.state;
         if source.status != Status::Active {
-            self.unless_repeated(meta, Problem::of(SOURCE_DISABLED)).await?;
+            self.deps.unless_repeated(meta, Problem::of(SOURCE_DISABLED)).await?;
         }
         let reports: Vec<_> =
             stated.iter().map(|it| self.report(&meta.tenant, source_id, &source, it)).collect();

@@ -80,7 +80,7 @@ impl PartyService for Api {
         let position = self.position();
         let holder = self.named(&caller.tenant, &[identifier]).await?.pop().flatten();
         let party_id = holder.ok_or_else(|| unknown("value"))?;
-        let found = self.find::<Party>(&caller.tenant, &party_id, "value").await?;
+        let found = self.deps.find::<Party>(&caller.tenant, &party_id, "value").await?;
         let party = resource(caller, &party_id, found);
         Ok(Response::new(proto::LookupPartyResponse { party: Some(party), position }))
     }
@@ -333,7 +333,7 @@ impl Api {
         new: &Registration,
     ) -> Result<(), Problem> {
         if !new.source_id.is_empty() {
-            self.find::<Source>(&meta.tenant, &new.source_id, "source_id").await?;
+            self.deps.find::<Source>(&meta.tenant, &new.source_id, "source_id").await?;
         }
         let identifiers: Vec<_> = new.identifiers.iter().map(|it| it.identifier.clone()).collect();
         self.check_free(meta, party_id, &identifiers, |n| format!("identifiers[{n}].value")).await
@@ -356,7 +356,7 @@ impl Api {
         let Some(index) = taken else { return Ok(()) };
         let problem =
             Problem::of(IDENTIFIER_TAKEN).violation(field(index), IDENTIFIER_TAKEN.remedy);
-        self.unless_repeated(meta, problem).await
+        self.deps.unless_repeated(meta, problem).await
     }
 
     /// The instant a reader asks for, and the position its answer holds at.

@@ -41,7 +41,7 @@ impl SegmentService for Api {
         let (stated, parsed) = parse::save_trait(request.get_ref())?;
         let id = parsed.id.clone();
         if let Err(problem) = self.still_fits(&caller.tenant, parsed).await {
-            self.unless_repeated(&meta, problem).await?;
+            self.deps.unless_repeated(&meta, problem).await?;
         }
         let command = trait_definition::Command::Save(Box::new(stated));
         let done = self.execute::<TraitDefinition>(&id, &meta, command).await?;
@@ -80,7 +80,7 @@ impl SegmentService for Api {
         let stated = parse::save_segment(request.get_ref())?;
         let known = self.known(&caller.tenant).await?;
         if let Err(faults) = Segment::parse(&stated, &known) {
-            self.unless_repeated(&meta, parse::refuse("segment", faults)).await?;
+            self.deps.unless_repeated(&meta, parse::refuse("segment", faults)).await?;
         }
         let id = stated.segment.clone();
         let command = segment::Command::Save(Box::new(stated));
@@ -107,7 +107,7 @@ impl SegmentService for Api {
         let id = own(caller, "name", &request.name, "segments")?;
         self.settled(&request.min_positions).await?;
         let position = self.position();
-        let found = self.find::<SegmentDefinition>(&caller.tenant, id, "name").await?;
+        let found = self.deps.find::<SegmentDefinition>(&caller.tenant, id, "name").await?;
         let author = self.author(&caller.tenant, Kind::Segment, id, found.version).await?;
         let database = self.deps.store.database();
         let uses = view::uses::of(database, &caller.tenant, Kind::Segment, id);
@@ -173,7 +173,7 @@ impl SegmentService for Api {
         let arguments = [caller.tenant.as_str(), "members", id];
         let page = Page::parse(request.page_size.min(MOST), &request.page_token, &arguments)?;
         self.settled(&request.min_positions).await?;
-        self.find::<SegmentDefinition>(&caller.tenant, id, "parent").await?;
+        self.deps.find::<SegmentDefinition>(&caller.tenant, id, "parent").await?;
         let after = page.cursor().unwrap_or_default();
         let database = self.deps.store.database();
         let listed =

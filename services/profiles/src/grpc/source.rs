@@ -64,7 +64,7 @@ impl SourceService for Api {
     ) -> Result<Response<proto::GetSourceResponse>, Status> {
         let caller = Caller::of(&request)?;
         let source_id = own(caller, "name", &request.get_ref().name, "sources")?;
-        let found = self.find::<Source>(&caller.tenant, source_id, "name").await?;
+        let found = self.deps.find::<Source>(&caller.tenant, source_id, "name").await?;
         let source = Some(parse::source(&caller.tenant, source_id, found.state));
         Ok(Response::new(proto::GetSourceResponse { source }))
     }

@@ -1,10 +1,11 @@
 //! A membership's timer: time alone may have moved the party.
 
-use eventstore::{Error, Metadata, Outcome, Store, Timer};
+use eventstore::{Error, Metadata, Outcome, Store, Timer, Timestamp, consumer, values};
 
 use super::definitions::Definitions;
 use super::facts::Needs;
 use super::path::Occasion;
+use super::reactor::CONSUMER;
 use super::settle::{self, Look};
 use crate::domain::membership;
 
@@ -22,6 +23,9 @@ pub(crate) async fn cross(
     let (party_id, segment_id) =
         id.ok_or_else(|| Error::corrupt(format!("no membership: {}", timer.stream)))?;
     let occasion = Occasion::Time { due_at: timer.key.due_at };
+    if is_awaited(store, &meta.tenant, party_id, timer.key.due_at).await? {
+        return Err(Error::unavailable("what happened before is not followed yet"));
+    }
     let party_ids = [party_id.to_owned()];
     for _ in 0..TRIES {
         let live = definitions.live(&meta.tenant).await?;
@@ -42,4 +46,25 @@ pub(crate) async fn cross(
         }
     }
     Err(Error::unavailable(format!("{} kept changing", timer.stream)))
+}
+
+/// Whether the reactor has still to follow something about the party that was recorded before an instant: what that
+/// moves crosses first, whoever is late.
+async fn is_awaited(
+    store: &Store,
+    tenant: &str,
+    party_id: &str,
+    before: Timestamp,
+) -> Result<bool, Error> {
+    let followed = consumer::read_checkpoint(store, CONSUMER, store.source()).await?.position;
+    let rows = store
+        .query(
+            "SELECT recorded_at FROM event
+             WHERE tenant = $1 AND party_id = $2 AND party_id <> '' AND position > $3
+                 AND stream NOT LIKE 'membership/%'
+             ORDER BY position LIMIT 1",
+            values![tenant, party_id, followed],
+        )
+        .await?;
+    rows.first().map_or(Ok(false), |row| Ok(row.time(0)? < before))
 }

@@ -45,6 +45,15 @@ pub(crate) struct LiveSegment {
     pub(crate) needs: Needs,
 }
 
+impl LiveSegment {
+    /// Whether it was live, with its traits as they are, when an event was recorded. What is live since looks at
+    /// everybody itself.
+    pub(super) fn follows(&self, position: u64, live: &Live) -> bool {
+        let mut traits = self.needs.traits.iter().filter_map(|id| live.traits.get(id));
+        self.position < position && traits.all(|it| it.position < position)
+    }
+}
+
 impl Definitions {
     pub(crate) fn new(store: &Store) -> Self {
         Self { store: store.clone(), known: Arc::default() }

@@ -88,6 +88,18 @@ pub(crate) async fn load<'l>(
     needs: &Needs,
     from: Timestamp,
 ) -> Result<Vec<Facts<'l>>, Error> {
+    load_until(store, live, tenant, party_ids, needs, (from, u64::MAX)).await
+}
+
+/// Like [`load`], with what was recorded up to a position and nothing of what is newer.
+pub(super) async fn load_until<'l>(
+    store: &Store,
+    live: &'l Live,
+    tenant: &str,
+    party_ids: &[String],
+    needs: &Needs,
+    (from, until): (Timestamp, u64),
+) -> Result<Vec<Facts<'l>>, Error> {
     let traits = || needs.traits.iter().filter_map(|id| live.traits.get_key_value(id));
     let mut names: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for (_, it) in traits() {
@@ -95,10 +107,10 @@ pub(crate) async fn load<'l>(
         let known = names.entry(&it.definition.event).or_insert(start);
         *known = start.min(*known);
     }
-    let activities = view::activity::of_parties(store.database(), tenant, party_ids, &names);
+    let activities = view::activity::of_parties(store.database(), tenant, party_ids, &names, until);
     let (parties, mut activities) =
-        futures::try_join!(parties(store, tenant, party_ids, needs), activities)?;
-    let mut consents = consents(store, tenant, &parties, needs, from).await?;
+        futures::try_join!(parties(store, tenant, party_ids, needs, until), activities)?;
+    let mut consents = consents(store, tenant, &parties, needs, (from, until)).await?;
     let facts = party_ids.iter().zip(parties).map(|(id, (_, party))| {
         let did = activities.remove(id).unwrap_or_default();
         let series =
@@ -114,11 +126,12 @@ async fn parties(
     tenant: &str,
     party_ids: &[String],
     needs: &Needs,
+    until: u64,
 ) -> Result<Vec<(String, Option<State>)>, Error> {
     if !needs.party {
         return Ok(party_ids.iter().map(|id| (id.clone(), None)).collect());
     }
-    let loaded = store.load_many::<Party>(tenant, party_ids).await?;
+    let loaded = store.load_many_until::<Party>(tenant, party_ids, until).await?;
     Ok(party_ids.iter().cloned().zip(loaded.into_iter().map(|it| Some(it.state))).collect())
 }
 
@@ -128,7 +141,7 @@ async fn consents(
     tenant: &str,
     parties: &[(String, Option<State>)],
     needs: &Needs,
-    at: Timestamp,
+    (at, until): (Timestamp, u64),
 ) -> Result<BTreeMap<String, BTreeMap<String, Said>>, Error> {
     let mut found: BTreeMap<String, BTreeMap<String, Said>> = BTreeMap::new();
     if needs.questions.is_empty() {
@@ -150,7 +163,7 @@ async fn consents(
             asked.push((party_id, party, key, question));
         }
     }
-    let loaded = store.load_many::<Consent>(tenant, &ids).await?;
+    let loaded = store.load_many_until::<Consent>(tenant, &ids, until).await?;
     for ((party_id, party, key, question), consent) in asked.into_iter().zip(loaded) {
         let dated = packs.get(&party.market).map(Vec::as_slice).unwrap_or_default();
         let said = Said {

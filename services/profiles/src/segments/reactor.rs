@@ -1,30 +1,24 @@
-//! Follows this service's own events and moves parties over the borders of segments; and the rule packs, by which
-//! consents are judged.
+//! Follows this service's own events and moves parties over the borders of segments.
 
 use std::sync::Arc;
 
 use eventstore::{Consumer, Error, Handler, Metadata, Reactor, Recorded, Store, Unit};
 use futures::future::BoxFuture;
-use rapport_proto::decisioning::v1::rule_pack_event;
 
 use super::change::Change;
-use super::definitions::{Definitions, LiveSegment};
+use super::definitions::{Definitions, Live, LiveSegment};
 use super::facts::Needs;
-use super::path::Occasion;
+use super::path::{MOST_TURNS, Occasion};
 use super::settle::{self, Look};
-use super::sweep::sweep;
-use crate::view::party::Filter;
 
 /// Name of the consumer.
 pub(crate) const CONSUMER: &str = "segments";
-/// Whose rule packs are followed, and the consumer that keeps them.
-const PACKS: (&str, &str) = ("decisioning", "packs");
 
-/// Reads this service's own events and those of rule packs.
+/// Reads this service's own events.
 pub(crate) fn consumer(definitions: &Definitions) -> Consumer {
     Consumer {
         name: CONSUMER.to_owned(),
-        sources: vec![definitions.store().source().to_owned(), PACKS.0.to_owned()],
+        sources: vec![definitions.store().source().to_owned()],
         handler: Handler::Reactor(Arc::new(Segments { definitions: definitions.clone() })),
     }
 }
@@ -41,9 +35,6 @@ impl Reactor for Segments {
         meta: Metadata,
     ) -> BoxFuture<'a, Result<Option<Unit>, Error>> {
         Box::pin(async move {
-            if event.aggregate() == "rule_pack" {
-                return self.pack(store, event, meta).await.map(|()| None);
-            }
             match Change::of(event)? {
                 Some(change) => self.change(store, event, &change, meta).await,
                 None => Ok(None),
@@ -64,6 +55,7 @@ impl Segments {
         let tenant = &event.envelope.tenant;
         let live = self.definitions.live(tenant).await?;
         let concerned: Vec<&LiveSegment> = (live.segments.values().map(|it| &**it))
+            .filter(|segment| segment.follows(event.position, &live))
             .filter(|segment| change.concerns(segment, &live))
             .collect();
         if concerned.is_empty() {
@@ -71,6 +63,7 @@ impl Segments {
         }
         let needs = Needs::of(concerned.iter().map(|it| &it.needs));
         let party_ids = [event.envelope.party_id.clone()];
+        self.turn(store, &live, &concerned, event, &meta).await?;
         let occasion = Occasion::Event { at: event.recorded_at(), position: event.position };
         let look = Look { tenant, party_ids: &party_ids, occasion, now: meta.at };
         let steps = settle::steps(store, &live, &concerned, &needs, &look).await?;
@@ -84,25 +77,37 @@ impl Segments {
         settle::unit(store, &live, meta, last).await.map(Some)
     }
 
-    /// Looks at everybody in the market of a rule pack that begins or ends. When it does so later, that is a turn like
-    /// any other that time brings. Its position is none of this service's, so it is no cause in a crossing; the
-    /// envelope names it.
-    async fn pack(&self, store: &Store, event: &Recorded, meta: Metadata) -> Result<(), Error> {
-        use rule_pack_event::Event;
-        if !matches!(event.decode()?, Some(Event::Activated(_) | Event::Retired(_))) {
-            return Ok(());
+    /// Does what timers were to do before an event: what time alone turned crosses first.
+    async fn turn(
+        &self,
+        store: &Store,
+        live: &Live,
+        concerned: &[&LiveSegment],
+        event: &Recorded,
+        meta: &Metadata,
+    ) -> Result<(), Error> {
+        let (tenant, party_id) = (event.envelope.tenant.as_str(), &event.envelope.party_id);
+        let (at, party_ids) = (event.recorded_at(), std::slice::from_ref(party_id));
+        for _ in 0..MOST_TURNS {
+            let mut turned = false;
+            for (segment, due_at) in
+                settle::overdue(store, tenant, party_id, concerned, at).await?
+            {
+                let needs = Needs { party: true, ..segment.needs.clone() };
+                let occasion = Occasion::Time { due_at };
+                let look = Look { tenant, party_ids, occasion, now: meta.at };
+                let steps = settle::steps(store, live, &[segment], &needs, &look).await?;
+                for part in settle::cut(&steps) {
+                    turned = true;
+                    if !settle::append_part(store, live, meta, part).await? {
+                        return Err(Error::unavailable("memberships changed at the same time"));
+                    }
+                }
+            }
+            if !turned {
+                return Ok(());
+            }
         }
-        let kept = eventstore::consumer::read_checkpoint(store, PACKS.1, PACKS.0).await?;
-        if kept.position < event.position {
-            return Err(Error::unavailable("the rule pack is not kept yet"));
-        }
-        let occasion = Occasion::Event { at: event.recorded_at(), position: 0 };
-        let market = Filter { market: event.id(), ..Filter::EVERYBODY };
-        sweep(&self.definitions, store, &meta, &market, |live| {
-            let asking = live.segments.values().filter(|it| !it.needs.questions.is_empty());
-            let asking: Vec<_> = asking.map(|it| &**it).collect();
-            (!asking.is_empty()).then_some((occasion, asking))
-        })
-        .await
+        Err(Error::unavailable("more is due than is followed at once"))
     }
 }

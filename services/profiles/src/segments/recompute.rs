@@ -1,7 +1,8 @@
-//! A new version of a segment, or of a trait that segments use: everybody is looked at.
+//! A new version of a segment, or of a trait that segments use: everybody is looked at. A rule pack that begins or
+//! ends: everybody in its market.
 //!
-//! The work is one timer, stated by the version's own event. It ends with the unit that fires the timer. A version that
-//! is replaced meanwhile ends it: its successor looks at everybody.
+//! The work is one timer, stated by the event. It ends with the unit that fires the timer. A version that is replaced
+//! meanwhile ends it: its successor looks at everybody.
 
 use eventstore::{Error, Metadata, Outcome, Store, Timer, Timestamp};
 
@@ -22,9 +23,36 @@ pub(crate) async fn recompute(
         .ok_or_else(|| Error::corrupt(format!("no version: {}", timer.key.id)))?;
     sweep(definitions, store, &meta, &Filter::EVERYBODY, |live| {
         let (at, position) = version.activation(live)?;
-        Some((Occasion::Event { at, position }, version.segments(live)))
+        Some((Occasion::Sweep { at, position }, version.segments(live)))
     })
     .await?;
+    finish(store, meta).await
+}
+
+/// Looks at everybody in the market of a rule pack that begins or ends. When it does so later, that is a turn like any
+/// other that time brings. Its position is none of this service's, so it is no cause in a crossing.
+pub(crate) async fn judge(
+    definitions: &Definitions,
+    store: &Store,
+    timer: &Timer,
+    meta: Metadata,
+) -> Result<(), Error> {
+    let market = timer.stream.split_once('/').map(|it| it.1);
+    let market =
+        market.ok_or_else(|| Error::corrupt(format!("no rule pack: {}", timer.stream)))?;
+    let filter = Filter { market, ..Filter::EVERYBODY };
+    let occasion = Occasion::Sweep { at: timer.key.due_at, position: 0 };
+    sweep(definitions, store, &meta, &filter, |live| {
+        let asking = live.segments.values().filter(|it| !it.needs.questions.is_empty());
+        let asking: Vec<_> = asking.map(|it| &**it).collect();
+        (!asking.is_empty()).then_some((occasion, asking))
+    })
+    .await?;
+    finish(store, meta).await
+}
+
+/// Nothing is left to do: the timer has fired.
+async fn finish(store: &Store, meta: Metadata) -> Result<(), Error> {
     let done = store.unit(meta).finish();
     let done = done.map_err(|error| Error::corrupt(format!("nothing makes no unit: {error}")))?;
     match store.append(done).await {

@@ -43,14 +43,23 @@ pub(crate) async fn steps<'l>(
 ) -> Result<Vec<Step<'l>>, Error> {
     let Look { tenant, party_ids, occasion, now } = *look;
     let mut held = view::membership::of_parties(store.database(), tenant, party_ids).await?;
-    let facts = facts::load(store, live, tenant, party_ids, needs, occasion.at()).await?;
+    let (until, seen) = match occasion {
+        Occasion::Event { at, position } => {
+            forget_fired(store, tenant, &mut held, (at, now)).await?;
+            (position, at)
+        }
+        Occasion::Time { due_at } => (recorded(store, tenant, party_ids, due_at).await?, due_at),
+        Occasion::Sweep { .. } => (u64::MAX, now),
+    };
+    let reach = (occasion.at(), until);
+    let facts = facts::load_until(store, live, tenant, party_ids, needs, reach).await?;
     let mut steps = Vec::new();
     for facts in &facts {
         for segment in segments {
             let (party_id, segment_id) = (&facts.party_id, &segment.definition.id);
             let held = held.remove(&(party_id.clone(), segment_id.clone())).unwrap_or_default();
             let found = follow(facts, segment, &held.state, occasion, now);
-            let events = match Membership::decide(&held.state, Command::Settle(found), now) {
+            let events = match Membership::decide(&held.state, Command::Settle(found), seen) {
                 Ok(events) => events,
                 Err(never) => match never {},
             };
@@ -61,6 +70,102 @@ pub(crate) async fn steps<'l>(
         }
     }
     Ok(steps)
+}
+
+type Memberships = BTreeMap<(String, String), Held>;
+
+/// Forgets timers that were due between an event and now and have fired: they expect nothing any more.
+async fn forget_fired(
+    store: &Store,
+    tenant: &str,
+    held: &mut Memberships,
+    (at, now): (Timestamp, Timestamp),
+) -> Result<(), Error> {
+    let due = |it: &Held| it.state.due_at.is_some_and(|due_at| at < due_at && due_at <= now);
+    if !held.values().any(due) {
+        return Ok(());
+    }
+    let standing = standing(store, tenant, held).await?;
+    for (key, it) in held.iter_mut().filter(|(_, it)| due(it)) {
+        it.state.due_at = it.state.due_at.filter(|due_at| standing.get(key) == Some(due_at));
+    }
+    Ok(())
+}
+
+/// The timers of these memberships that have not fired.
+async fn standing(
+    store: &Store,
+    tenant: &str,
+    held: &Memberships,
+) -> Result<BTreeMap<(String, String), Timestamp>, Error> {
+    let timer = |(party_id, segment_id): &(String, String)| {
+        format!("{}/{}", Membership::AGGREGATE, membership::id(party_id, segment_id))
+    };
+    let names: BTreeMap<String, _> = held.keys().map(|it| (timer(it), it)).collect();
+    let keys: Vec<_> = names.keys().map(|it| eventstore::values![tenant, it]).collect();
+    let rows = store
+        .database()
+        .query_keys(
+            "k(tenant, id)",
+            &keys,
+            "SELECT t.id, t.due_at FROM k JOIN timer t ON t.tenant = k.tenant AND t.id = k.id",
+        )
+        .await?;
+    let mut standing = BTreeMap::new();
+    for row in &rows {
+        if let Some(key) = names.get(row.text(0)?) {
+            standing.insert((*key).clone(), row.time(1)?);
+        }
+    }
+    Ok(standing)
+}
+
+/// Which of these segments were to be looked at by an instant and were not yet, and when.
+pub(crate) async fn overdue<'l>(
+    store: &Store,
+    tenant: &str,
+    party_id: &str,
+    segments: &[&'l LiveSegment],
+    at: Timestamp,
+) -> Result<Vec<(&'l LiveSegment, Timestamp)>, Error> {
+    let mut held =
+        view::membership::of_parties(store.database(), tenant, &[party_id.to_owned()]).await?;
+    let concerned = |id: &str| segments.iter().any(|it| it.definition.id == id);
+    held.retain(|(_, segment_id), it| {
+        let due = it.state.due_at.is_some_and(|due_at| due_at <= at && it.state.since < due_at);
+        due && concerned(segment_id)
+    });
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    let standing = standing(store, tenant, &held).await?;
+    let due = segments.iter().filter_map(|it| {
+        let key = (party_id.to_owned(), it.definition.id.clone());
+        Some((*it, *standing.get(&key).filter(|due_at| **due_at <= at)?))
+    });
+    Ok(due.collect())
+}
+
+/// Position of the last event about these parties that was recorded before an instant.
+async fn recorded(
+    store: &Store,
+    tenant: &str,
+    party_ids: &[String],
+    before: Timestamp,
+) -> Result<u64, Error> {
+    let mut last = 0;
+    for party_id in party_ids {
+        let rows = store
+            .query(
+                "SELECT position FROM event
+                 WHERE tenant = $1 AND party_id = $2 AND party_id <> '' AND recorded_at < $3
+                 ORDER BY position DESC LIMIT 1",
+                eventstore::values![tenant, party_id, before],
+            )
+            .await?;
+        last = rows.first().map_or(Ok(0), |row| row.count(0))?.max(last);
+    }
+    Ok(last)
 }
 
 /// Cuts steps into units' worth.

@@ -14,29 +14,32 @@ pub(super) fn pack(clear: BTreeMap<String, Clear>) -> Vec<u8> {
     InteractionRecorded { clear, ..InteractionRecorded::default() }.encode_to_vec()
 }
 
-/// Activities by party, in the order in which they occurred: of these names, each from an instant on. One statement
-/// for all parties.
+/// Activities by party, in the order in which they occurred: of these names, each from an instant on, as far as they
+/// were recorded up to a position. One statement for all parties.
 pub(crate) async fn of_parties(
     database: &Database,
     tenant: &str,
     party_ids: &[String],
     names: &BTreeMap<&str, Timestamp>,
+    until: u64,
 ) -> Result<BTreeMap<String, Vec<Activity>>, Error> {
     let keys: Vec<Vec<Value>> = party_ids
         .iter()
-        .flat_map(|id| names.iter().map(move |(name, from)| values![tenant, id, *name, *from]))
+        .flat_map(|id| {
+            names.iter().map(move |(name, from)| values![tenant, id, *name, *from, until])
+        })
         .collect();
     if keys.is_empty() {
         return Ok(BTreeMap::new());
     }
     let rows = database
         .query_keys(
-            "k(tenant, party_id, name, since)",
+            "k(tenant, party_id, name, since, until)",
             &keys,
             "SELECT i.party_id, i.name, i.source_id, i.occurred_at, i.position, CAST(i.clear AS blob)
              FROM k
              JOIN interaction i ON i.tenant = k.tenant AND i.party_id = k.party_id AND i.name = k.name
-                 AND i.occurred_at >= k.since",
+                 AND i.occurred_at >= k.since AND i.position <= k.until",
         )
         .await?;
     let mut found: BTreeMap<String, Vec<Activity>> = BTreeMap::new();

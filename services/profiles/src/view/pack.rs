@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use eventstore::{Database, Error, Recorded, Timestamp, Tx, View, values};
+use eventstore::{Database, Error, Recorded, TimerOp, Timestamp, Tx, View, values};
 use futures::future::BoxFuture;
 use prost::Message as _;
 use rapport_proto::decisioning::v1::{
     Inherited, RulePack, RulePackActivated, rule_pack_event::Event,
 };
+
+/// What fires when a rule pack begins or ends: everybody in its market is looked at.
+pub(crate) const JUDGE: &str = "segment.judge";
 
 /// The view of a consumer of `decisioning`.
 pub(crate) struct Packs;
@@ -30,6 +33,19 @@ impl View for Packs {
         events: &'a [Recorded],
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(apply(tx, events))
+    }
+
+    /// The work that follows for segments, due at once.
+    fn timers(&self, event: &Recorded) -> Result<Vec<TimerOp>, Error> {
+        if event.aggregate() != "rule_pack" {
+            return Ok(Vec::new());
+        }
+        let Some(Event::Activated(_) | Event::Retired(_)) = event.decode()? else {
+            return Ok(Vec::new());
+        };
+        let stream = event.envelope.stream.clone();
+        let id = format!("{stream}/{}", event.position);
+        Ok(vec![TimerOp::Set { id, kind: JUDGE, stream, due_at: event.recorded_at() }])
     }
 }
 

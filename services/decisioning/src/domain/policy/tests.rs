@@ -89,9 +89,9 @@ fn a_simulation_is_of_the_bytes_that_were_saved() {
     world([draft("a", HASH), simulate(1)]).when(simulate(1)).then([simulated(1)]);
     let none = Refusal::Life(Life::UnknownVersion { version: 2 });
     world([draft("a", HASH)]).when(simulate(2)).refused(|it| *it == none);
-    world(live()).when(simulate(1)).refused(|it| {
-        matches!(it, Refusal::Life(Life::WrongState { state: Standing::Live, .. }))
-    });
+    world(live())
+        .when(simulate(1))
+        .refused(|it| matches!(it, Refusal::Life(Life::WrongState { state: Standing::Live, .. })));
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn somebody_else_approves_what_was_simulated() {
     simulated().when(approve("ada", 1, None)).refused(|it| *it == own);
     let stale = Refusal::Life(Life::CheckStale { version: 1 });
     simulated().when(approve("bea", 1, Some([9; 32]))).refused(|it| *it == stale);
-    world([draft("a", HASH)]).when(approve("bea", 1, None)).refused(|it| {
-        matches!(it, Refusal::Life(Life::WrongState { state: Standing::Draft, .. }))
-    });
+    world([draft("a", HASH)])
+        .when(approve("bea", 1, None))
+        .refused(|it| matches!(it, Refusal::Life(Life::WrongState { state: Standing::Draft, .. })));
 }
 
 #[test]
@@ -143,12 +143,12 @@ fn what_goes_live_carries_its_document_and_ends_what_was_live() {
 #[test]
 fn only_what_was_approved_goes_live_and_only_what_is_live_is_retired() {
     for before in [vec![draft("a", HASH)], vec![draft("a", HASH), simulate(1)]] {
-        world(before.clone()).when(activate(1)).refused(|it| {
-            matches!(it, Refusal::Life(Life::WrongState { needs: "APPROVED", .. }))
-        });
-        world(before).when(retire(1)).refused(|it| {
-            matches!(it, Refusal::Life(Life::WrongState { needs: "LIVE", .. }))
-        });
+        world(before.clone())
+            .when(activate(1))
+            .refused(|it| matches!(it, Refusal::Life(Life::WrongState { needs: "APPROVED", .. })));
+        world(before)
+            .when(retire(1))
+            .refused(|it| matches!(it, Refusal::Life(Life::WrongState { needs: "LIVE", .. })));
     }
     let state = world(live()).when(retire(1)).state();
     assert_eq!(state.versions.live(), None);

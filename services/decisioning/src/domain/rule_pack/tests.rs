@@ -34,7 +34,12 @@ fn approve(who: &str) -> Command {
 }
 
 fn activate(archetype: u32, effective_at: Timestamp) -> Command {
-    Command::Activate { by: by("ada"), version: 1, effective_at, inherited: vec![strict(archetype)] }
+    Command::Activate {
+        by: by("ada"),
+        version: 1,
+        effective_at,
+        inherited: vec![strict(archetype)],
+    }
 }
 
 fn retire() -> Command {
@@ -84,9 +89,9 @@ fn what_was_approved_is_simulated_anew_only_when_an_archetype_changed() {
     });
     // Its approval was of something else: it is to be approved anew.
     let again = approved().into_iter().chain([simulate(2)]);
-    world(again.clone()).when(activate(2, COUNTS)).refused(|it| {
-        *it == Refusal::Unsigned { version: 1 }
-    });
+    world(again.clone())
+        .when(activate(2, COUNTS))
+        .refused(|it| *it == Refusal::Unsigned { version: 1 });
     let again = again.chain([approve("bea")]);
     assert_eq!(world(again).when(activate(2, COUNTS)).events().len(), 1);
 }
@@ -128,12 +133,12 @@ fn each_step_taken_twice_is_harmless() {
     world(live.clone()).when(activate(1, COUNTS)).then([]);
     let retired = live.chain([retire()]);
     world(retired.clone()).when(retire()).then([]);
-    world(retired).when(activate(1, COUNTS)).refused(|it| {
-        matches!(it, Refusal::Life(Life::WrongState { needs: "APPROVED", .. }))
-    });
-    world(approved()).when(retire()).refused(|it| {
-        matches!(it, Refusal::Life(Life::WrongState { needs: "LIVE", .. }))
-    });
+    world(retired)
+        .when(activate(1, COUNTS))
+        .refused(|it| matches!(it, Refusal::Life(Life::WrongState { needs: "APPROVED", .. })));
+    world(approved())
+        .when(retire())
+        .refused(|it| matches!(it, Refusal::Life(Life::WrongState { needs: "LIVE", .. })));
 }
 
 #[test]
