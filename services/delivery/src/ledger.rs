@@ -226,3 +226,21 @@ fn suppression_of(state: &touch::State, event: &touch_event::Event) -> Option<Re
         suppressed_at: provider_fact(event).and_then(|it| it.occurred_at),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rapport_proto::delivery::v1::TouchDeferred;
+
+    use super::*;
+
+    #[test]
+    fn a_touch_that_may_have_left_keeps_its_place_while_it_is_put_off() {
+        let deferred = touch_event::Event::Deferred(TouchDeferred::default());
+        let place = |in_doubt| {
+            let state = touch::State { in_doubt, ..touch::State::default() };
+            pressure_of(&state, &deferred, Timestamp(1))
+        };
+        assert!(matches!(place(false), Some(pressure::Command::Release { .. })));
+        assert!(place(true).is_none());
+    }
+}

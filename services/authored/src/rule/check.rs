@@ -5,15 +5,13 @@ mod names;
 
 use std::thread;
 
-use cel::common::ast::{
-    Expr as Parsed, IdedExpr, ListExpr, LiteralValue, SourceInfo, operators,
-};
+use cel::common::ast::{Expr as Parsed, IdedExpr, ListExpr, LiteralValue, SourceInfo, operators};
 
+use super::Problem;
 use super::catalogue::Catalogue;
 use super::text::{MAX_NESTING, column};
 use super::tree::Expr;
 use super::value::{Name, Type, Value};
-use super::Problem;
 
 const PARSER_STACK: usize = 32 << 20;
 const MAX_LIST: usize = 100;

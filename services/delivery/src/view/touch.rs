@@ -238,10 +238,7 @@ pub(crate) async fn by_provider(
     for row in &rows {
         // Some providers give one id to many messages; then it names none.
         let touch_id = row.text(1)?.to_owned();
-        found
-            .entry(row.text(0)?.to_owned())
-            .and_modify(|it| *it = None)
-            .or_insert(Some(touch_id));
+        found.entry(row.text(0)?.to_owned()).and_modify(|it| *it = None).or_insert(Some(touch_id));
     }
     Ok(found.into_iter().filter_map(|(id, touch)| Some((id, touch?))).collect())
 }

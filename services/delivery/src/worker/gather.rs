@@ -380,6 +380,8 @@ fn same_rules(
     let same_policy = told.policy_version == policy.map_or(0, |it| it.version);
     match same_pack && same_policy {
         true => Ok(()),
-        false => Err(Error::unavailable("the rules in force have not arrived from decisioning yet")),
+        false => {
+            Err(Error::unavailable("the rules in force have not arrived from decisioning yet"))
+        }
     }
 }

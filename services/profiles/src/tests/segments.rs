@@ -3,6 +3,7 @@
 mod crossings;
 mod definitions;
 mod history;
+mod lag;
 mod members;
 mod neighbourhood;
 

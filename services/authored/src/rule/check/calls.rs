@@ -206,7 +206,11 @@ impl Checker<'_> {
     }
 
     /// `exists` and `all`, as the parser writes them out.
-    pub(super) fn each(&mut self, parsed: &IdedExpr, each: &ComprehensionExpr) -> Result<Node, Problem> {
+    pub(super) fn each(
+        &mut self,
+        parsed: &IdedExpr,
+        each: &ComprehensionExpr,
+    ) -> Result<Node, Problem> {
         let all = match &each.accu_init.expr {
             Parsed::Literal(LiteralValue::Boolean(start)) => Some(*start.inner()),
             _ => None,

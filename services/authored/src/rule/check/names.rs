@@ -35,7 +35,12 @@ impl Checker<'_> {
         self.known(parsed, root, &keys)
     }
 
-    pub(super) fn known(&mut self, parsed: &IdedExpr, root: &str, keys: &[&str]) -> Result<Node, Problem> {
+    pub(super) fn known(
+        &mut self,
+        parsed: &IdedExpr,
+        root: &str,
+        keys: &[&str],
+    ) -> Result<Node, Problem> {
         let (slot, _) = self.slot(parsed, root, keys)?;
         let expr = Expr::Has { slot, column: self.start(parsed) };
         Ok(Node { expr, type_: Type::Bool })

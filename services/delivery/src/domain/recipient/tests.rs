@@ -57,7 +57,11 @@ fn suppressing_twice_is_harmless() {
 fn a_consent_captured_later_releases_what_was_said_before_it() {
     let later = Timestamp(NOW.0 + 1);
     let kept = ["bounced/tch_3", "complained/tch_2"];
-    assert_eq!(left(all(), Command::Consented(grant(later))), kept, "nobody's form lifts a complaint");
+    assert_eq!(
+        left(all(), Command::Consented(grant(later))),
+        kept,
+        "nobody's form lifts a complaint"
+    );
     // What was captured at the same instant or before says nothing about what came after it.
     for captured_at in [NOW, Timestamp(NOW.0 - 1)] {
         given::<Recipient>(all()).at(NOW).when(Command::Consented(grant(captured_at))).then([]);

@@ -245,6 +245,23 @@ fn what_may_have_arrived_is_never_skipped_or_failed() {
 }
 
 #[test]
+fn what_may_have_arrived_is_repeated_to_the_same_place_only() {
+    let doubt = Command::Conclude {
+        attempt: 1,
+        outcome: Outcome::Again { at: NOW, code: "timeout".into(), in_doubt: true },
+    };
+    let doubt = with(given::<Touch>(sending()).at(NOW).when(doubt).events());
+    let decided = |command: Command| {
+        types(&given::<Touch>(doubt.clone()).at(NOW).when(command).events()).join(" ")
+    };
+    assert!(decided(hand_over("smtp")).contains("TouchAttempted"));
+    assert_eq!(decided(hand_over("webhook")), "TouchUnresolved", "another adapter");
+    let elsewhere = TouchReady { contact_point_id: "cpt_2".into(), ..ready() };
+    let elsewhere = Command::HandOver { ready: elsewhere, adapter: "smtp", gives_up_at: NOW };
+    assert_eq!(decided(elsewhere), "TouchUnresolved", "another address");
+}
+
+#[test]
 fn an_outcome_of_another_attempt_is_nothing() {
     let late = Command::Conclude { attempt: 0, outcome: Outcome::Unknown { code: "x".into() } };
     given::<Touch>(sending()).at(NOW).when(late).then([]);

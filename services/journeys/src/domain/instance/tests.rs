@@ -153,8 +153,9 @@ fn a_split_is_by_weight_and_sticks_to_the_party() {
         weight,
         next: String::new(),
     });
-    let ones = (0..10_000)
-        .filter(|n| walk::choice::draw("s", &format!("pty_{n}"), &arms).is_some_and(|it| it.name == "one"));
+    let ones = (0..10_000).filter(|n| {
+        walk::choice::draw("s", &format!("pty_{n}"), &arms).is_some_and(|it| it.name == "one")
+    });
     let share = ones.count();
     assert!((7_300..7_700).contains(&share), "{share} of 10,000");
 }

@@ -6,11 +6,12 @@ use authored::calendar;
 use authored::rule::Type;
 use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::node::Step;
+use rapport_proto::types::Channel;
 
 use super::super::findings::{
     DURATION_INVALID, FIELD_INVALID, FIELD_MISSING, ID_INVALID, TIME_INVALID,
 };
-use super::super::rules::{self, Names};
+use super::super::rules::Names;
 use super::super::{Arm, Case, Clock, Node, Said};
 use super::{DAY, Reader, shown};
 

@@ -103,6 +103,26 @@ async fn a_rule_pack_moves_the_parties_of_its_market_when_it_takes_effect() {
     world.harness.stop().await;
 }
 
+#[tokio::test]
+async fn what_a_rule_pack_means_for_everybody_is_a_work_item_and_no_event_waits_for_it() {
+    let world = World::among_neighbours().await;
+    world.activate(pack("DE", 1, vec![line(Regime::OptOut)])).await;
+    let decisioning = &world.harness.deps("decisioning").store;
+    let stream = decisioning.read_stream(ACME, "rule_pack/DE", eventstore::AsOf::Now).await;
+    let event = &stream.expect("read")[0];
+    let stated = eventstore::TimerOp::Set {
+        id: format!("rule_pack/DE/{}", event.position),
+        kind: "segment.judge",
+        stream: "rule_pack/DE".into(),
+        due_at: event.recorded_at(),
+    };
+    let packs = &crate::view::pack::Packs;
+    assert_eq!(eventstore::View::timers(packs, event).expect("stated"), [stated]);
+    let definitions = crate::segments::Definitions::new(world.store());
+    assert_eq!(crate::segments::consumer(&definitions).sources, ["profiles"]);
+    world.harness.stop().await;
+}
+
 /// Waits until exactly these are in.
 async fn entered(world: &World, parties: &[&String]) {
     for _ in 0..2_000 {
