@@ -17,6 +17,8 @@ use crate::stage::Stage;
 const PARTIES: usize = 40;
 /// Kills in a run at least.
 const KILLS: usize = 50;
+/// How long everything may take to settle after the last kill: a claim of a killed process holds for half a minute.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Pause between two kills, in which things go on.
 const BREATH: Duration = Duration::from_millis(200);
 
@@ -120,14 +122,26 @@ async fn record(stage: &Stage, party: &str, name: &str, message_id: &str) {
 
 /// Waits until every party's instance has ended, or waits for the order.
 async fn settled(stage: &Stage, parties: &[String], ended: bool) {
+    let give_up = tokio::time::Instant::now() + PATIENCE;
     for party in parties {
-        eventually("the instance settles", async || {
+        loop {
             let instances = stage.instances(party).await;
-            instances
-                .first()
-                .is_some_and(|it| it.end_time.is_some() || (!ended && it.node == "watch"))
-        })
-        .await;
+            let newest = instances.first();
+            if newest.is_some_and(|it| it.end_time.is_some() || (!ended && it.node == "watch")) {
+                break;
+            }
+            if tokio::time::Instant::now() > give_up {
+                let steps = match newest {
+                    Some(it) => stage.steps(it).await,
+                    None => Vec::new(),
+                };
+                panic!(
+                    "{party} does not settle: {newest:?} {steps:?} {:?}",
+                    stage.touches(party).await
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! The platform in a topology.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use chassis::testing::{AUDIENCE, OidcIssuer};
-use eventstore::testing::{NatsServer, Postgres, free_port};
+use eventstore::testing::{NatsServer, Postgres};
 use eventstore::{Clock, DatabaseOptions, Ids, Log, RootKey, Store, StoreOptions};
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
 use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
@@ -82,7 +84,7 @@ impl Platform {
             program: program.to_owned(),
             folder,
             name,
-            targets: targets.into_iter().map(|it| (it, free_port())).collect(),
+            targets: targets.into_iter().map(|it| (it, quiet_port())).collect(),
             nodes: Vec::new(),
         }
     }
@@ -244,6 +246,18 @@ impl Platform {
             ..eventstore::NatsOptions::new(NATS.url())
         };
         Some(Log::nats(options).await.expect("the log answers"))
+    }
+}
+
+/// A free port below those that the system gives to connections: nobody takes it before its node listens.
+fn quiet_port() -> u16 {
+    static TAKEN: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new(u16::from_be_bytes(Ids::system().bytes())));
+    loop {
+        let port = 20_000 + TAKEN.fetch_add(1, Ordering::Relaxed) % 12_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
     }
 }
 

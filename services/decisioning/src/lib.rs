@@ -62,10 +62,16 @@ use rapport_proto::decisioning::v1::rule_pack_service_server::RulePackServiceSer
 /// The tables and the view.
 pub fn schema() -> Schema {
     Schema {
-        migrations: vec![Migration::portable(
-            "decisioning/0001_decisioning",
-            include_str!("../migrations/0001_decisioning.sql"),
-        )],
+        migrations: vec![
+            Migration::portable(
+                "decisioning/0001_decisioning",
+                include_str!("../migrations/0001_decisioning.sql"),
+            ),
+            Migration::portable(
+                "decisioning/0002_observations",
+                include_str!("../migrations/0002_observations.sql"),
+            ),
+        ],
         views: vec![Box::new(view::Decisioning)],
     }
 }

@@ -319,12 +319,10 @@ mod tests {
     };
 
     async fn store(folder: &tempfile::TempDir) -> Store {
+        let url = format!("sqlite://{}", folder.path().join("store.db").display());
         let options = StoreOptions {
             source: "profiles".into(),
-            database: DatabaseOptions::new(&format!(
-                "sqlite://{}",
-                folder.path().join("store.db").display()
-            )),
+            database: DatabaseOptions::new(url),
             migrate: true,
             commit: CommitOptions::default(),
             root_key: RootKey::new([7; 32]),

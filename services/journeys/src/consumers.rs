@@ -147,6 +147,7 @@ impl Reaction<'_> {
         let request = entry::Command::Request(Box::new(requested));
         let Ok(events) = Entry::decide(&loaded.state, request, eventstore::Timestamp::default());
         if !events.is_empty() {
+            let loaded = Box::new(loaded);
             self.notes.push(Note::Entry { stream, loaded, events });
         }
         Ok(())
@@ -237,6 +238,7 @@ impl Reaction<'_> {
         let events = Instance::decide(&loaded.state, wake, eventstore::Timestamp::default())
             .unwrap_or_default();
         if !events.is_empty() {
+            let loaded = Box::new(loaded);
             self.notes.push(Note::Instance { instance_id, loaded, events });
         }
     }

@@ -59,9 +59,9 @@ enum Command {
     /// Read the events of a store, one JSON object a line
     #[command(subcommand)]
     Events(Events),
-    /// Empty a view and replay every event into it
+    /// Empty a view and replay every event into it; a consumer's is filled again when its service runs
     Rebuild {
-        /// Its name, for example `profiles`
+        /// Its name, for example `profiles` or `delivery.rules`
         view: String,
     },
     /// Check stores

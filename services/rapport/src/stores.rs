@@ -11,7 +11,7 @@ use chassis::assembly::{self, Ends, Means, open_existing};
 use chassis::readiness::Readiness;
 use chassis::root_key;
 use chassis::settings::Settings;
-use eventstore::{Clock, Ids, Log, RootKey, Store, consumer};
+use eventstore::{Clock, Handler, Ids, Log, RootKey, Store, consumer};
 
 use crate::cli::print;
 use crate::targets;
@@ -45,6 +45,7 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Replays a view, or empties a consumer's: only its service can read the events that fill it.
 pub(crate) async fn rebuild(settings: &Settings, name: &str) -> anyhow::Result<()> {
     for target in targets::select(&settings.targets)? {
         let store = open_with_key(settings, target.name).await?;
@@ -57,7 +58,30 @@ pub(crate) async fn rebuild(settings: &Settings, name: &str) -> anyhow::Result<(
         }
         store.close().await;
     }
-    bail!("no target has a view {name:?}")
+    reset(settings, name).await
+}
+
+async fn reset(settings: &Settings, name: &str) -> anyhow::Result<()> {
+    let assembly = assemble(settings).await?;
+    let qualified = |source: &str, consumer: &str| format!("{source}.{consumer}");
+    let found: Vec<_> = (assembly.consumers.iter())
+        .filter(|(deps, it)| it.name == name || qualified(deps.store.source(), &it.name) == name)
+        .collect();
+    let (deps, consumer) = match found.as_slice() {
+        [] => bail!("no target has a view or a consumer {name:?}"),
+        [one] => one,
+        several => {
+            let names = several.iter().map(|(deps, it)| qualified(deps.store.source(), &it.name));
+            bail!("{name:?} is in several targets: {}", names.collect::<Vec<_>>().join(", "));
+        }
+    };
+    if let Handler::Reactor(_) = consumer.handler {
+        bail!("{name} is a reactor: what it appended are facts, and nothing is rebuilt");
+    }
+    consumer::reset(&deps.store, consumer).await?;
+    let source = deps.store.source();
+    print(&format!("{name}: emptied; it is filled again when {source} runs\n"));
+    Ok(())
 }
 
 pub(crate) async fn verify(settings: &Settings) -> anyhow::Result<ExitCode> {

@@ -99,6 +99,13 @@ async fn an_operator_reads_rebuilds_and_verifies() {
 
     assert_eq!(succeeds(here, &["rebuild", "profiles"]), "profiles: 3 events replayed\n");
     fails(here, &["rebuild", "nothing"]);
+    // What a consumer keeps of others is filled by its service, which replays from the start.
+    let rules = "delivery.rules: emptied; it is filled again when delivery runs\n";
+    assert_eq!(succeeds(here, &["rebuild", "delivery.rules"]), rules);
+    assert!(fails(here, &["rebuild", "segments_of_nobody"]).contains("no target has"));
+    assert!(fails(here, &["rebuild", "delivery.profiles"]).contains("no target has"));
+    let said = fails(here, &["rebuild", "decisioning.outcomes"]);
+    assert!(said.contains("is a reactor"), "{said}");
     let verified = succeeds(here, &["store", "verify"]);
     let chain = lines[2]["chain"].as_str().expect("a chain");
     assert!(verified.starts_with(&format!("profiles: 3 events, chain {chain}\n")), "{verified}");

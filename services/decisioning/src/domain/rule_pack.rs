@@ -63,6 +63,20 @@ pub(crate) struct State {
     pub(crate) simulated_with: BTreeMap<u32, Vec<proto::PackVersion>>,
     /// Combinations without a line, by version.
     pub(crate) unmapped: BTreeMap<u32, u32>,
+    /// Versions that were activated: from when each counts, and whether it was retired by name.
+    pub(crate) activated: BTreeMap<u32, (Timestamp, bool)>,
+}
+
+impl State {
+    /// Whether a version counts at an instant or will later. Listed as RETIRED, the one before the newest does so until
+    /// the newest takes effect.
+    fn counts(&self, version: u32, at: Timestamp) -> bool {
+        let Some((effective_at, retired)) = self.activated.get(&version) else { return false };
+        let replaced = |(other, (from, _)): (&u32, &(Timestamp, bool))| {
+            *from <= at && (*from, *other) > (*effective_at, version)
+        };
+        !retired && !self.activated.iter().any(replaced)
+    }
 }
 
 impl Decider for RulePack {
@@ -103,11 +117,13 @@ impl Decider for RulePack {
                 activate(state, &by, version, effective_at, inherited, at)
             }
             Command::Retire { by, version, reason } => {
-                if state.versions.get(version).is_some_and(|it| it.state == version::State::Retired)
-                {
-                    return Ok(Vec::new());
+                if !state.counts(version, at) {
+                    let standing = state.versions.get(version).map(|it| it.state);
+                    if standing == Some(version::State::Retired) {
+                        return Ok(Vec::new());
+                    }
+                    state.versions.may_retire(version)?;
                 }
-                state.versions.may_retire(version)?;
                 Ok(vec![Event::Retired(proto::RulePackRetired {
                     version,
                     reason,
@@ -130,8 +146,17 @@ impl Decider for RulePack {
                 state.unmapped.insert(it.version, it.unmapped);
             }
             Event::Approved(it) => turn(versions, it.version, it.step.as_ref(), &Turn::Approved),
-            Event::Activated(it) => turn(versions, it.version, it.step.as_ref(), &Turn::Activated),
-            Event::Retired(it) => turn(versions, it.version, it.step.as_ref(), &Turn::Retired),
+            Event::Activated(it) => {
+                turn(versions, it.version, it.step.as_ref(), &Turn::Activated);
+                let effective_at = super::instant(it.effective_at.as_ref()).unwrap_or_default();
+                state.activated.insert(it.version, (effective_at, false));
+            }
+            Event::Retired(it) => {
+                turn(versions, it.version, it.step.as_ref(), &Turn::Retired);
+                if let Some((_, retired)) = state.activated.get_mut(&it.version) {
+                    *retired = true;
+                }
+            }
         }
         state
     }

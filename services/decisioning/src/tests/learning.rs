@@ -188,8 +188,52 @@ async fn an_interaction_that_is_rewarded_closes_the_last_decision_and_is_learnt_
     let database = world.harness.deps("decisioning").store.database();
     let counts = view::affinity::of_party(database, ACME, "pty_1").await.expect("read");
     let counts: Vec<_> =
-        counts.iter().map(|it| (it.topic.as_str(), it.positive, it.total)).collect();
-    assert_eq!(counts, [("", 1.0, 1.0), ("asthma", 1.0, 1.0)]);
+        counts.iter().map(|it| (it.topic.as_str(), it.at(AT, 86_400_000_000))).collect();
+    assert_eq!(counts, [("", (1.0, 1.0)), ("asthma", (1.0, 1.0))]);
+}
+
+#[tokio::test]
+async fn the_order_in_which_rewards_are_closed_shows_in_no_bit() {
+    let world = World::among_others().await;
+    let store = &world.harness.deps("decisioning").store;
+    let mut sums = Vec::new();
+    for (tenant, order) in [(ACME, [0, 1, 2, 3, 4]), (UMBRELLA, [3, 1, 4, 0, 2])] {
+        for number in order {
+            let id = format!("dec_{number}");
+            let decided_at = Timestamp(START.0 + i64::from(number) * 7_654_321_987);
+            let made = proto::DecisionMade {
+                party_id: "pty_1".into(),
+                market: if number == 4 { "FR".into() } else { "DE".into() },
+                chosen: vec![proto::Chosen {
+                    action: "write".into(),
+                    channel: Channel::Email.into(),
+                    topic: "asthma".into(),
+                    ..Default::default()
+                }],
+                decided_at: time(decided_at),
+                ..Default::default()
+            };
+            let reward = 0.1 + 0.2 * f64::from(number);
+            let closed = proto::RewardClosed { reward, ..Default::default() };
+            let events = vec![
+                proto::decision_event::Event::Made(made),
+                proto::decision_event::Event::RewardClosed(closed),
+            ];
+            let meta = Metadata { tenant: tenant.into(), ..world.meta(&id) };
+            let mut unit = store.unit(meta);
+            unit.push::<Decision>(&id, 0, &Default::default(), events).await.expect("pushed");
+            let outcome = store.append(unit.finish().expect("a unit")).await;
+            assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+        }
+        let counts = view::affinity::of_party(store.database(), tenant, "pty_1").await;
+        let at = Timestamp(START.0 + 9 * 86_400_000_000);
+        let counts = counts.expect("read").into_iter().map(|it| it.at(at, 90 * 86_400_000_000));
+        let bits: Vec<_> = counts.map(|(a, b)| (a.to_bits(), b.to_bits())).collect();
+        assert_eq!(bits.len(), 2);
+        let groups = view::affinity::groups(store.database(), tenant).await.expect("read");
+        sums.push((bits, groups));
+    }
+    assert_eq!(sums[0], sums[1]);
 }
 
 #[tokio::test]
@@ -235,6 +279,12 @@ async fn contacts_count_until_they_are_given_back() {
     };
     world.touch("tch_1", &id, vec![ready(), touch_event::Event::TaskDismissed(dismissed)]).await;
     world.touch("tch_2", "", vec![ready(), touch_event::Event::Skipped(Default::default())]).await;
+    // Safety communication is no contact that counts.
+    let safety = TouchReady {
+        content_class: rapport_proto::types::ContentClass::SafetyCommunication.into(),
+        ..Default::default()
+    };
+    world.touch("tch_3", "", vec![touch_event::Event::Ready(safety)]).await;
     world.append::<Interaction>("profiles", "itx_1", order(START)).await;
     world.read_all().await;
     let mut policy = fixture().policy;

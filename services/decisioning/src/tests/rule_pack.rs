@@ -197,3 +197,44 @@ async fn the_same_document_again_changes_nothing() {
     assert_eq!(world.head(), head);
     assert_eq!(world.draft_pack(&GERMANY.replace("730d", "365d")).await.expect("drafted"), 2);
 }
+
+#[tokio::test]
+async fn a_version_retired_before_its_instant_leaves_no_earlier_one_in_force_after_it() {
+    let world = World::start().await;
+    world.pack("DE", GERMANY).await;
+    let version = world.draft_pack(&GERMANY.replace("730d", "365d")).await.expect("drafted");
+    world.simulate_pack("DE").await.expect("simulated");
+    world.approve_pack(world.bea(), "DE", version).await.expect("approved");
+    world.activate_pack("DE", version).await.expect("activated");
+    let retire = |version| proto::RetireRulePackRequest {
+        name: pack_name("DE"),
+        version,
+        reason: "error".into(),
+        ..Default::default()
+    };
+    world.packs().retire_rule_pack(retire(version)).await.expect("retired");
+    assert_eq!(world.outbound(Audience::Patient).await.pack_version, 1);
+    world.pass(60);
+    assert_eq!(world.outbound(Audience::Patient).await.detail, "no_pack");
+}
+
+#[tokio::test]
+async fn the_version_in_force_is_retired_at_once_although_a_later_one_is_announced() {
+    let world = World::start().await;
+    world.pack("DE", GERMANY).await;
+    let version = world.draft_pack(&GERMANY.replace("730d", "365d")).await.expect("drafted");
+    world.simulate_pack("DE").await.expect("simulated");
+    world.approve_pack(world.bea(), "DE", version).await.expect("approved");
+    world.activate_pack("DE", version).await.expect("activated");
+    assert_eq!(world.outbound(Audience::Patient).await.pack_version, 1);
+    let retire = proto::RetireRulePackRequest {
+        name: pack_name("DE"),
+        version: 1,
+        reason: "error".into(),
+        ..Default::default()
+    };
+    world.packs().retire_rule_pack(retire).await.expect("retired");
+    assert_eq!(world.outbound(Audience::Patient).await.detail, "no_pack");
+    world.pass(60);
+    assert_eq!(world.outbound(Audience::Patient).await.pack_version, 2);
+}

@@ -1,7 +1,8 @@
-//! What is learnt from closed rewards: a party's own counts, decayed lazily, and the sums behind the priors of groups.
+//! What is learnt from closed rewards: a party's own counts, and the sums behind the priors of groups.
 //!
-//! `d_i = 2^(−(t − t_i)/h)`: the decayed sums are kept as of an instant and scaled when they are read or added to
-//! (`data.md` 1.4). The sums for groups are integers in millionths, so that the order of arrival does not show.
+//! `d_i = 2^(−(t − t_i)/h)` (`data.md` 1.4). A party's decisions are kept one by one and summed when they are read, in the
+//! order in which they were made; the sums for groups are integers in millionths. So the order in which rewards are
+//! closed does not show in any bit.
 
 use std::collections::BTreeMap;
 
@@ -18,22 +19,26 @@ use crate::domain::{DO_NOTHING, instant};
 /// What one decision is worth, in millionths.
 const WHOLE: i64 = 1_000_000;
 
-/// A party's own count for a channel, or a topic on it.
+/// Decisions of a party that are looked at, newest first: of what is older hardly anything is left.
+const MOST: u32 = 1_000;
+
+/// What became of a party's decisions for a channel, or a topic on it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Count {
     pub(crate) channel: Channel,
     pub(crate) topic: String,
-    /// Σ d_i y_i and Σ d_i as of an instant.
-    pub(crate) positive: f64,
-    pub(crate) total: f64,
-    pub(crate) as_of: Timestamp,
+    /// When each was made and what it earned in millionths, in an order that follows from the decisions alone.
+    earned: Vec<(Timestamp, i64)>,
 }
 
 impl Count {
-    /// The two sums as of a later instant.
+    /// Σ d_i y_i and Σ d_i as of an instant.
+    #[expect(clippy::cast_precision_loss, reason = "millionths of a reward")]
     pub(crate) fn at(&self, at: Timestamp, half_life: i64) -> (f64, f64) {
-        let left = decay(self.as_of, at, half_life);
-        (self.positive * left, self.total * left)
+        self.earned.iter().fold((0.0, 0.0), |(positive, total), (decided_at, earned)| {
+            let left = decay(*decided_at, at, half_life);
+            (positive + *earned as f64 / 1e6 * left, total + left)
+        })
     }
 }
 
@@ -47,9 +52,8 @@ fn decay(from: Timestamp, to: Timestamp, half_life: i64) -> f64 {
 /// A row while it is folded.
 #[derive(Clone, Debug, Default)]
 struct Entry {
+    /// Of the decision that was made last.
     market: String,
-    positive: f64,
-    total: f64,
     as_of: Timestamp,
     successes: i64,
     closed: i64,
@@ -65,7 +69,6 @@ struct Learning {
     action: String,
     channel: i64,
     topic: String,
-    half_life: i64,
     learnt: i64,
 }
 
@@ -117,7 +120,7 @@ async fn decisions(
             "k(tenant, decision_id)",
             &keys,
             "SELECT d.tenant, d.decision_id, d.party_id, d.decided_at, d.market, d.action,
-                 d.channel, d.topic, d.half_life, d.learnt
+                 d.channel, d.topic, d.learnt
              FROM k
              JOIN decision d ON d.tenant = k.tenant AND d.decision_id = k.decision_id",
         )
@@ -130,8 +133,7 @@ async fn decisions(
             action: row.text(5)?.to_owned(),
             channel: row.int(6)?,
             topic: row.text(7)?.to_owned(),
-            half_life: row.int(8)?,
-            learnt: row.int(9)?,
+            learnt: row.int(8)?,
         };
         Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), learning))
     };
@@ -166,8 +168,8 @@ async fn load(
         .query_keys(
             "k(tenant, party_id, channel, topic)",
             &keys,
-            "SELECT a.tenant, a.party_id, a.channel, a.topic, a.market, a.positive, a.total,
-                 a.as_of, a.successes, a.closed
+            "SELECT a.tenant, a.party_id, a.channel, a.topic, a.market, a.as_of,
+                 a.successes, a.closed
              FROM k
              JOIN affinity a ON a.tenant = k.tenant AND a.party_id = k.party_id
                  AND a.channel = k.channel AND a.topic = k.topic",
@@ -182,11 +184,9 @@ async fn load(
         );
         let entry = Entry {
             market: row.text(4)?.to_owned(),
-            positive: row.float(5)?,
-            total: row.float(6)?,
-            as_of: row.time(7)?,
-            successes: row.int(8)?,
-            closed: row.int(9)?,
+            as_of: row.time(5)?,
+            successes: row.int(6)?,
+            closed: row.int(7)?,
         };
         entries.insert(key, entry);
     }
@@ -214,20 +214,14 @@ fn add(
 }
 
 impl Entry {
-    #[expect(clippy::cast_precision_loss, reason = "millionths of a reward")]
     fn add(&mut self, decision: &Learning, more: i64, whole: i64) {
-        let as_of = if self.closed == 0 { decision.decided_at } else { self.as_of };
-        let now = as_of.max(decision.decided_at);
-        let (before, new) = (
-            decay(as_of, now, decision.half_life),
-            decay(decision.decided_at, now, decision.half_life),
-        );
-        self.positive = (self.positive * before + more as f64 / 1e6 * new).max(0.0);
-        self.total = self.total * before + whole as f64 / 1e6 * new;
-        self.as_of = now;
+        let last = (decision.decided_at, &decision.market);
+        if self.closed == 0 || last > (self.as_of, &self.market) {
+            self.as_of = decision.decided_at;
+            self.market.clone_from(&decision.market);
+        }
         self.successes += more;
         self.closed += whole;
-        self.market.clone_from(&decision.market);
     }
 }
 
@@ -253,8 +247,6 @@ async fn write(
                 channel,
                 topic,
                 it.market,
-                it.positive,
-                it.total,
                 it.as_of,
                 it.successes,
                 it.closed
@@ -262,12 +254,10 @@ async fn write(
         })
         .collect();
     tx.insert_many(
-        "INSERT INTO affinity (tenant, party_id, channel, topic, market, positive, total, as_of,
-             successes, closed)",
+        "INSERT INTO affinity (tenant, party_id, channel, topic, market, as_of, successes, closed)",
         rows,
         "ON CONFLICT (tenant, party_id, channel, topic) DO UPDATE SET market = excluded.market,
-         positive = excluded.positive, total = excluded.total, as_of = excluded.as_of,
-         successes = excluded.successes, closed = excluded.closed",
+         as_of = excluded.as_of, successes = excluded.successes, closed = excluded.closed",
     )
     .await
     .map(drop)
@@ -281,23 +271,27 @@ pub(crate) async fn of_party(
 ) -> Result<Vec<Count>, Error> {
     let rows = database
         .query(
-            "SELECT channel, topic, positive, total, as_of FROM affinity
-             WHERE tenant = $1 AND party_id = $2",
-            values![tenant, party_id],
+            "SELECT channel, topic, decided_at, learnt FROM decision
+             WHERE tenant = $1 AND party_id = $2 AND learnt >= 0
+             ORDER BY decided_at DESC, decision_id DESC
+             LIMIT $3",
+            values![tenant, party_id, MOST],
         )
         .await?;
-    rows.iter().map(count).collect()
-}
-
-fn count(row: &Row) -> Result<Count, Error> {
-    let channel = i32::try_from(row.int(0)?).ok().and_then(|it| Channel::try_from(it).ok());
-    Ok(Count {
-        channel: channel.unwrap_or_default(),
-        topic: row.text(1)?.to_owned(),
-        positive: row.float(2)?,
-        total: row.float(3)?,
-        as_of: row.time(4)?,
-    })
+    let mut counts: BTreeMap<(i64, String), Vec<(Timestamp, i64)>> = BTreeMap::new();
+    for row in &rows {
+        let (channel, topic) = (row.int(0)?, row.text(1)?);
+        let earned = (row.time(2)?, row.int(3)?);
+        counts.entry((channel, String::new())).or_default().push(earned);
+        if !topic.is_empty() {
+            counts.entry((channel, topic.to_owned())).or_default().push(earned);
+        }
+    }
+    let count = |((channel, topic), earned): ((i64, String), Vec<(Timestamp, i64)>)| {
+        let channel = i32::try_from(channel).ok().and_then(|it| Channel::try_from(it).ok());
+        Count { channel: channel.unwrap_or_default(), topic, earned }
+    };
+    Ok(counts.into_iter().map(count).collect())
 }
 
 /// What all closed rewards of each group add up to.

@@ -42,13 +42,12 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
             first.pi,
             made.arm,
             &made.requested_by,
-            made.affinity_half_life_us,
             -1_i64
         ]);
     }
     tx.insert_many(
         "INSERT INTO decision (tenant, decision_id, party_id, position, decided_at, market, action,
-             treatment, action_group, channel, topic, pi, arm, requested_by, half_life, learnt)",
+             treatment, action_group, channel, topic, pi, arm, requested_by, learnt)",
         decisions,
         "ON CONFLICT (tenant, decision_id) DO NOTHING",
     )

@@ -1,7 +1,5 @@
 //! The past of a party, as far as a policy looks.
 
-use std::collections::HashMap;
-
 use eventstore::{Database, Error, Timestamp, values};
 use rapport_proto::decisioning::v1::{Happening, HappeningKind};
 use rapport_proto::types::Channel;
@@ -23,19 +21,25 @@ pub(crate) async fn of_party(
     let keys: Vec<_> = (wanted.iter())
         .map(|((kind, name), back)| {
             let since = at.0.saturating_sub(*back);
-            values![tenant, party_id, i32::from(*kind), name, since]
+            values![tenant, party_id, i32::from(*kind), name, since, MOST_COUNTED]
         })
         .collect();
     let rows = database
         .query_keys(
-            "k(tenant, party_id, kind, name, since)",
+            "k(tenant, party_id, kind, name, since, most)",
             &keys,
             "SELECT h.kind, h.name, h.happened_at, h.reason, h.product_id, h.channel,
                  COALESCE(d.action, ''), COALESCE(d.action_group, ''), h.happening_id
-             FROM k
-             JOIN happening h ON h.tenant = k.tenant AND h.party_id = k.party_id
-                 AND h.kind = k.kind AND h.name = k.name AND h.happened_at > k.since
-             LEFT JOIN decision d ON d.tenant = h.tenant AND d.decision_id = h.decision_id",
+             FROM (
+                 SELECT h.*, k.most, ROW_NUMBER() OVER (
+                     PARTITION BY h.kind, h.name ORDER BY h.happened_at DESC, h.happening_id DESC
+                 ) AS number
+                 FROM k
+                 JOIN happening h ON h.tenant = k.tenant AND h.party_id = k.party_id
+                     AND h.kind = k.kind AND h.name = k.name AND h.happened_at > k.since
+             ) h
+             LEFT JOIN decision d ON d.tenant = h.tenant AND d.decision_id = h.decision_id
+             WHERE h.number <= h.most",
         )
         .await?;
     let mut found = Vec::with_capacity(rows.len());
@@ -55,11 +59,5 @@ pub(crate) async fn of_party(
         found.push((row.time(2)?, row.text(8)?.to_owned(), happening));
     }
     found.sort_by(|a, b| (b.0, &b.1).cmp(&(a.0, &a.1)));
-    let mut counts: HashMap<(i32, String), u32> = HashMap::new();
-    found.retain(|(_, _, it)| {
-        let count = counts.entry((it.kind, it.name.clone())).or_default();
-        *count += 1;
-        *count <= MOST_COUNTED
-    });
     Ok(found.into_iter().map(|(_, _, it)| it).collect())
 }

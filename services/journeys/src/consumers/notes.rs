@@ -16,12 +16,12 @@ pub(crate) const MOST_NOTES: usize = 200;
 pub(super) enum Note {
     Entry {
         stream: String,
-        loaded: Loaded<entry::State>,
+        loaded: Box<Loaded<entry::State>>,
         events: Vec<entry_event::Event>,
     },
     Instance {
         instance_id: String,
-        loaded: Loaded<instance::State>,
+        loaded: Box<Loaded<instance::State>>,
         events: Vec<instance_event::Event>,
     },
 }

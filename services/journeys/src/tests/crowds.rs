@@ -138,7 +138,7 @@ async fn order(store: &Store, position: u64) -> Recorded {
         source: "profiles".into(),
         r#type: "rapport.profiles.v1.InteractionRecorded".into(),
         party_id: "pty_1".into(),
-        payload: said.encode_to_vec().into(),
+        payload: said.encode_to_vec(),
         ..Default::default()
     };
     let envelope = envelope.encode_to_vec().into();

@@ -148,3 +148,40 @@ fn a_country_s_facts_are_of_its_market_and_an_archetype_s_of_none() {
         assert_eq!(RulePack::about(id, &State::default(), &event).market, market);
     }
 }
+
+#[test]
+fn a_version_that_counts_until_the_next_does_can_be_retired_whatever_is_listed() {
+    let later = Timestamp(COUNTS.0 + AHEAD);
+    let activated = |version, effective_at: Timestamp| {
+        Event::Activated(proto::RulePackActivated {
+            version,
+            effective_at: Some(effective_at.to_proto()),
+            step: by("ada").to_proto(),
+            ..Default::default()
+        })
+    };
+    let drafted = |version| {
+        Event::Drafted(proto::RulePackDrafted {
+            version,
+            pack: Some(germany()),
+            hash: vec![u8::try_from(version).expect("small"); 32],
+            step: by("ada").to_proto(),
+        })
+    };
+    let both = || [drafted(1), drafted(2), activated(1, COUNTS), activated(2, later)];
+    let retire = |version| Command::Retire { by: by("ada"), version, reason: "law".into() };
+    let retired = |version| {
+        let (reason, step) = ("law".into(), by("ada").to_proto());
+        Event::Retired(proto::RulePackRetired { version, reason, step })
+    };
+    let meanwhile = || given::<RulePack>(both()).at(COUNTS);
+    meanwhile().when(retire(1)).then([retired(1)]);
+    meanwhile().when(retire(2)).then([retired(2)]);
+    let again = both().into_iter().chain([retired(1)]);
+    given::<RulePack>(again).at(COUNTS).when(retire(1)).then([]);
+    // Retired before its instant, it still replaces the first at that instant.
+    let before = || both().into_iter().chain([retired(2)]);
+    given::<RulePack>(before()).at(COUNTS).when(retire(1)).then([retired(1)]);
+    given::<RulePack>(before()).at(later).when(retire(1)).then([]);
+    given::<RulePack>(both()).at(later).when(retire(1)).then([]);
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use eventstore::{Error, Recorded, Timestamp, Tx, Value, values};
 use rapport_proto::decisioning::v1::HappeningKind;
 use rapport_proto::delivery::v1::{pressure_event, touch_event};
-use rapport_proto::types::Channel;
+use rapport_proto::types::{Channel, ContentClass};
 
 use super::touch::{self, Key, Touch};
 use crate::consumers::outcome;
@@ -113,6 +113,9 @@ impl Fold {
             self.written.insert((key.0.clone(), id), row);
         }
         match (fact, touch) {
+            // Safety communication is no pressure: it takes no place at delivery either.
+            (touch_event::Event::Ready(it), _)
+                if it.content_class() == ContentClass::SafetyCommunication => {}
             (touch_event::Event::Ready(it), Some(touch)) => {
                 let channel = i32::try_from(touch.channel).ok();
                 let channel = channel.and_then(|it| Channel::try_from(it).ok()).unwrap_or_default();

@@ -107,7 +107,7 @@ async fn an_event_is_judged_by_what_was_recorded_up_to_it_however_late_it_is_fol
         let party = waiting.world.party_of(PartyKind::Hcp).await;
         for (number, stage) in (0..).zip(["new", "active", "new"]) {
             waiting.world.harness.clock.set(Timestamp(START.0 + number * 5_000));
-            let stage = clear::Value::Text(stage.into());
+            let stage = clear::Value::Code(stage.into());
             waiting.world.set_attribute(&party, "stage", stage).await;
             if prompt {
                 waiting.follow().await;
