@@ -113,7 +113,6 @@ async fn record(stage: &Stage, party: &str, name: &str, message_id: &str) {
                 ..NewInteraction::default()
             }],
             request_id: format!("record-{message_id}"),
-            ..Default::default()
         };
         told(stage.remote.sources.clone().record_interactions(request).await).is_ok()
     })

@@ -52,7 +52,7 @@ async fn who_unsubscribes_is_left_alone(mut stage: Stage) {
     let touch = sent(&mut stage, &party).await;
     stage.pass(Duration::from_secs(60)).await;
     let unsubscribed = event(&touch, "e-1", ProviderEventKind::Unsubscribed);
-    assert_eq!(report(&stage, &[unsubscribed.clone()]).await, ["recorded"]);
+    assert_eq!(report(&stage, std::slice::from_ref(&unsubscribed)).await, ["recorded"]);
     // Its own commit says so: nobody else has to have read it.
     let held = suppressions(&stage).await;
     assert_eq!(held.len(), 1, "{held:#?}");

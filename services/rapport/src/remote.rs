@@ -1,5 +1,7 @@
 //! A running platform as a client sees it: every service's client, with a person's token.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::status;
@@ -55,9 +57,12 @@ impl Addresses {
     }
 }
 
-/// Every service's client, with one person's token.
+/// Every service's client, with one person's token. Cheap to clone.
 #[derive(Clone)]
-pub struct Remote {
+pub struct Remote(Arc<Clients>);
+
+/// The clients; clone one to call it.
+pub struct Clients {
     /// `tenants/{tenant}`.
     pub parent: String,
     pub parties: PartyServiceClient<Http>,
@@ -85,7 +90,7 @@ impl Remote {
         };
         let (profiles, content) = (http("profiles")?, http("content")?);
         let decisioning = http("decisioning")?;
-        Ok(Self {
+        Ok(Self(Arc::new(Clients {
             parent: format!("tenants/{tenant}"),
             parties: PartyServiceClient::new(profiles.clone()),
             consents: ConsentServiceClient::new(profiles.clone()),
@@ -99,12 +104,20 @@ impl Remote {
             decisions: DecisionServiceClient::new(decisioning),
             journeys: JourneyServiceClient::new(http("journeys")?),
             delivery: DeliveryServiceClient::new(http("delivery")?),
-        })
+        })))
     }
 
     /// The name of one of the tenant's things, `tenants/{tenant}/{collection}/{id}`.
     pub fn name(&self, collection: &str, id: &str) -> String {
         format!("{}/{collection}/{id}", self.parent)
+    }
+}
+
+impl Deref for Remote {
+    type Target = Clients;
+
+    fn deref(&self) -> &Clients {
+        &self.0
     }
 }
 

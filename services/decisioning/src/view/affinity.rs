@@ -241,16 +241,7 @@ async fn write(
     .await?;
     let rows = (entries.into_iter())
         .map(|((tenant, party_id, channel, topic), it)| {
-            values![
-                tenant,
-                party_id,
-                channel,
-                topic,
-                it.market,
-                it.as_of,
-                it.successes,
-                it.closed
-            ]
+            values![tenant, party_id, channel, topic, it.market, it.as_of, it.successes, it.closed]
         })
         .collect();
     tx.insert_many(

@@ -90,8 +90,7 @@ impl Segments {
         let (at, party_ids) = (event.recorded_at(), std::slice::from_ref(party_id));
         for _ in 0..MOST_TURNS {
             let mut turned = false;
-            for (segment, due_at) in
-                settle::overdue(store, tenant, party_id, concerned, at).await?
+            for (segment, due_at) in settle::overdue(store, tenant, party_id, concerned, at).await?
             {
                 let needs = Needs { party: true, ..segment.needs.clone() };
                 let occasion = Occasion::Time { due_at };

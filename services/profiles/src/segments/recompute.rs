@@ -38,8 +38,7 @@ pub(crate) async fn judge(
     meta: Metadata,
 ) -> Result<(), Error> {
     let market = timer.stream.split_once('/').map(|it| it.1);
-    let market =
-        market.ok_or_else(|| Error::corrupt(format!("no rule pack: {}", timer.stream)))?;
+    let market = market.ok_or_else(|| Error::corrupt(format!("no rule pack: {}", timer.stream)))?;
     let filter = Filter { market, ..Filter::EVERYBODY };
     let occasion = Occasion::Sweep { at: timer.key.due_at, position: 0 };
     sweep(definitions, store, &meta, &filter, |live| {
