@@ -121,7 +121,7 @@ pub(crate) enum Said {
 
 /// A local time, on some days.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Clock {
+pub(crate) struct TimeOfDay {
     pub(crate) time: LocalTime,
     /// None: every day.
     pub(crate) weekdays: Vec<Weekday>,
@@ -137,7 +137,7 @@ pub(crate) enum Node {
         next: String,
     },
     WaitUntil {
-        clock: Clock,
+        clock: TimeOfDay,
         next: String,
     },
     WaitDate {

@@ -255,7 +255,7 @@ async fn rules_that_have_not_arrived_let_nothing_pass() {
     let touch_id = world.request(email()).await;
     let outbound = |it: &String| it.starts_with("CheckOutbound");
     // The first module is asked about twice, once for its class; then the gate has run.
-    let again = async || (world.script.lock().asked.iter().filter(|it| outbound(it)).count() > 2);
+    let again = async || world.script.lock().asked.iter().filter(|it| outbound(it)).count() > 2;
     until(async || again().await.then_some(())).await.expect("tried again");
     assert_eq!(world.get(&touch_id).await.state(), State::Requested);
     cap(&world, 1).await;

@@ -131,7 +131,7 @@ pub(crate) struct Wait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum For {
     /// An instant, or an interaction until then.
-    Instant,
+    Time,
     /// A decision, tried until then.
     Decision { gives_up_at: Timestamp },
     /// A touch.
@@ -298,7 +298,7 @@ impl Decider for Instance {
                 state.started = Some(it.clone());
             }
             Event::WaitStarted(it) => {
-                state.stands(&it.node, it.visit, at(&it.due_at), For::Instant);
+                state.stands(&it.node, it.visit, at(&it.due_at), For::Time);
                 if let Some(wait) = state.wait.as_mut() {
                     wait.began_at = at(&it.began_at);
                 }
@@ -363,7 +363,7 @@ impl Decider for Instance {
                         For::Decision { gives_up_at } => {
                             *gives_up_at = after(due_at.unwrap_or(*gives_up_at), PATIENCE);
                         }
-                        For::Instant | For::Invitation(_) => wait.due_at = due_at,
+                        For::Time | For::Invitation(_) => wait.due_at = due_at,
                         For::Touch(_) => {}
                     }
                 }

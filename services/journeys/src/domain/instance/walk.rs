@@ -138,7 +138,7 @@ impl<'a> Walk<'a> {
     /// The wait whose instant has come.
     fn due(&self) -> Option<Wait> {
         let wait = self.state.wait.clone()?;
-        let has_timer = matches!(wait.for_what, For::Instant | For::Invitation(_));
+        let has_timer = matches!(wait.for_what, For::Time | For::Invitation(_));
         (has_timer && wait.due_at.is_some_and(|due| due <= self.at)).then_some(wait)
     }
 
@@ -312,7 +312,7 @@ impl<'a> Walk<'a> {
             }
             Some(Node::Ask { .. }) => match &wait.for_what {
                 For::Invitation(id) => self.feedback_settled(wait, id, "declined", "no_answer"),
-                For::Instant | For::Decision { .. } | For::Touch(_) => {}
+                For::Time | For::Decision { .. } | For::Touch(_) => {}
             },
             // A stored definition has no other node with a timer.
             _ => self.state.wait = None,

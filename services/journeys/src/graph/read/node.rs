@@ -12,7 +12,7 @@ use super::super::findings::{
     DURATION_INVALID, FIELD_INVALID, FIELD_MISSING, ID_INVALID, TIME_INVALID,
 };
 use super::super::rules::Names;
-use super::super::{Arm, Case, Clock, Node, Said};
+use super::super::{Arm, Case, Node, Said, TimeOfDay};
 use super::{DAY, Reader, shown};
 
 impl Reader<'_> {
@@ -100,7 +100,7 @@ impl Reader<'_> {
             days => format!("{} {}", it.local_time, days.join(",")),
         };
         Some(Node::WaitUntil {
-            clock: Clock { time: time?, weekdays, text },
+            clock: TimeOfDay { time: time?, weekdays, text },
             next: it.next.clone(),
         })
     }

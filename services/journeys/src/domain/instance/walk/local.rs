@@ -8,10 +8,10 @@ use rapport_proto::journeys::v1::instance_event::Event;
 
 use super::super::{Wait, after};
 use super::{Entered, Walk};
-use crate::graph::{Clock, Node};
+use crate::graph::{Node, TimeOfDay};
 
 impl Walk<'_> {
-    pub(super) fn wait_until(&mut self, node: String, visit: u32, clock: &Clock) -> Entered {
+    pub(super) fn wait_until(&mut self, node: String, visit: u32, clock: &TimeOfDay) -> Entered {
         // At a second visit the instant at hand is over: a cycle through one local time waits for the next.
         let from = if visit > 1 { after(self.at, 1) } else { self.at };
         let resolved = next_local(&self.reading.zones, clock, from);
@@ -95,7 +95,11 @@ impl Walk<'_> {
 
 /// The next instant at which the recipient's clock shows a time, and the zone by which; where the zone is not known,
 /// the last over all that it can be.
-fn next_local(zones: &[Zone], clock: &Clock, from: Timestamp) -> Option<(Timestamp, Vec<String>)> {
+fn next_local(
+    zones: &[Zone],
+    clock: &TimeOfDay,
+    from: Timestamp,
+) -> Option<(Timestamp, Vec<String>)> {
     let (at, zone) = calendar::last_local(zones, clock.time, &clock.weekdays, from)?;
     Some((at, vec![zone.name().to_owned()]))
 }
