@@ -16,7 +16,7 @@
 //! decision  MADE ─▶ CLOSED (longest window over, or reward 1) ─▶ CORRECTED (a later fact)
 //! ```
 //!
-//! **Deciding** is a pure function of what was known ([`domain::decide`]): facts come from `profiles` in one call,
+//! **Deciding** is a pure function of what was known (`domain::decide`): facts come from `profiles` in one call,
 //! modules, contacts and outcomes from own tables that follow other services' events. The record holds all of it, is
 //! durable before the answer, and is all that `ExplainDecision` and a simulation read.
 //!

@@ -19,7 +19,7 @@
 //!                                └→ UNKNOWN → SENT | FAILED
 //! ```
 //!
-//! **The gate.** [`gate`] is one pure function over what was gathered: ten checks in a fixed order, the first that fails
+//! **The gate.** `gate` is one pure function over what was gathered: ten checks in a fixed order, the first that fails
 //! decides, and every verdict is stored with what proves it. The verdicts, the places and the attempt are one unit,
 //! committed before the provider is called.
 //!

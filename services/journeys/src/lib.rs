@@ -17,7 +17,7 @@
 //! **How an instance moves.** Events of `profiles` and `delivery` are read by a reactor that makes no calls. It writes
 //! down who asks to enter (`InstanceEntryRequested`) and which instances are to be looked at (`InstanceWoken`); both
 //! state a timer that is due at once. A worker claims it, asks `profiles` for the facts, lets the interpreter
-//! ([`domain::instance::walk`], pure) walk to the next wait, and commits the facts with the firing. Waits, decisions
+//! (`domain::instance::walk`, pure) walk to the next wait, and commits the facts with the firing. Waits, decisions
 //! and pauses are timers too, so a store that is refilled from the log goes on where it was.
 //!
 //! **Order.** On one input: goals, exit criteria, the node that waits; all in one unit. Inputs stand in line by their
