@@ -347,7 +347,13 @@ fn histories() -> impl Strategy<Value = Vec<Activity>> {
         let total = Value::Number(total as f64);
         activity(NEW_YEAR + 60 * DAY + hour * HOUR, &[("total", total)])
     });
-    prop::collection::vec(order, 0..30)
+    // No two facts of a store have one position.
+    prop::collection::vec(order, 0..30).prop_map(|mut orders| {
+        for (position, order) in (1..).zip(&mut orders) {
+            order.position = position;
+        }
+        orders
+    })
 }
 
 /// The value by its definition, without a clever thought.
