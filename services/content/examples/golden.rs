@@ -1,12 +1,9 @@
 //! Writes the samples of the golden corpus that are missing; it never overwrites one, because a sample is what was
 //! released. Run it after adding an event: `cargo run -p content --example golden`.
 //!
-//! A sample is a text file: the event's name, the schema hash of its shape, the payload in hexadecimal, and below them
-//! what it must decode to for ever.
+//! What a sample is, `eventstore::testing::golden` says.
 
-use std::fmt::Debug;
-use std::path::Path;
-
+use eventstore::testing::golden::{Sample, write_missing};
 use prost::Message as _;
 use prost_types::Timestamp;
 use rapport_proto::content::v1::{
@@ -19,33 +16,10 @@ use rapport_proto::content::v1::{
     product_event, reference_event,
 };
 use rapport_proto::types::{Audience, Channel, ContentClass};
-use rapport_proto::{EventSet, schema_of};
-
-struct Sample {
-    file: String,
-    text: String,
-}
 
 fn main() -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    std::fs::create_dir_all(&folder)?;
-    for sample in [library(), claims(), modules()].into_iter().flatten() {
-        let path = folder.join(&sample.file);
-        if !path.exists() {
-            std::fs::write(path, sample.text)?;
-        }
-    }
-    Ok(())
-}
-
-/// A sample in today's shape, the first of its event.
-fn sample<E: EventSet + Debug>(event: &E) -> Sample {
-    let type_name = event.type_name();
-    let (schema, payload) = (schema_of(type_name), eventstore::hex(&event.encode()));
-    Sample {
-        file: format!("{}.1.txt", type_name.rsplit('.').next().unwrap_or_default()),
-        text: format!("{type_name}\n{schema}\n{payload}\n\n{event:#?}\n"),
-    }
+    let samples = [library(), claims(), modules()];
+    write_missing(env!("CARGO_MANIFEST_DIR"), samples.into_iter().flatten())
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {
@@ -97,17 +71,29 @@ fn library() -> Vec<Sample> {
         rights_until: time(86_400),
     };
     vec![
-        sample(&product_event::Event::Registered(ProductRegistered { product: Some(product) })),
-        sample(&reference_event::Event::Added(ReferenceAdded { reference: Some(reference) })),
-        sample(&reference_event::Event::Expired(ReferenceExpired {
-            reason: "retracted".into(),
-            expired_at: time(5),
-        })),
-        sample(&asset_event::Event::Stored(AssetStored { asset: Some(asset) })),
-        sample(&asset_event::Event::Expired(AssetExpired {
-            reason: "expired".into(),
-            expired_at: time(6),
-        })),
+        Sample::of(
+            1,
+            &product_event::Event::Registered(ProductRegistered { product: Some(product) }),
+        ),
+        Sample::of(
+            1,
+            &reference_event::Event::Added(ReferenceAdded { reference: Some(reference) }),
+        ),
+        Sample::of(
+            1,
+            &reference_event::Event::Expired(ReferenceExpired {
+                reason: "retracted".into(),
+                expired_at: time(5),
+            }),
+        ),
+        Sample::of(1, &asset_event::Event::Stored(AssetStored { asset: Some(asset) })),
+        Sample::of(
+            1,
+            &asset_event::Event::Expired(AssetExpired {
+                reason: "expired".into(),
+                expired_at: time(6),
+            }),
+        ),
     ]
 }
 
@@ -162,7 +148,7 @@ fn claims() -> Vec<Sample> {
         }),
         Event::Expired(ClaimExpired { version: 3 }),
     ];
-    facts.iter().map(sample).collect()
+    facts.iter().map(|it| Sample::of(1, it)).collect()
 }
 
 fn modules() -> Vec<Sample> {
@@ -237,5 +223,5 @@ fn modules() -> Vec<Sample> {
         }),
         Event::Expired(ModuleExpired { version: 2 }),
     ];
-    facts.iter().map(sample).collect()
+    facts.iter().map(|it| Sample::of(1, it)).collect()
 }

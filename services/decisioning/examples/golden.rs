@@ -1,13 +1,11 @@
 //! Writes the samples of the golden corpus that are missing; it never overwrites one, because a sample is what was
 //! released. Run it after adding an event: `cargo run -p decisioning --example golden`.
 //!
-//! A sample is a text file: the event's name, the schema hash of its shape, the payload in hexadecimal, and below them
-//! what it must decode to for ever.
+//! What a sample is, `eventstore::testing::golden` says.
 
-use std::fmt::Debug;
-use std::path::Path;
-
+use eventstore::testing::golden::{Sample, write_missing};
 use prost_types::Timestamp;
+use rapport_proto::EventSet;
 use rapport_proto::decisioning::v1::Calendar;
 use rapport_proto::decisioning::v1::{
     Action, ActionGroup, Affinity, Arm, Candidate, Chosen, ConsentLine, ContactLine, ContextWeight,
@@ -22,47 +20,14 @@ use rapport_proto::decisioning::v1::{
 use rapport_proto::types::{
     Audience, Channel, Clear, ContentClass, PartyKind, Purpose, Regime, clear,
 };
-use rapport_proto::{EventSet, schema_of};
-
-struct Sample {
-    file: String,
-    type_name: &'static str,
-    schema: String,
-    payload: Vec<u8>,
-    decoded: String,
-}
 
 fn main() -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    std::fs::create_dir_all(&folder)?;
     let samples = [policies(), packs(), holdouts(), decisions(), models()];
-    for sample in samples.into_iter().flatten() {
-        let path = folder.join(&sample.file);
-        if !path.exists() {
-            std::fs::write(path, text(&sample))?;
-        }
-    }
-    Ok(())
+    write_missing(env!("CARGO_MANIFEST_DIR"), samples.into_iter().flatten())
 }
 
-fn text(sample: &Sample) -> String {
-    let Sample { type_name, schema, payload, decoded, .. } = sample;
-    format!("{type_name}\n{schema}\n{}\n\n{decoded}\n", eventstore::hex(payload))
-}
-
-fn samples<E: EventSet + Debug>(facts: impl IntoIterator<Item = E>) -> Vec<Sample> {
-    facts.into_iter().map(|it| sample(&it)).collect()
-}
-
-fn sample<E: EventSet + Debug>(event: &E) -> Sample {
-    let type_name = event.type_name();
-    Sample {
-        file: format!("{}.1.txt", type_name.rsplit('.').next().unwrap_or_default()),
-        type_name,
-        schema: schema_of(type_name).to_owned(),
-        payload: event.encode(),
-        decoded: format!("{event:#?}"),
-    }
+fn samples<E: EventSet + std::fmt::Debug>(facts: impl IntoIterator<Item = E>) -> Vec<Sample> {
+    facts.into_iter().map(|it| Sample::of(1, &it)).collect()
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {

@@ -1,13 +1,11 @@
 //! Writes the samples of the golden corpus that are missing; it never overwrites one, because a sample is what was
 //! released. Run it after adding an event: `cargo run -p delivery --example golden`.
 //!
-//! A sample is a text file: the event's name, the schema hash of its shape, the payload in hexadecimal, and below them
-//! what it must decode to for ever.
+//! What a sample is, `eventstore::testing::golden` says.
 
-use std::fmt::Debug;
-use std::path::Path;
-
+use eventstore::testing::golden::{Sample, write_missing};
 use prost_types::Timestamp;
+use rapport_proto::EventSet;
 use rapport_proto::delivery::v1::{
     ContactReleased, ContactReserved, ContentPart, DismissReason, GateStep, ProviderFact,
     RecipientReleased, RecipientSuppressed, Reservation, Sender, SenderRegistered,
@@ -18,47 +16,14 @@ use rapport_proto::delivery::v1::{
     pressure_event, recipient_event, sender_event, touch_event,
 };
 use rapport_proto::types::{Channel, ContentClass, Purpose};
-use rapport_proto::{EventSet, schema_of};
-
-struct Sample {
-    file: String,
-    type_name: &'static str,
-    schema: &'static str,
-    payload: Vec<u8>,
-    decoded: String,
-}
 
 fn main() -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    std::fs::create_dir_all(&folder)?;
-    for sample in [touches(), reports(), tasks(), others()].into_iter().flatten() {
-        let path = folder.join(&sample.file);
-        if !path.exists() {
-            std::fs::write(path, text(&sample))?;
-        }
-    }
-    Ok(())
+    let samples = [touches(), reports(), tasks(), others()];
+    write_missing(env!("CARGO_MANIFEST_DIR"), samples.into_iter().flatten())
 }
 
-fn text(sample: &Sample) -> String {
-    let Sample { type_name, schema, payload, decoded, .. } = sample;
-    format!("{type_name}\n{schema}\n{}\n\n{decoded}\n", eventstore::hex(payload))
-}
-
-/// A sample in today's shape, the first of its event.
-fn sample<E: EventSet + Debug>(event: &E) -> Sample {
-    let type_name = event.type_name();
-    Sample {
-        file: format!("{}.1.txt", type_name.rsplit('.').next().unwrap_or_default()),
-        type_name,
-        schema: schema_of(type_name),
-        payload: event.encode(),
-        decoded: format!("{event:#?}"),
-    }
-}
-
-fn samples<E: EventSet + Debug>(events: &[E]) -> Vec<Sample> {
-    events.iter().map(sample).collect()
+fn samples<E: EventSet + std::fmt::Debug>(events: &[E]) -> Vec<Sample> {
+    events.iter().map(|it| Sample::of(1, it)).collect()
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {

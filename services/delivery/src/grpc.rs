@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use chassis::auth::Caller;
 use chassis::command::of_command;
 use chassis::deps::Deps;
-use chassis::name;
+use chassis::name::{own, own_tenant, unknown};
 use chassis::page::Page;
-use chassis::status::{CONFLICT, NOT_FOUND, Problem};
+use chassis::status::{CONFLICT, Problem};
 use chassis::text::Check;
 use eventstore::{AsOf, Decider, Executed, Loaded, Metadata};
 use rapport_proto::delivery::v1 as proto;
@@ -353,25 +353,4 @@ fn shown(tenant: &str, done: Executed<touch::State>) -> (Option<proto::Touch>, u
     let Executed { state, version, position, created_at, updated_at, .. } = done;
     let loaded = Loaded { state, version, created_at, updated_at };
     (Some(parse::touch(tenant, &loaded)), position)
-}
-
-/// The id in the name of one of the caller's own things. A name of another tenant names nothing.
-fn own<'a>(
-    caller: &Caller,
-    field: &str,
-    text: &'a str,
-    collection: &str,
-) -> Result<&'a str, Problem> {
-    let parsed = name::parse(field, text, &[collection])?;
-    if parsed.tenant == caller.tenant { Ok(parsed.id()) } else { Err(unknown(field)) }
-}
-
-/// Checks that a parent is the caller's own tenant.
-fn own_tenant(caller: &Caller, parent: &str) -> Result<(), Problem> {
-    let parsed = name::parse("parent", parent, &[])?;
-    if parsed.tenant == caller.tenant { Ok(()) } else { Err(unknown("parent")) }
-}
-
-fn unknown(field: &str) -> Problem {
-    Problem::of(NOT_FOUND).violation(field, "Name something that exists in your tenant.")
 }

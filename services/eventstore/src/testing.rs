@@ -1,5 +1,6 @@
 //! Given these events, when this command, then those events or that refusal.
 
+pub mod golden;
 mod servers;
 
 use std::fmt::Debug;

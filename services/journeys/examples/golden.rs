@@ -1,12 +1,9 @@
 //! Writes the samples of the golden corpus that are missing; it never overwrites one, because a sample is what was
 //! released. Run it after adding an event: `cargo run -p journeys --example golden`.
 //!
-//! A sample is a text file: the event's name, the schema hash of its shape, the payload in hexadecimal, and below them
-//! what it must decode to for ever.
+//! What a sample is, `eventstore::testing::golden` says.
 
-use std::fmt::Debug;
-use std::path::Path;
-
+use eventstore::testing::golden::{Sample, write_missing};
 use prost_types::Timestamp;
 use rapport_proto::journeys::v1::{
     Cause, Crossing, Entry, EventCase, Exit, Goal, InstanceAttributeSet, InstanceBranched,
@@ -22,27 +19,10 @@ use rapport_proto::journeys::v1::{
     reentry,
 };
 use rapport_proto::types::{Audience, Channel, Clear, clear};
-use rapport_proto::{EventSet, schema_of};
 
 fn main() -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    std::fs::create_dir_all(&folder)?;
-    for (file, text) in journeys().into_iter().chain(entries()).chain(instances()) {
-        let path = folder.join(file);
-        if !path.exists() {
-            std::fs::write(path, text)?;
-        }
-    }
-    Ok(())
-}
-
-/// Name and text of the first sample of an event, in today's shape.
-fn sample<E: EventSet + Debug>(event: &E) -> (String, String) {
-    let type_name = event.type_name();
-    let name = type_name.rsplit('.').next().unwrap_or_default();
-    let payload = eventstore::hex(&event.encode());
-    let text = format!("{type_name}\n{}\n{payload}\n\n{event:#?}\n", schema_of(type_name));
-    (format!("{name}.1.txt"), text)
+    let samples = [journeys(), entries(), instances()];
+    write_missing(env!("CARGO_MANIFEST_DIR"), samples.into_iter().flatten())
 }
 
 fn time(seconds: i64) -> Option<Timestamp> {
@@ -108,7 +88,7 @@ fn definition() -> Option<Journey> {
     })
 }
 
-fn journeys() -> Vec<(String, String)> {
+fn journeys() -> Vec<Sample> {
     use journey_event::Event;
     let (version, hash, reason) = (2, vec![7; 32], || "incident".to_owned());
     [
@@ -149,11 +129,11 @@ fn journeys() -> Vec<(String, String)> {
         Event::Retired(JourneyVersionRetired { version, reason: reason(), retired_at: time(7) }),
     ]
     .iter()
-    .map(sample)
+    .map(|it| Sample::of(1, it))
     .collect()
 }
 
-fn entries() -> Vec<(String, String)> {
+fn entries() -> Vec<Sample> {
     use entry_event::Event;
     let (journey_id, party_id, entry_key) =
         (|| "win-back".to_owned(), || PARTY.to_owned(), || "order-7".to_owned());
@@ -195,12 +175,12 @@ fn entries() -> Vec<(String, String)> {
         }),
     ]
     .iter()
-    .map(sample)
+    .map(|it| Sample::of(1, it))
     .collect()
 }
 
-fn instances() -> Vec<(String, String)> {
-    beginnings().into_iter().chain(middles()).chain(ends()).map(|it| sample(&it)).collect()
+fn instances() -> Vec<Sample> {
+    beginnings().into_iter().chain(middles()).chain(ends()).map(|it| Sample::of(1, &it)).collect()
 }
 
 fn beginnings() -> Vec<instance_event::Event> {

@@ -1,14 +1,12 @@
 //! Writes the samples of the golden corpus that are missing; it never overwrites one, because a sample is what was
 //! released. Run it after adding an event: `cargo run -p profiles --example golden`.
 //!
-//! A sample is a text file: the event's name, the schema hash of its shape, the payload in hexadecimal, and below them
-//! what it must decode to for ever.
+//! What a sample is, `eventstore::testing::golden` says.
 
-use std::fmt::Debug;
-use std::path::Path;
-
+use eventstore::testing::golden::{Sample, write_missing};
 use prost::Message;
 use prost_types::Timestamp;
+use rapport_proto::Personal;
 use rapport_proto::profiles::v1::{
     ClearField, ConsentDenied, ConsentExpired, ConsentGranted, ConsentKey, ConsentProof,
     ConsentWithdrawn, Frequency, InteractionConflicted, InteractionRecorded, InteractionRejected,
@@ -23,19 +21,8 @@ use rapport_proto::profiles::v1::{
 use rapport_proto::types::{
     Channel, Clear, ClearKind, Money, PartyKind, Purpose, Regime, Validity, clear,
 };
-use rapport_proto::{EventSet, Personal, schema_of};
-
-struct Sample {
-    file: String,
-    type_name: &'static str,
-    schema: String,
-    payload: Vec<u8>,
-    decoded: String,
-}
 
 fn main() -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    std::fs::create_dir_all(&folder)?;
     let samples = [
         parties(),
         consents(),
@@ -45,34 +32,7 @@ fn main() -> std::io::Result<()> {
         segments(),
         vec![first_contact_point()],
     ];
-    for sample in samples.into_iter().flatten() {
-        let path = folder.join(&sample.file);
-        if !path.exists() {
-            std::fs::write(path, text(&sample))?;
-        }
-    }
-    Ok(())
-}
-
-fn text(sample: &Sample) -> String {
-    let Sample { type_name, schema, payload, decoded, .. } = sample;
-    format!("{type_name}\n{schema}\n{}\n\n{decoded}\n", eventstore::hex(payload))
-}
-
-/// A sample in today's shape, the `number`th of its event.
-fn sample<E: EventSet + Debug>(number: u32, event: &E) -> Sample {
-    let type_name = event.type_name();
-    Sample {
-        file: file(type_name, number),
-        type_name,
-        schema: schema_of(type_name).to_owned(),
-        payload: event.encode(),
-        decoded: format!("{event:#?}"),
-    }
-}
-
-fn file(type_name: &str, number: u32) -> String {
-    format!("{}.{number}.txt", type_name.rsplit('.').next().unwrap_or_default())
+    write_missing(env!("CARGO_MANIFEST_DIR"), samples.into_iter().flatten())
 }
 
 /// The first released shape: `verified` instead of `verification`.
@@ -91,11 +51,9 @@ fn first_contact_point() -> Sample {
     }
     let event = party_event::Event::ContactPointAdded(today);
     Sample {
-        file: file(event.type_name(), 1),
-        type_name: event.type_name(),
         schema: "939ce6e044804fa6".into(),
         payload: first.encode_to_vec(),
-        decoded: format!("{event:#?}"),
+        ..Sample::of(1, &event)
     }
 }
 
@@ -175,7 +133,7 @@ fn parties() -> Vec<Sample> {
         verification: Verification::Unverified.into(),
         ..Default::default()
     });
-    facts.iter().map(|fact| sample(1, fact)).chain([sample(2, &added)]).collect()
+    facts.iter().map(|fact| Sample::of(1, fact)).chain([Sample::of(2, &added)]).collect()
 }
 
 fn consents() -> Vec<Sample> {
@@ -215,7 +173,7 @@ fn consents() -> Vec<Sample> {
         }),
     ]
     .iter()
-    .map(|fact| sample(1, fact))
+    .map(|fact| Sample::of(1, fact))
     .collect()
 }
 
@@ -233,7 +191,7 @@ fn relations() -> Vec<Sample> {
         Event::Ended(RelationEnded { ended_at: time(5), reason: "territory-change".into() }),
     ]
     .iter()
-    .map(|fact| sample(1, fact))
+    .map(|fact| Sample::of(1, fact))
     .collect()
 }
 
@@ -252,7 +210,7 @@ fn sources() -> Vec<Sample> {
         Event::Disabled(SourceDisabled { reason: "retired".into() }),
     ]
     .iter()
-    .map(|fact| sample(1, fact))
+    .map(|fact| Sample::of(1, fact))
     .collect()
 }
 
@@ -283,7 +241,7 @@ fn interactions() -> Vec<Sample> {
         }),
     ]
     .iter()
-    .map(|fact| sample(1, fact))
+    .map(|fact| Sample::of(1, fact))
     .collect()
 }
 
@@ -337,8 +295,8 @@ fn segments() -> Vec<Sample> {
         due_at: time(185 * 86_400),
     });
     let memberships = [entered, exited, expected];
-    [sample(1, &activated), sample(1, &saved)]
+    [Sample::of(1, &activated), Sample::of(1, &saved)]
         .into_iter()
-        .chain(memberships.iter().map(|fact| sample(1, fact)))
+        .chain(memberships.iter().map(|fact| Sample::of(1, fact)))
         .collect()
 }

@@ -6,7 +6,9 @@ use chassis::status::{COMMAND_TOO_LARGE, CONFLICT, Problem, REQUEST_ID_REUSED};
 use eventstore::{AsOf, ExecuteError, Metadata, Outcome, UnitError};
 use rapport_proto::delivery::v1 as proto;
 
-use super::{Api, unknown};
+use chassis::name::unknown;
+
+use super::Api;
 use crate::convert::touch as parse;
 use crate::domain::touch::{Command, Refusal, Touch};
 use crate::ledger::Ledger;

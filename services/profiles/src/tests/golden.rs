@@ -2,107 +2,41 @@
 //! must read all of them as it did when they were written. `examples/golden.rs` writes samples that are missing.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::path::{Path, PathBuf};
 
+use eventstore::testing::golden::{Set, corpus, is_complete, reads_as_released};
 use rapport_proto::profiles::v1::{
     consent_event, interaction_event, membership_event, party_event, relation_event, segment_event,
     source_event, trait_event,
 };
-use rapport_proto::types::Envelope;
-use rapport_proto::{EventSet, schema_of};
 
-struct Sample {
-    path: PathBuf,
-    type_name: String,
-    schema: String,
-    payload: Vec<u8>,
-    decoded: String,
-}
+const CRATE: &str = env!("CARGO_MANIFEST_DIR");
 
-fn samples() -> Vec<Sample> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    let files = std::fs::read_dir(folder).expect("the corpus is there");
-    let mut samples: Vec<_> = files.map(|file| read(file.expect("a file").path())).collect();
-    samples.sort_by(|a, b| a.path.cmp(&b.path));
-    samples
-}
-
-fn read(path: PathBuf) -> Sample {
-    let text = std::fs::read_to_string(&path).expect("a sample");
-    let (head, decoded) =
-        text.split_once("\n\n").expect("a head, an empty line, what it decodes to");
-    let lines: Vec<_> = head.lines().collect();
-    let [type_name, schema, payload] = lines[..] else { panic!("{}: three lines", path.display()) };
-    let byte = |at: usize| u8::from_str_radix(&payload[at..at + 2], 16).expect("hexadecimal");
-    Sample {
-        type_name: type_name.to_owned(),
-        schema: schema.to_owned(),
-        payload: (0..payload.len()).step_by(2).map(byte).collect(),
-        decoded: decoded.trim_end().to_owned(),
-        path,
-    }
-}
-
-/// Decodes with any event set that has the fact; returns how it reads and how it would be written today.
-fn decode(type_name: &str, payload: &[u8]) -> Option<(String, Vec<u8>)> {
-    fn with<E: EventSet + Debug>(type_name: &str, payload: &[u8]) -> Option<(String, Vec<u8>)> {
-        let event = E::decode(type_name, payload).expect("well-formed")?;
-        Some((format!("{event:#?}"), event.encode()))
-    }
-    with::<party_event::Event>(type_name, payload)
-        .or_else(|| with::<consent_event::Event>(type_name, payload))
-        .or_else(|| with::<relation_event::Event>(type_name, payload))
-        .or_else(|| with::<source_event::Event>(type_name, payload))
-        .or_else(|| with::<interaction_event::Event>(type_name, payload))
-        .or_else(|| with::<trait_event::Event>(type_name, payload))
-        .or_else(|| with::<segment_event::Event>(type_name, payload))
-        .or_else(|| with::<membership_event::Event>(type_name, payload))
+fn sets() -> [Set; 8] {
+    [
+        Set::of::<consent_event::Event>(),
+        Set::of::<interaction_event::Event>(),
+        Set::of::<membership_event::Event>(),
+        Set::of::<party_event::Event>(),
+        Set::of::<relation_event::Event>(),
+        Set::of::<segment_event::Event>(),
+        Set::of::<source_event::Event>(),
+        Set::of::<trait_event::Event>(),
+    ]
 }
 
 #[test]
 fn released_bytes_read_as_they_did() {
-    for sample in samples() {
-        let mut envelope = Envelope {
-            r#type: sample.type_name.clone(),
-            schema: sample.schema.clone(),
-            payload: sample.payload.clone(),
-            ..Envelope::default()
-        };
-        eventstore::lift(&mut envelope).expect("lifted");
-        let (decoded, encoded) =
-            decode(&sample.type_name, &envelope.payload).expect("a known event");
-        assert_eq!(decoded, sample.decoded, "{}", sample.path.display());
-        if sample.schema == schema_of(&sample.type_name) {
-            assert_eq!(encoded, sample.payload, "{}", sample.path.display());
-        }
-    }
+    reads_as_released(CRATE, &sets());
 }
 
 #[test]
 fn every_event_has_a_sample() {
-    let sampled: BTreeSet<_> = samples().into_iter().map(|it| it.type_name).collect();
-    let sets = [
-        party_event::Event::TYPES,
-        consent_event::Event::TYPES,
-        relation_event::Event::TYPES,
-        source_event::Event::TYPES,
-        interaction_event::Event::TYPES,
-        trait_event::Event::TYPES,
-        segment_event::Event::TYPES,
-        membership_event::Event::TYPES,
-    ];
-    for type_name in sets.into_iter().flatten() {
-        assert!(
-            sampled.contains(*type_name),
-            "{type_name}: run `cargo run -p profiles --example golden`"
-        );
-    }
+    is_complete(CRATE, &sets());
 }
 
 #[test]
 fn a_contact_point_is_kept_in_both_released_shapes() {
-    let schemas: BTreeSet<_> = samples()
+    let schemas: BTreeSet<_> = corpus(CRATE)
         .into_iter()
         .filter(|it| it.type_name.ends_with(".PartyContactPointAdded"))
         .map(|it| it.schema)
