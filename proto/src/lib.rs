@@ -46,6 +46,8 @@ macro_rules! packages {
 }
 
 packages! {
+    /// What happened: an index over every event.
+    audit
     /// What may be said, to whom, where, until when, and who approved it.
     content
     /// What is best now, and why; what a country allows.
@@ -54,8 +56,12 @@ packages! {
     delivery
     /// Reading and following a source.
     eventlog
+    /// What customers answered, and what must be done about it.
+    feedback
     /// When something should happen.
     journeys
+    /// Whether it works.
+    kpis
     /// Who the customer is and what they allowed.
     profiles
     /// The simulated clock.

@@ -1,0 +1,1 @@
+//! # What happened: an index over every event of every source, verification, export

@@ -1,0 +1,1 @@
+//! # What customers answered, and what must be done about it: surveys, cases, safety screening

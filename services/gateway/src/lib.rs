@@ -1,0 +1,1 @@
+//! # Where the world comes in: the tracking API, survey forms, provider events, gRPC-Web

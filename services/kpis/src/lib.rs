@@ -1,0 +1,1 @@
+//! # Whether it works: metrics, figures, targets, alerts, experiments
