@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use chassis::testing::{AUDIENCE, OidcIssuer};
+use chassis::testing::{AUDIENCE, OidcIssuer, TokenSpec};
 use eventstore::{CommitOptions, Log, Store};
 use prost::Message as _;
 use rapport::demo::Cast;
@@ -122,8 +122,9 @@ impl Site {
     pub(crate) fn cast(&self) -> Result<Cast> {
         let all = format!("http://{}", self.server.address);
         let addresses = Addresses { all, ..Addresses::default() };
-        Cast::new(|person| {
-            Remote::new(&addresses, TENANT, &self.issuer.token(TENANT, person, &["*"]))
+        Cast::new(|person, roles| {
+            let token = TokenSpec::new(TENANT, person, &["*"]).roles(roles);
+            Remote::new(&addresses, TENANT, &self.issuer.mint(token))
         })
     }
 

@@ -12,7 +12,7 @@ use crate::stage::{Stage, assert_proven, assert_stopped, verdict};
 
 in_both_topologies!(half_of_them_hear_nothing);
 
-async fn half_of_them_hear_nothing(mut stage: Stage) {
+async fn half_of_them_hear_nothing(stage: &mut Stage) {
     let holdout = HoldoutStarted {
         holdout_id: "universal".into(),
         salt: "a grain".into(),

@@ -60,8 +60,8 @@ fn found(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(place, code)| ((*place).to_owned(), (*code).to_owned())).collect()
 }
 
-async fn an_author_is_told_what_cannot_be_said(mut stage: Stage) {
-    let all = findings(&stage, JOURNEY).await;
+async fn an_author_is_told_what_cannot_be_said(stage: &mut Stage) {
+    let all = findings(stage, JOURNEY).await;
     let expected = found(&[
         ("nodes.forbidden.touch.module", "country_rule"),
         ("nodes.members", "unknown_segment"),
@@ -88,7 +88,7 @@ async fn an_author_is_told_what_cannot_be_said(mut stage: Stage) {
         .replace("orders_nobody_counts", "orders")
         .replace("nowhere", "regulars")
         .replace("brochure", "letter");
-    let rest = findings(&stage, &better).await;
+    let rest = findings(stage, &better).await;
     assert_eq!(rest, found(&[("nodes.unusable.touch.module", "content_not_usable")]));
-    assert_eq!(findings(&stage, &better.replace("SMS", "EMAIL")).await, []);
+    assert_eq!(findings(stage, &better.replace("SMS", "EMAIL")).await, []);
 }

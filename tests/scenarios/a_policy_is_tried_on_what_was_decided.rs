@@ -15,19 +15,19 @@ in_both_topologies!(the_same_policy_and_a_stricter_one);
 /// Decisions of the first party; the second has one.
 const DECISIONS: u64 = 7;
 
-async fn the_same_policy_and_a_stricter_one(mut stage: Stage) {
+async fn the_same_policy_and_a_stricter_one(stage: &mut Stage) {
     let [vogel, muster] =
         [stage.physician("vogel", "DE").await, stage.physician("muster", "DE").await];
     let mut made = Vec::new();
     for number in 0..DECISIONS {
-        made.push(decide(&stage, &vogel, number).await);
+        made.push(decide(stage, &vogel, number).await);
     }
-    decide(&stage, &muster, 0).await;
+    decide(stage, &muster, 0).await;
     stage.settle().await;
 
     // Other bytes that decide the same.
     let same =
-        simulate(&stage, &POLICY.replace("Winning customers back", "Winning them back")).await;
+        simulate(stage, &POLICY.replace("Winning customers back", "Winning them back")).await;
     assert_eq!(
         (same.decisions, same.changed, same.now_nothing),
         (DECISIONS + 1, 0, 0),
@@ -36,7 +36,7 @@ async fn the_same_policy_and_a_stricter_one(mut stage: Stage) {
     assert_eq!(same.chosen_after, same.chosen_before);
     assert_eq!(same.stopped_after, same.stopped_before);
     let strict =
-        simulate(&stage, &POLICY.replace("party.kind == 'HCP'", "party.kind == 'HCO'")).await;
+        simulate(stage, &POLICY.replace("party.kind == 'HCP'", "party.kind == 'HCO'")).await;
     assert_eq!((strict.decisions, strict.changed), (DECISIONS + 1, DECISIONS + 1), "{strict:#?}");
     assert_eq!(strict.chosen_after, [("DO_NOTHING".to_owned(), DECISIONS + 1)].into());
     assert_eq!(strict.stopped_after["eligibility"], DECISIONS + 1, "{strict:#?}");

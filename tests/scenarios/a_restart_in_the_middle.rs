@@ -26,7 +26,7 @@ nodes:
   out: {exit: {outcome: out}}
 ";
 
-async fn waits_outlive_their_processes(mut stage: Stage) {
+async fn waits_outlive_their_processes(stage: &mut Stage) {
     stage.cast.publish_journey(JOURNEY).await.expect("published");
     stage.settle().await;
     let (orders, lapses) =

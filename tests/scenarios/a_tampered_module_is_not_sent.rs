@@ -17,13 +17,7 @@ async fn after_its_approval() {
     let left = stage.outbox();
     assert_eq!(left.len(), 1);
 
-    stage.platform.stop();
-    forge(&stage, "News about your patients", "Lies about your patients").await;
-    stage.platform.start(None);
-    stage.meet();
-    let now = stage.now;
-    stage.time.set(now).await;
-
+    forge(&mut stage, "News about your patients", "Lies about your patients").await;
     let forged = stage.ask_for_touch(&party, "letter").await;
     stage.settle().await;
     let touch = stage.touch(&forged).await;
@@ -31,11 +25,16 @@ async fn after_its_approval() {
     let detail = &verdict(&touch, GateStep::Content).detail;
     assert!(detail.contains("tampered"), "{detail}");
     assert_eq!(stage.outbox(), left, "nothing more left");
+
+    // With the bytes that were signed, what left before is proven again.
+    forge(&mut stage, "Lies about your patients", "News about your patients").await;
+    stage.finish().await;
 }
 
-/// Changes a text in the stored draft of the letter.
-async fn forge(stage: &Stage, text: &str, forged: &str) {
+/// Changes a text in the stored draft of the letter, while nobody serves.
+async fn forge(stage: &mut Stage, text: &str, forged: &str) {
     assert_eq!(text.len(), forged.len());
+    stage.platform.stop();
     let store = stage.platform.store("content").await;
     let mut tx = store.database().begin().await.expect("begun");
     let drafted =
@@ -47,9 +46,13 @@ async fn forge(stage: &Stage, text: &str, forged: &str) {
     let place = found.expect("the text is there");
     bytes[place..place + text.len()].copy_from_slice(forged.as_bytes());
     // The store refuses to change a fact; whoever forges one has the database.
-    tx.exec("DROP TRIGGER event_is_not_updated", vec![]).await.expect("dropped");
+    tx.exec("DROP TRIGGER IF EXISTS event_is_not_updated", vec![]).await.expect("dropped");
     let update = "UPDATE event SET envelope = $1 WHERE position = $2";
     tx.exec(update, values![bytes, position]).await.expect("forged");
     tx.commit().await.expect("committed");
     store.close().await;
+    stage.platform.start(None);
+    stage.meet();
+    let now = stage.now;
+    stage.time.set(now).await;
 }

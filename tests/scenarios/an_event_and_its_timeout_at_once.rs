@@ -21,7 +21,7 @@ nodes:
   late: {exit: {outcome: late}}
 ";
 
-async fn the_order_comes_at_the_last_instant(mut stage: Stage) {
+async fn the_order_comes_at_the_last_instant(stage: &mut Stage) {
     stage.cast.publish_journey(JOURNEY).await.expect("published");
     stage.settle().await;
     let (early, late) = (stage.physician("early", "US").await, stage.physician("late", "US").await);

@@ -24,7 +24,7 @@ nodes:
   out: {exit: {outcome: out}}
 "#;
 
-async fn an_attribute_changes_in_the_night(mut stage: Stage) {
+async fn an_attribute_changes_in_the_night(stage: &mut Stage) {
     stage.cast.publish_journey(BY_ATTRIBUTE).await.expect("published");
     let party = stage.physician("vogel", "DE").await;
     stage.reach(at("2027-01-04T22:00:00Z")).await;
@@ -70,7 +70,7 @@ nodes:
   out: {exit: {outcome: out}}
 "#;
 
-async fn an_order_ends_lapsing_in_the_night(mut stage: Stage) {
+async fn an_order_ends_lapsing_in_the_night(stage: &mut Stage) {
     for it in TRAITS {
         stage.cast.save_trait(it).await.expect("a trait");
     }

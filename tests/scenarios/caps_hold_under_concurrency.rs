@@ -12,7 +12,7 @@ in_both_topologies!(sixteen_letters_at_once);
 /// Of the policy of the stage, line `three-a-week`.
 const CAP: usize = 3;
 
-async fn sixteen_letters_at_once(mut stage: Stage) {
+async fn sixteen_letters_at_once(stage: &mut Stage) {
     let party = stage.physician("vogel", "DE").await;
     join_all((0..16).map(|_| stage.ask_for_touch(&party, "letter"))).await;
     stage.settle().await;

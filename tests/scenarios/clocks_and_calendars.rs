@@ -37,7 +37,7 @@ nodes:
   none: {exit: {outcome: no_date}}
 "#;
 
-async fn waits_in_local_time(mut stage: Stage) {
+async fn waits_in_local_time(stage: &mut Stage) {
     for journey in [HALF_PAST_TWO, ANNIVERSARY] {
         stage.cast.publish_journey(journey).await.expect("published");
     }
@@ -50,7 +50,7 @@ async fn waits_in_local_time(mut stage: Stage) {
     stage.reach(at("2027-03-27T12:00:00Z")).await;
     stage.enter("half-past-two", &berlin).await;
     stage.settle().await;
-    assert_eq!(due(&stage, &berlin).await, at("2027-03-28T01:00:00Z"));
+    assert_eq!(due(stage, &berlin).await, at("2027-03-28T01:00:00Z"));
 
     // 29 February 2028: the day before, at nine.
     let licensed_at = at("2028-02-29T12:00:00Z").to_proto();
@@ -66,13 +66,13 @@ async fn waits_in_local_time(mut stage: Stage) {
         stage.enter("anniversary", party).await;
     }
     stage.settle().await;
-    assert_eq!(due(&stage, &moving).await, at("2028-02-28T08:00:00Z"));
+    assert_eq!(due(stage, &moving).await, at("2028-02-28T08:00:00Z"));
     assert_eq!(stage.instance(&undated).await.outcome, "no_date");
 
     // The zone changes in the middle of the wait: the rule is resolved again.
-    move_to(&stage, &moving, "America/New_York").await;
+    move_to(stage, &moving, "America/New_York").await;
     stage.settle().await;
-    assert_eq!(due(&stage, &moving).await, at("2028-02-28T14:00:00Z"));
+    assert_eq!(due(stage, &moving).await, at("2028-02-28T14:00:00Z"));
 
     // 4 April 2027: half past two comes twice in Auckland; the first of them counts.
     stage.reach(at("2027-04-02T22:00:00Z")).await;
@@ -82,12 +82,12 @@ async fn waits_in_local_time(mut stage: Stage) {
         stage.enter("half-past-two", party).await;
     }
     stage.settle().await;
-    assert_eq!(due(&stage, &auckland).await, at("2027-04-03T13:30:00Z"));
-    assert_eq!(due(&stage, &berlin).await, at("2027-04-03T00:30:00Z"));
+    assert_eq!(due(stage, &auckland).await, at("2027-04-03T13:30:00Z"));
+    assert_eq!(due(stage, &berlin).await, at("2027-04-03T00:30:00Z"));
 
     // A party moves to where half past two has gone by since the wait began: it fires at once.
     stage.reach(at("2027-04-03T00:29:00Z")).await;
-    move_to(&stage, &berlin, "Europe/Helsinki").await;
+    move_to(stage, &berlin, "Europe/Helsinki").await;
     stage.settle().await;
     let newest = stage.instances(&berlin).await.remove(0);
     assert_eq!(newest.outcome, "out", "{newest:#?}");

@@ -8,7 +8,7 @@ use crate::stage::{LETTER, Stage, assert_stopped, at};
 
 in_both_topologies!(expiry_at_eight_in_the_morning);
 
-async fn expiry_at_eight_in_the_morning(mut stage: Stage) {
+async fn expiry_at_eight_in_the_morning(stage: &mut Stage) {
     // Quiet hours end at eight in Berlin; one letter expires at that very instant, one a second later.
     for (id, expires_at) in
         [("on-time", "2027-01-05T07:00:00Z"), ("a-second-later", "2027-01-05T07:00:01Z")]

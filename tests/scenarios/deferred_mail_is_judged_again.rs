@@ -57,6 +57,7 @@ async fn one_stays_willing_and_one_withdraws() {
     let all = said(&receiver);
     let expected = ["defer@example.org", "once@example.org", "once@example.org"];
     assert_eq!(all, expected, "one message, and nothing more to who withdrew");
+    stage.finish().await;
 }
 
 fn due(touch: &Touch) -> Option<Timestamp> {

@@ -52,6 +52,7 @@ async fn file(point: &str, topology: Topology, attempts: u32) {
     assert_eq!((touch.state(), touch.attempts), (State::Sent, attempts), "{touch:#?}");
     assert_proven(&touch);
     assert_eq!(stage.outbox(), [format!("{}.eml", touch_id(&touch))]);
+    stage.finish().await;
 }
 
 async fn smtp(point: &str, messages: usize) {
@@ -72,6 +73,7 @@ async fn smtp(point: &str, messages: usize) {
     let line = format!("accept@example.org <{}@northwind.example>", touch_id(&touch));
     assert_eq!(receiver.lines(), vec![line; messages], "never two with one Message-ID");
     assert_eq!(stage.outbox(), Vec::<String>::new());
+    stage.finish().await;
 }
 
 /// What an SMTP server of this machine needs in the settings.
@@ -106,6 +108,7 @@ async fn ends_with_one_id(mut stage: Stage, receiver: &Receiver, party: &str, ca
     let lines = receiver.lines();
     let ids: BTreeSet<_> = lines.iter().filter_map(|it| it.rsplit(' ').next()).collect();
     assert_eq!((lines.len(), ids), (calls, [touch_id(&touch).as_str()].into()), "{lines:?}");
+    stage.finish().await;
 }
 
 /// A platform whose webhooks go to a receiver that it trusts, and a party whose webhook that is.

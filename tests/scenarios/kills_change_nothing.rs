@@ -1,5 +1,5 @@
-//! Every target is killed again and again (SIGKILL) while instances run on PostgreSQL and nats-server: every instance
-//! ends where it ends when nobody is killed, and no message is sent twice.
+//! Every target is killed again and again (SIGKILL) while instances run on PostgreSQL and nats-server, and orders come at
+//! any time: every instance ends where it ends when nobody is killed, and no message is sent twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use support::{Topology, eventually};
 
 use crate::stage::Stage;
 
-/// Parties that run through the journey; while each of them is on its way a target is killed.
+/// Parties that run through the journey; while they are on their way targets are killed.
 const PARTIES: usize = 40;
 /// Kills in a run at least.
 const KILLS: usize = 50;
@@ -49,7 +49,8 @@ type Ends = BTreeMap<String, (String, Vec<(String, i32)>)>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_instance_ends_where_an_undisturbed_run_does() {
-    let (undisturbed, _) = run(None).await;
+    let (undisturbed, stage) = run(None).await;
+    stage.finish().await;
     let outcomes: BTreeSet<_> = undisturbed.values().map(|it| it.0.as_str()).collect();
     assert!(outcomes.contains("done") && outcomes.contains("ordered"), "{outcomes:?}");
     let seed = u64::from_be_bytes(Ids::system().bytes::<8>());
@@ -61,6 +62,7 @@ async fn every_instance_ends_where_an_undisturbed_run_does() {
         differing.push(format!("{:?} became {ends:?}: {steps:?}", undisturbed.get(party)));
     }
     assert_eq!(differing, Vec::<String>::new(), "seed {seed}");
+    stage.finish().await;
 }
 
 async fn run(seed: Option<u64>) -> (Ends, Stage) {
@@ -72,23 +74,32 @@ async fn run(seed: Option<u64>) -> (Ends, Stage) {
     }
     let ids = Ids::seeded(seed.unwrap_or_default());
     let mut killed = Vec::new();
-    for (name, every) in [("Started", 1), ("Ordered", 2)] {
-        for (number, party) in parties.iter().enumerate() {
-            record(&stage, party, name, &format!("{name}-{number}")).await;
-            if seed.is_some() && number % every == 0 {
-                killed.push(kill(&mut stage, &ids));
-                tokio::time::sleep(BREATH).await;
-            }
+    for (n, (name, number)) in schedule(&ids).into_iter().enumerate() {
+        record(&stage, &parties[number], name, &format!("{name}-{number}")).await;
+        if seed.is_some() && n % 4 > 0 {
+            killed.push(kill(&mut stage, &ids));
+            tokio::time::sleep(BREATH).await;
         }
-        // An order counts from when the instance waits for it.
-        settled(&stage, &parties, name == "Ordered").await;
     }
+    settled(&stage, &parties).await;
     if seed.is_some() {
         let hit: BTreeSet<_> = killed.iter().collect();
         assert!(killed.len() >= KILLS, "{} kills", killed.len());
         assert_eq!(hit.len(), rapport::targets::TARGETS.len(), "every target was hit: {hit:?}");
     }
     (ends(&stage, &parties).await, stage)
+}
+
+/// Everybody starts in turn, and orders at any time after that: at once, while a decision is made or a message is on its
+/// way, or when the instance has waited for it for long.
+fn schedule(ids: &Ids) -> Vec<(&'static str, usize)> {
+    let mut schedule: Vec<_> = (0..PARTIES).map(|number| ("Started", number)).collect();
+    for number in 0..PARTIES {
+        let started = schedule.iter().position(|it| *it == ("Started", number)).expect("starts");
+        let after = usize::from(ids.bytes::<1>()[0]) % (schedule.len() - started);
+        schedule.insert(started + 1 + after, ("Ordered", number));
+    }
+    schedule
 }
 
 /// Kills a target by chance and starts it again; says which.
@@ -119,14 +130,14 @@ async fn record(stage: &Stage, party: &str, name: &str, message_id: &str) {
     .await;
 }
 
-/// Waits until every party's instance has ended, or waits for the order.
-async fn settled(stage: &Stage, parties: &[String], ended: bool) {
+/// Waits until every party's instance has ended.
+async fn settled(stage: &Stage, parties: &[String]) {
     let give_up = tokio::time::Instant::now() + PATIENCE;
     for party in parties {
         loop {
             let instances = stage.instances(party).await;
             let newest = instances.first();
-            if newest.is_some_and(|it| it.end_time.is_some() || (!ended && it.node == "watch")) {
+            if newest.is_some_and(|it| it.end_time.is_some()) {
                 break;
             }
             if tokio::time::Instant::now() > give_up {

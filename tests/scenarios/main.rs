@@ -2,11 +2,14 @@
 
 mod a_holdout_gets_nothing;
 mod a_journey_is_checked_before_it_is_published;
+mod a_paused_journey_says_nothing;
 mod a_policy_is_tried_on_what_was_decided;
 mod a_restart_in_the_middle;
 mod a_tampered_module_is_not_sent;
 mod an_event_and_its_timeout_at_once;
 mod an_exit_criterion_is_met_while_queued;
+#[cfg(feature = "failpoints")]
+mod an_order_before_the_wait_for_it;
 mod caps_hold_under_concurrency;
 mod clocks_and_calendars;
 mod content_that_expires_while_a_touch_waits;

@@ -18,7 +18,7 @@ nodes:
   out: {exit: {outcome: out}}
 ";
 
-async fn the_same_order_twice(mut stage: Stage) {
+async fn the_same_order_twice(stage: &mut Stage) {
     stage.cast.publish_journey(JOURNEY).await.expect("published");
     stage.settle().await;
     let party = stage.physician("ramos", "US").await;

@@ -13,7 +13,7 @@ use crate::stage::{LETTER, Stage, assert_proven, assert_stopped, verdict};
 
 in_both_topologies!(a_rejected_review);
 
-async fn a_rejected_review(mut stage: Stage) {
+async fn a_rejected_review(stage: &mut Stage) {
     let party = stage.physician("vogel", "DE").await;
     let request = SaveModuleRequest {
         parent: stage.remote.parent.clone(),
@@ -23,27 +23,27 @@ async fn a_rejected_review(mut stage: Stage) {
     };
     told(stage.remote.modules.clone().save_module(request).await).expect("saved");
     let name = stage.remote.name("modules", "draft");
-    submit(&stage, &name).await;
-    review(&stage, &name, ReviewRole::Medical, Verdict::Approve, "").await.expect("approved");
+    submit(stage, &name).await;
+    review(stage, &name, ReviewRole::Medical, Verdict::Approve, "").await.expect("approved");
     // The author fills no role, and nobody fills two.
-    let again = review(&stage, &name, ReviewRole::Medical, Verdict::Approve, "").await;
+    let again = review(stage, &name, ReviewRole::Medical, Verdict::Approve, "").await;
     assert!(again.is_err(), "a role is filled once");
-    let silent = review(&stage, &name, ReviewRole::Legal, Verdict::Reject, "").await;
+    let silent = review(stage, &name, ReviewRole::Legal, Verdict::Reject, "").await;
     assert!(silent.expect_err("no comment").to_string().contains("comment"));
     let reason = "The claim needs its time frame.";
-    review(&stage, &name, ReviewRole::Legal, Verdict::Reject, reason).await.expect("rejected");
-    assert_eq!(newest(&stage, &name).await.0, State::ChangesRequested);
+    review(stage, &name, ReviewRole::Legal, Verdict::Reject, reason).await.expect("rejected");
+    assert_eq!(newest(stage, &name).await.0, State::ChangesRequested);
 
     let blocked = stage.ask_for_touch(&party, "draft").await;
     stage.settle().await;
     assert_stopped(&stage.touch(&blocked).await, GateStep::Content, "content_not_approved");
 
     // The same bytes again, and this time all approve.
-    submit(&stage, &name).await;
+    submit(stage, &name).await;
     for role in [ReviewRole::Medical, ReviewRole::Legal, ReviewRole::Regulatory] {
-        review(&stage, &name, role, Verdict::Approve, "").await.expect("approved");
+        review(stage, &name, role, Verdict::Approve, "").await.expect("approved");
     }
-    let (state, signed_hash) = newest(&stage, &name).await;
+    let (state, signed_hash) = newest(stage, &name).await;
     assert_eq!(state, State::Approved);
     let sent = stage.ask_for_touch(&party, "draft").await;
     stage.settle().await;

@@ -33,7 +33,7 @@ nodes:
   done: {exit: {outcome: rested}}
 "#;
 
-async fn a_pause_a_drain_and_an_end(mut stage: Stage) {
+async fn a_pause_a_drain_and_an_end(stage: &mut Stage) {
     stage.cast.publish_journey(JOURNEY).await.expect("published");
     let [ada, ben, cyn] = [
         stage.physician("ada", "DE").await,
@@ -43,23 +43,23 @@ async fn a_pause_a_drain_and_an_end(mut stage: Stage) {
     stage.enter("rest", &ada).await;
     let began = stage.now;
     stage.settle().await;
-    assert_eq!(attribute(&stage, &ada, "resting").await, Some(clear::Value::Flag(true)));
-    assert_eq!(due(&stage, &ada).await, Some(began.plus(DAY * 10)));
+    assert_eq!(attribute(stage, &ada, "resting").await, Some(clear::Value::Flag(true)));
+    assert_eq!(due(stage, &ada).await, Some(began.plus(DAY * 10)));
 
     // Two days of ten have gone by when everything stands still, for twelve.
     stage.pass(DAY * 2).await;
-    pause(&mut stage, TimerMode::Freeze).await;
+    pause(stage, TimerMode::Freeze).await;
     stage.pass(DAY * 12).await;
     assert_eq!(stage.instance(&ada).await.state(), State::Paused);
     assert_eq!(stage.enter("rest", &ben).await.refused, "not_live");
-    resume(&mut stage).await;
-    assert_eq!(due(&stage, &ada).await, Some(stage.now.plus(DAY * 8)), "what was left is left");
+    resume(stage).await;
+    assert_eq!(due(stage, &ada).await, Some(stage.now.plus(DAY * 8)), "what was left is left");
 
     // Now its timers run on: what fell due in the pause happens when it ends.
-    pause(&mut stage, TimerMode::Run).await;
+    pause(stage, TimerMode::Run).await;
     stage.pass(DAY * 9).await;
     assert_eq!(stage.instance(&ada).await.state(), State::Paused);
-    resume(&mut stage).await;
+    resume(stage).await;
     assert_eq!(stage.instance(&ada).await.outcome, "rested");
 
     let taken_out = stage.enter("rest", &ben).await.instance.expect("entered");

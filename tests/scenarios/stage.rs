@@ -1,6 +1,9 @@
 //! A platform on which something may be said: rules in force, content approved, a sender, a policy; the clock is the
-//! test's.
+//! test's. Every story ends with [`Stage::finish`], which proves each message that left; one that does not is a failure.
 
+mod proof;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use eventstore::Timestamp;
@@ -38,6 +41,9 @@ pub(crate) const LETTER: &str = include_str!("stage/letter.yaml");
 /// The policy: writes a letter or does nothing.
 pub(crate) const POLICY: &str = include_str!("stage/policy.yaml");
 
+/// The setting that gives the clock to the test.
+const SIMULATED: &str = "clock.mode=simulated";
+
 /// A platform with its people and its time.
 pub(crate) struct Stage {
     pub(crate) platform: Platform,
@@ -45,24 +51,38 @@ pub(crate) struct Stage {
     pub(crate) now: Timestamp,
     pub(crate) cast: Cast,
     pub(crate) remote: Remote,
+    proven: bool,
 }
 
-/// Runs a story in one process and in one process per target.
+/// Runs a story in one process and in one process per target, and proves what left.
 #[macro_export]
 macro_rules! in_both_topologies {
     ($($story:ident),* $(,)?) => {$(
         mod $story {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn embedded() {
-                super::$story($crate::stage::Stage::open(support::Topology::Embedded).await).await;
+                $crate::stage::tell(support::Topology::Embedded, super::$story).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn distributed() {
-                super::$story($crate::stage::Stage::open(support::Topology::Distributed).await).await;
+                $crate::stage::tell(support::Topology::Distributed, super::$story).await;
             }
         }
     )*};
+}
+
+/// Tells a story on a stage where everything is in force.
+pub(crate) async fn tell(topology: Topology, story: impl AsyncFnOnce(&mut Stage)) {
+    let mut stage = Stage::open(topology).await;
+    story(&mut stage).await;
+    stage.finish().await;
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        assert!(self.proven || std::thread::panicking(), "a story ends with Stage::finish");
+    }
 }
 
 impl Stage {
@@ -91,7 +111,7 @@ impl Stage {
         let start = stage.now.plus(Duration::from_secs(600));
         stage.furnish(start).await;
         stage.platform.stop();
-        stage.platform.extra.retain(|it| !it.starts_with("clock.mode"));
+        stage.platform.extra.retain(|it| it != SIMULATED);
         stage.platform.start(None);
         stage.meet();
         stage
@@ -105,14 +125,31 @@ impl Stage {
         failpoint: Option<&str>,
     ) -> Self {
         let mut platform = Platform::whole(topology, NODE).await;
-        platform.extra.push("clock.mode=simulated".into());
+        platform.extra.push(SIMULATED.into());
         let outbox = platform.folder().join("outbox").display().to_string();
         platform.extra.push(format!("delivery.outbox={outbox}"));
         change(&mut platform);
         platform.start(failpoint);
         let (mut time, cast) = (platform.time(), platform.cast());
         time.set(now).await;
-        Self { remote: cast.author.clone(), platform, time, now, cast }
+        Self { remote: cast.author.clone(), platform, time, now, cast, proven: false }
+    }
+
+    /// Ends a story: lists all touches of the run and proves from the logs that each message that left was allowed to,
+    /// was made of what was signed, and left once.
+    pub(crate) async fn finish(mut self) {
+        if self.platform.extra.iter().any(|it| it == SIMULATED) {
+            self.settle().await;
+        }
+        let touches = self.all_touches().await;
+        let outbox = (self.files().into_iter())
+            .map(|file| {
+                let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+                (name, std::fs::read_to_string(&file).expect("a text"))
+            })
+            .collect();
+        proof::Evidence::gather(&self.platform).await.check(&touches, &outbox);
+        self.proven = true;
     }
 
     /// Clients of the nodes as they are now.
@@ -344,8 +381,31 @@ impl Stage {
         told(self.remote.delivery.clone().list_touches(request).await).expect("touches").touches
     }
 
-    /// Files in the outbox: what left.
+    /// Every touch of the run, page by page.
+    async fn all_touches(&self) -> Vec<Touch> {
+        let (mut touches, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let parent = self.remote.parent.clone();
+            let request = ListTouchesRequest { parent, page_token, ..Default::default() };
+            let page = told(self.remote.delivery.clone().list_touches(request).await);
+            let page = page.expect("touches");
+            touches.extend(page.touches);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return touches;
+            }
+        }
+    }
+
+    /// Names of the files in the outbox: what left.
     pub(crate) fn outbox(&self) -> Vec<String> {
+        let name = |it: &PathBuf| it.file_name().map(|it| it.to_string_lossy().into_owned());
+        let mut names: Vec<_> = self.files().iter().filter_map(name).collect();
+        names.sort();
+        names
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         let mut folders = vec![self.platform.folder().join("outbox")];
         while let Some(folder) = folders.pop() {
@@ -354,11 +414,10 @@ impl Stage {
                 if entry.path().is_dir() {
                     folders.push(entry.path());
                 } else {
-                    files.push(entry.file_name().to_string_lossy().into_owned());
+                    files.push(entry.path());
                 }
             }
         }
-        files.sort();
         files
     }
 

@@ -9,7 +9,7 @@ use crate::stage::{Stage, assert_stopped, verdict};
 
 in_both_topologies!(a_patient_and_an_unmapped_country);
 
-async fn a_patient_and_an_unmapped_country(mut stage: Stage) {
+async fn a_patient_and_an_unmapped_country(stage: &mut Stage) {
     let patient = stage.party("muster", PartyKind::Patient, "DE", "").await;
     stage.grant(&patient, "DE").await;
     let french = stage.physician("dupont", "FR").await;

@@ -21,9 +21,9 @@ in_both_topologies!(
     a_dead_address_is_dead_for_all
 );
 
-async fn what_is_read_and_by_whom(mut stage: Stage) {
+async fn what_is_read_and_by_whom(stage: &mut Stage) {
     let party = stage.physician("vogel", "DE").await;
-    let touch = sent(&mut stage, &party).await;
+    let touch = sent(stage, &party).await;
     stage.pass(Duration::from_secs(60)).await;
     let of = |id: &str, kind: ProviderEventKind| event(&touch, id, kind);
     let by =
@@ -36,25 +36,25 @@ async fn what_is_read_and_by_whom(mut stage: Stage) {
         by(person, of("e-3", ProviderEventKind::Opened)),
         by(person, of("e-4", ProviderEventKind::Clicked)),
     ];
-    assert_eq!(report(&stage, &events).await, ["recorded"; 4]);
+    assert_eq!(report(stage, &events).await, ["recorded"; 4]);
     // Providers repeat themselves: in another batch, in another order, twice in one.
-    assert_eq!(report(&stage, &events[2..]).await, ["repeated"; 2]);
+    assert_eq!(report(stage, &events[2..]).await, ["repeated"; 2]);
     let twice = [events[1].clone(), of("e-5", ProviderEventKind::Opened), events[1].clone()];
-    assert_eq!(report(&stage, &twice).await, ["repeated", "recorded", "repeated"]);
+    assert_eq!(report(stage, &twice).await, ["repeated", "recorded", "repeated"]);
     let touch = stage.touch(&id(&touch)).await;
     assert_eq!(touch.state(), State::Sent, "a report moves nothing that was sent");
     let counted = (touch.delivered, touch.opens, touch.clicks, touch.machine_events);
     assert_eq!(counted, (true, 2, 1, 1), "{touch:#?}");
 }
 
-async fn who_unsubscribes_is_left_alone(mut stage: Stage) {
+async fn who_unsubscribes_is_left_alone(stage: &mut Stage) {
     let party = stage.physician("vogel", "DE").await;
-    let touch = sent(&mut stage, &party).await;
+    let touch = sent(stage, &party).await;
     stage.pass(Duration::from_secs(60)).await;
     let unsubscribed = event(&touch, "e-1", ProviderEventKind::Unsubscribed);
-    assert_eq!(report(&stage, std::slice::from_ref(&unsubscribed)).await, ["recorded"]);
+    assert_eq!(report(stage, std::slice::from_ref(&unsubscribed)).await, ["recorded"]);
     // Its own commit says so: nobody else has to have read it.
-    let held = suppressions(&stage).await;
+    let held = suppressions(stage).await;
     assert_eq!(held.len(), 1, "{held:#?}");
     assert_eq!(held[0].cause(), SuppressionCause::Unsubscribed);
     let next = stage.ask_for_touch(&party, "letter").await;
@@ -62,38 +62,38 @@ async fn who_unsubscribes_is_left_alone(mut stage: Stage) {
     let next = stage.touch(&next).await;
     assert_stopped(&next, GateStep::Recipient, "suppressed");
     assert_eq!(verdict(&next, GateStep::Recipient).proof_ids, [held[0].suppression_id.clone()]);
-    assert_eq!(consent(&stage, &party).await, (false, "withdrawn".to_owned()));
+    assert_eq!(consent(stage, &party).await, (false, "withdrawn".to_owned()));
 
     // A repeat, and a consent of before, change nothing.
-    assert_eq!(report(&stage, &[unsubscribed]).await, ["repeated"]);
-    assert_eq!(suppressions(&stage).await.len(), 1);
+    assert_eq!(report(stage, &[unsubscribed]).await, ["repeated"]);
+    assert_eq!(suppressions(stage).await.len(), 1);
     stage.pass(Duration::from_secs(60)).await;
     stage.grant(&party, "DE").await;
     stage.settle().await;
-    assert_eq!(suppressions(&stage).await, []);
-    assert_eq!(consent(&stage, &party).await, (true, String::new()));
-    sent(&mut stage, &party).await;
+    assert_eq!(suppressions(stage).await, []);
+    assert_eq!(consent(stage, &party).await, (true, String::new()));
+    sent(stage, &party).await;
     assert_eq!(stage.outbox().len(), 2);
 }
 
-async fn a_dead_address_is_dead_for_all(mut stage: Stage) {
+async fn a_dead_address_is_dead_for_all(stage: &mut Stage) {
     let party = stage.physician("office", "DE").await;
-    let touch = sent(&mut stage, &party).await;
+    let touch = sent(stage, &party).await;
     // A practice of two, with one mailbox, written another way.
     let address = (Channel::Email, "Office@Example.org".to_owned());
     let other = stage.party_at("colleague", PartyKind::Hcp, "DE", "", address).await;
     stage.grant(&other, "DE").await;
     stage.settle().await;
     let soft = event(&touch, "e-1", ProviderEventKind::Bounced);
-    assert_eq!(report(&stage, &[soft]).await, ["recorded"]);
-    sent(&mut stage, &other).await;
+    assert_eq!(report(stage, &[soft]).await, ["recorded"]);
+    sent(stage, &other).await;
 
     let hard = ProviderEvent {
         hard: true,
         code: "5.1.1".into(),
         ..event(&touch, "e-2", ProviderEventKind::Bounced)
     };
-    assert_eq!(report(&stage, &[hard]).await, ["recorded"]);
+    assert_eq!(report(stage, &[hard]).await, ["recorded"]);
     for party in [&party, &other] {
         let stopped = stage.ask_for_touch(party, "letter").await;
         stage.settle().await;
@@ -105,7 +105,7 @@ async fn a_dead_address_is_dead_for_all(mut stage: Stage) {
     stage.pass(Duration::from_secs(60)).await;
     stage.grant(&party, "DE").await;
     stage.settle().await;
-    assert_eq!(suppressions(&stage).await.len(), 1);
+    assert_eq!(suppressions(stage).await.len(), 1);
     assert_eq!(stage.outbox().len(), 2);
 }
 

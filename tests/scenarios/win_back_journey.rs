@@ -31,7 +31,7 @@ nodes:
   lost: {exit: {outcome: lost}}
 "#;
 
-async fn one_comes_back_and_one_does_not(mut stage: Stage) {
+async fn one_comes_back_and_one_does_not(stage: &mut Stage) {
     stage.cast.publish_journey(JOURNEY).await.expect("published");
     stage.settle().await;
     let back = stage.physician("back", "DE").await;

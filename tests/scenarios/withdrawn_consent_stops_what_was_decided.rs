@@ -23,7 +23,7 @@ nodes:
   out: {exit: {outcome: out}}
 ";
 
-async fn a_night_between_decision_and_send(mut stage: Stage) {
+async fn a_night_between_decision_and_send(stage: &mut Stage) {
     stage.cast.publish_journey(JOURNEY).await.expect("published");
     // 22:00 in Berlin: the gate defers until the morning.
     stage.reach(at("2027-01-04T21:00:00Z")).await;

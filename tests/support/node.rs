@@ -52,7 +52,8 @@ impl Node {
 
     /// Whether it parked at its failpoint.
     pub fn parked(&self) -> bool {
-        self.said().contains("parked ")
+        // A line of its own: what a slow migration is logged with has the word too.
+        self.said().lines().any(|it| it.starts_with("parked "))
     }
 
     /// Kills it (SIGKILL).

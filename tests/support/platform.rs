@@ -5,12 +5,16 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use chassis::testing::{AUDIENCE, OidcIssuer};
+use chassis::testing::{AUDIENCE, OidcIssuer, TokenSpec};
 use eventstore::testing::{NatsServer, Postgres};
 use eventstore::{Clock, DatabaseOptions, Ids, Log, RootKey, Store, StoreOptions};
+use prost::Message as _;
+use rapport_proto::eventlog::v1::ReadEventsRequest;
+use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
 use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
 use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
+use rapport_proto::types::Envelope;
 use tempfile::TempDir;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -163,7 +167,12 @@ impl Platform {
 
     /// Clients of every service, with the token of a person of a tenant.
     pub fn remote(&self, tenant: &str, person: &str) -> Remote {
-        let token = self.issuer.token(tenant, person, &["*"]);
+        self.remote_in(tenant, person, &[])
+    }
+
+    /// The same for a person in roles.
+    fn remote_in(&self, tenant: &str, person: &str, roles: &[&str]) -> Remote {
+        let token = self.issuer.mint(TokenSpec::new(tenant, person, &["*"]).roles(roles));
         let url = |it: &Node| format!("http://{}", it.grpc);
         let named =
             self.targets.iter().map(|it| (it.0.to_owned(), url(&self.nodes[self.index(it.0)])));
@@ -173,7 +182,7 @@ impl Platform {
 
     /// The people who write, approve and review for `acme`.
     pub fn cast(&self) -> Cast {
-        Cast::new(|person| Ok(self.remote("acme", person))).expect("people")
+        Cast::new(|person, roles| Ok(self.remote_in("acme", person, roles))).expect("people")
     }
 
     /// Takes over the time of a platform whose clock is simulated.
@@ -234,6 +243,31 @@ impl Platform {
             log: Log::local(),
         };
         Store::open(options, (row.schema)()).await.expect("the store opens")
+    }
+
+    /// Everything that a target recorded for `acme`, by position, as an auditor reads it.
+    pub async fn log_of(&self, target: &str) -> Vec<(u64, Envelope)> {
+        let token = self.issuer.token("acme", "auditor", &["eventlog.events.read"]);
+        let channel =
+            Channel::from_shared(format!("http://{}", self.nodes[self.index(target)].grpc))
+                .expect("an address")
+                .timeout(Duration::from_secs(20))
+                .connect_lazy();
+        let mut client = EventLogServiceClient::with_interceptor(channel, Token::new(&token))
+            .max_decoding_message_size(16 << 20);
+        let (mut facts, mut after_position) = (Vec::new(), 0);
+        loop {
+            let request = ReadEventsRequest { source: target.into(), after_position, limit: 500 };
+            let page = client.read_events(request).await.expect("events").into_inner();
+            for it in &page.events {
+                let envelope = Envelope::decode(&*it.envelope).expect("an envelope");
+                facts.push((it.position, envelope));
+            }
+            if page.next_after_position <= after_position {
+                return facts;
+            }
+            after_position = page.next_after_position;
+        }
     }
 
     /// The log, when there is one beside the stores.

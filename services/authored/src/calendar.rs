@@ -18,6 +18,7 @@
 mod local;
 mod quiet;
 mod text;
+mod working;
 
 pub use jiff::civil::{Date, Weekday};
 pub use local::{
@@ -26,6 +27,7 @@ pub use local::{
 };
 pub use quiet::{Allowed, Also, Calendar, Held, Quiet, QuietHours};
 pub use text::{LocalTime, date, duration, offset, weekday};
+pub use working::{Interval, WorkingTime};
 
 /// A text of a document that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

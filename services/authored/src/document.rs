@@ -19,6 +19,7 @@ use prost_reflect::{
 use sha2::{Digest, Sha256};
 
 pub use problem::Problem;
+pub use show::short;
 
 /// A message cannot be shown: a mistake of the caller, not of an author.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +96,8 @@ fn decode(full_name: &str, bytes: &[u8]) -> Result<DynamicMessage, Error> {
         .map_err(|source| Error::Malformed { name: full_name.to_owned(), source })
 }
 
-fn descriptor(full_name: &str) -> Result<MessageDescriptor, Error> {
+/// The descriptor of a message of Rapport: for those who read any message by its name.
+pub fn descriptor(full_name: &str) -> Result<MessageDescriptor, Error> {
     static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
         DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET)
             .expect("the descriptors this release was compiled from are whole")

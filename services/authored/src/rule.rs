@@ -4,6 +4,7 @@
 //! ```text
 //! text ─ bounds, brackets ─▶ tokens ─ cel's parser ─▶ syntax tree ─ names, types ─▶ Rule
 //! Rule + Facts ─ look every name up once ─▶ Row ─ evaluate ─▶ True │ False │ Unknown(name)
+//! Rules + Facts ─ look every name of all rules up once ─▶ Judge ─ each clause that is asked, once ─▶ why a rule fails
 //! ```
 //!
 //! A fact that is missing, or is of another type than the rule needs, is unknown. `&&`, `||`,
@@ -46,12 +47,14 @@ mod catalogue;
 mod check;
 mod explain;
 mod literal;
+mod rules;
 mod text;
 mod tree;
 mod value;
 
 pub use catalogue::Catalogue;
 pub use explain::{Comparison, Failing};
+pub use rules::{Judge, RuleId, Rules};
 pub use value::{Facts, Name, Type, Value};
 
 use tree::{Expr, Fault};
@@ -215,11 +218,7 @@ impl Rule {
     }
 
     fn blamed(&self, fault: Fault) -> Name {
-        match fault {
-            Fault::Slot(slot) => self.0.slots[slot].clone(),
-            Fault::Arithmetic => Name::new("arithmetic", ""),
-            Fault::Cost => Name::new("cost", ""),
-        }
+        explain::blamed(&self.0.slots, fault)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::event_log::{EventLog, Healer};
 use crate::layers::{Gate, Parts};
 use crate::lifecycle::Shutdown;
 use crate::methods::{self, Methods};
-use crate::peers::Directory;
+use crate::peers::{Directory, Forward};
 use crate::readiness::Readiness;
 use crate::root_key;
 use crate::service::{Service, Work};
@@ -30,6 +30,8 @@ use crate::status::Reason;
 
 /// How often an idle database is asked whether it is there, and the log.
 const PROBE: Duration = Duration::from_secs(1);
+/// The target that passes calls on.
+const GATEWAY: &str = "gateway";
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 /// A row of the table of targets.
@@ -101,6 +103,10 @@ pub struct Assembly {
     pub token: Option<DevelopmentToken>,
     /// For tests that speak as a target.
     pub service_keys: ServiceKeys,
+    /// Services of targets that run elsewhere, with the way there: what a gateway passes on as it is.
+    pub(crate) forwarded: Vec<(String, Forward)>,
+    /// What the targets answer to plain HTTP.
+    pub(crate) http: axum::Router,
     pub(crate) work: Vec<(String, Work)>,
     /// Each consumer with the means of the service it belongs to.
     pub consumers: Arc<[(Deps, Consumer)]>,
@@ -138,6 +144,13 @@ pub async fn assemble(
     for (rpc, _) in &built.rpcs {
         methods.check(rpc)?;
     }
+    let forwarded = if targets.iter().any(|it| it.name == GATEWAY) {
+        let elsewhere = |target: &str| targets.iter().all(|it| it.name != target);
+        let services = methods.services(elsewhere);
+        services.map(|(service, target)| (service, directory.forward(target))).collect()
+    } else {
+        Vec::new()
+    };
     let gate = Gate::new(Parts {
         methods,
         served: targets.iter().map(|target| target.name.to_owned()).collect(),
@@ -154,12 +167,14 @@ pub async fn assemble(
     }
     Ok(Assembly {
         routes,
+        forwarded,
         rpcs: built.rpcs,
         deps,
         gate,
         authenticator,
         token,
         service_keys,
+        http: built.http,
         work: built.work,
         consumers: built.consumers.into(),
     })
@@ -194,6 +209,7 @@ async fn equip(
 struct Built {
     routes: Routes,
     rpcs: Vec<(&'static str, &'static str)>,
+    http: axum::Router,
     work: Vec<(String, Work)>,
     consumers: Vec<(Deps, Consumer)>,
 }
@@ -204,7 +220,7 @@ fn build(targets: &[Target], all: &[Deps], max_message_bytes: usize) -> Built {
     let log = EventLog::new(stores, max_message_bytes).server();
     let mut router = Routes::new(log).into_axum_router();
     let mut rpcs = vec![(edges::EVENT_LOG, "")];
-    let (mut work, mut consumers) = (Vec::new(), Vec::new());
+    let (mut work, mut consumers, mut http) = (Vec::new(), Vec::new(), axum::Router::new());
     for (target, deps) in targets.iter().zip(all) {
         let service = (target.service)(deps);
         // The fallback for unknown paths is there already; a router that joins may bring none of its own.
@@ -213,8 +229,9 @@ fn build(targets: &[Target], all: &[Deps], max_message_bytes: usize) -> Built {
         let name = |(name, work)| (format!("{}/{name}", target.name), work);
         work.extend(service.work.into_iter().map(name));
         consumers.extend(service.consumers.into_iter().map(|consumer| (deps.clone(), consumer)));
+        http = http.merge(service.http);
     }
-    Built { routes: router.into(), rpcs, work, consumers }
+    Built { routes: router.into(), rpcs, http, work, consumers }
 }
 
 /// Applies pending migrations and compares each store with the log, as a start would, then closes again.

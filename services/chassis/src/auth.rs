@@ -39,6 +39,9 @@ pub struct Caller {
     pub permissions: Permissions,
     /// The person a service acts for.
     pub on_behalf_of: Option<String>,
+    /// When the person proved to the issuer who they are, as far as the token says: its `auth_time`, else its `iat`,
+    /// before which it must have been. Signatures keep it.
+    pub authenticated_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +191,7 @@ impl Authenticator {
             roles: claims.roles.clone(),
             permissions: claims.permissions.iter().chain(from_roles).collect(),
             on_behalf_of: None,
+            authenticated_at: claims.authenticated_at(),
         }
     }
 
@@ -216,6 +220,7 @@ fn developer(token: &str, expected: &[u8; 32], tenant: &str) -> Result<Caller, P
         roles: Vec::new(),
         permissions: Permissions::all(),
         on_behalf_of: None,
+        authenticated_at: None,
     })
 }
 

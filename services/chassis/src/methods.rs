@@ -72,6 +72,23 @@ impl Methods {
         self.by_path.get(path).copied()
     }
 
+    /// Services of the targets that are wanted, each with its target.
+    pub(crate) fn services(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = (String, &str)> {
+        let mut found: Vec<_> = self
+            .declared
+            .keys()
+            .filter_map(|service| {
+                let (service, target) = (service.clone(), target_of(service)?);
+                wanted(target).then_some((service, target))
+            })
+            .collect();
+        found.sort();
+        found.into_iter()
+    }
+
     /// Refuses a service with an RPC that nobody gave a permission: such a process does not start.
     pub fn check(&self, service: &str) -> Result<(), Error> {
         let paths = self.declared.get(service).ok_or_else(|| Error::Undescribed(service.into()))?;

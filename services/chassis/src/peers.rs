@@ -80,6 +80,11 @@ impl Directory {
         Peers { from, directory: self.clone() }
     }
 
+    /// The way to a target for calls that are not ours.
+    pub(crate) fn forward(self: &Arc<Self>, target: &str) -> Forward {
+        Forward { to: target.into(), directory: self.clone() }
+    }
+
     fn transport(&self, target: &str) -> Result<Transport, Problem> {
         let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(routes) = local.get(target) {
@@ -218,6 +223,46 @@ impl tower::Service<Request<Body>> for Peer {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         Box::pin(self.clone().call(request))
+    }
+}
+
+/// Passes a call on as it came: the caller's own token and metadata, the callee's own answer. Who may call what is the
+/// callee's to say.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    to: Arc<str>,
+    directory: Arc<Directory>,
+}
+
+impl Forward {
+    async fn pass(self, request: Request<Body>) -> Response<Body> {
+        let answered = match self.directory.transport(&self.to) {
+            Ok(Transport::Local(routes)) => match routes.oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            },
+            Ok(Transport::Remote(channel)) => channel
+                .oneshot(request)
+                .await
+                .map_err(|error| unavailable(&self.to, &chain(&error))),
+            Err(problem) => Err(problem),
+        };
+        answered.unwrap_or_else(|problem| problem.into_status().into_http())
+    }
+}
+
+impl tower::Service<Request<axum::body::Body>> for Forward {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<axum::body::Body>) -> Self::Future {
+        let pass = self.clone().pass(request.map(Body::new));
+        Box::pin(async move { Ok(pass.await) })
     }
 }
 

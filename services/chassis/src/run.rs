@@ -15,7 +15,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_web::GrpcWebLayer;
-use tower::ServiceExt as _;
+use tower::{Layer as _, ServiceExt as _};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::admin::{Admin, Health};
@@ -224,7 +224,12 @@ fn public(assembly: &Assembly, health: &Health, reflection: bool) -> Result<Rout
         let path = format!("{service}{{*method}}");
         all.route_service(&path, open.clone())
     });
-    Ok(public.into())
+    let public = assembly.forwarded.iter().fold(public, |all, (service, way)| {
+        all.route_service(&format!("/{service}/{{*method}}"), way.clone())
+    });
+    // gRPC-Web is an answer to browsers' gRPC calls only: any other HTTP/1.1 request would be a bad one to it.
+    let grpc = GrpcWebLayer::new().layer(Routes::from(public));
+    Ok(assembly.http.clone().fallback_service(grpc).into())
 }
 
 async fn serve_grpc(
@@ -241,7 +246,6 @@ async fn serve_grpc(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(cors(&settings.web_origins))
-        .layer(GrpcWebLayer::new())
         .add_routes(routes)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
@@ -283,7 +287,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(origin)
-        .allow_methods([Method::POST])
+        .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(ExposeHeaders::list(EXPOSED))
         .max_age(Duration::from_secs(3600))

@@ -26,6 +26,8 @@ pub struct Service {
     /// Full names of the gRPC services in `routes`.
     pub(crate) rpcs: Vec<&'static str>,
     pub(crate) consumers: Vec<Consumer>,
+    /// What it answers to plain HTTP.
+    pub(crate) http: axum::Router,
     pub(crate) work: Vec<(&'static str, Work)>,
 }
 
@@ -41,6 +43,7 @@ impl Service {
             routes: Routes::default(),
             rpcs: Vec::new(),
             consumers: Vec::new(),
+            http: axum::Router::new(),
             work: Vec::new(),
         }
     }
@@ -60,6 +63,14 @@ impl Service {
     {
         self.routes = self.routes.add_service(server);
         self.rpcs.push(S::NAME);
+        self
+    }
+
+    /// Answers plain HTTP beside gRPC, on the same port. Nothing stands around it but what it brings: callers are no
+    /// callers of the platform, and it authenticates them itself.
+    #[must_use]
+    pub fn http(mut self, router: axum::Router) -> Self {
+        self.http = self.http.merge(router);
         self
     }
 

@@ -38,6 +38,7 @@ pub struct Settings {
     pub auth: Auth,
     pub keys: Keys,
     pub delivery: Delivery,
+    pub gateway: Gateway,
     pub telemetry: Telemetry,
     pub peers: BTreeMap<String, String>,
 }
@@ -167,9 +168,11 @@ pub struct Delivery {
     pub webhook: WebhookBy,
     pub smtp_url: String,
     pub smtp_tls: SmtpTls,
+    pub smtp_ca_file: PathBuf,
     pub smtp_timeout_ms: u64,
     pub webhook_timeout_ms: u64,
     pub webhook_private: bool,
+    pub survey_url: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,6 +205,12 @@ impl Delivery {
         Duration::from_millis(self.webhook_timeout_ms)
     }
 
+    /// Schemes that the address of a webhook may have: one rule for `profiles`, which takes the address on, and for
+    /// `delivery`, which goes there.
+    pub fn webhook_schemes(&self) -> &'static [&'static str] {
+        if self.webhook_private { &["https", "http"] } else { &["https"] }
+    }
+
     /// Whether something can leave this machine.
     fn reaches_out(&self) -> bool {
         let local = |url: &str| {
@@ -213,6 +222,13 @@ impl Delivery {
         };
         self.webhook == WebhookBy::Http || (self.email == EmailBy::Smtp && !local(&self.smtp_url))
     }
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    pub requests_per_second: u32,
+    pub provider_secret_files: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -264,6 +280,15 @@ impl Settings {
     /// Merges the sources, checks types, ranges and how the settings go together, and tells every problem at once.
     pub fn load(sources: &Sources) -> Result<Self, Faults> {
         load::load(sources)
+    }
+
+    /// Where people who are asked reach the form. While nothing leaves this machine that is this process, unless said
+    /// otherwise; empty: nowhere.
+    pub fn survey_url(&self) -> String {
+        match self.delivery.survey_url.as_str() {
+            "" if !self.delivery.reaches_out() => format!("http://{}", self.grpc.address),
+            stated => stated.to_owned(),
+        }
     }
 
     /// Checks settings that were built in code, as [`load`](Self::load) checks what it read.
@@ -407,6 +432,15 @@ impl Settings {
             "delivery",
             "lets something leave this machine while time is simulated",
             "Use the file outbox, or an SMTP server on 127.0.0.1, or the system clock.",
+        );
+        let survey_url = &self.delivery.survey_url;
+        check.require(
+            survey_url.is_empty()
+                || starts_with_any(survey_url, &["https://"])
+                || (starts_with_any(survey_url, &["http://"]) && !self.delivery.reaches_out()),
+            "delivery.survey_url",
+            "is no address that people who are asked can open",
+            "Write https:// and the host at which the gateway is reached, or leave it empty.",
         );
         check.require(
             self.delivery.email == EmailBy::File

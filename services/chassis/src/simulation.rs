@@ -72,9 +72,6 @@ impl Simulation {
     /// True when no timer is due or fires and every consumer has handled its part of the frontier.
     async fn is_settled(&self, frontier: &BTreeMap<String, u64>) -> Result<bool, Problem> {
         let Some(fired) = self.fired() else { return Ok(false) };
-        if self.next_due().await?.is_some_and(|due| due <= self.clock.now()) {
-            return Ok(false);
-        }
         for (deps, consumer) in self.consumers.iter() {
             for source in &consumer.sources {
                 let to = frontier.get(source).copied().unwrap_or_default();
@@ -82,6 +79,10 @@ impl Simulation {
                     return Ok(false);
                 }
             }
+        }
+        // After the consumers: what one of them handled may have set a timer.
+        if self.next_due().await?.is_some_and(|due| due <= self.clock.now()) {
+            return Ok(false);
         }
         // What fired meanwhile may have led to more.
         Ok(self.fired() == Some(fired))

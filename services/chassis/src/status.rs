@@ -277,6 +277,12 @@ pub fn reason(status: &Status) -> Option<String> {
     status.get_details_error_info().filter(|info| info.domain == DOMAIN).map(|info| info.reason)
 }
 
+/// The facts beside a reason, `remedy` among them, if it came from one of our servers.
+pub fn metadata(status: &Status) -> BTreeMap<String, String> {
+    let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+    info.map(|info| info.metadata.into_iter().collect()).unwrap_or_default()
+}
+
 /// The field violations of a status.
 pub fn violations(status: &Status) -> Vec<Violation> {
     let bad = status.get_details_bad_request().map(|b| b.field_violations).unwrap_or_default();

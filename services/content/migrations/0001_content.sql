@@ -1,5 +1,5 @@
--- What lists and look-ups read. Every row follows from events. `product`, `reference`, `version` and `part_use` follow
--- from own events, `rule_pack` and `plan_use` from those of other services; a rebuild empties and replays each.
+-- What lists and look-ups read. Every row follows from events. `product`, `reference`, `newest`, `usable` and `part_use`
+-- follow from own events, `rule_pack` and `plan_use` from those of other services; a rebuild empties and replays each.
 
 CREATE TABLE product (
     tenant TEXT NOT NULL,
@@ -13,20 +13,35 @@ CREATE TABLE reference (
     PRIMARY KEY (tenant, reference_id)
 );
 
--- Where each version of a claim or module stands; `kind` is the aggregate.
-CREATE TABLE version (
+-- Where the newest version of each claim and module stands; `kind` is the aggregate.
+CREATE TABLE newest (
     tenant TEXT NOT NULL,
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
     version BIGINT NOT NULL,
     state BIGINT NOT NULL,
-    PRIMARY KEY (tenant, kind, id, version)
+    PRIMARY KEY (tenant, kind, id)
 );
 
-CREATE INDEX version_in_state ON version (tenant, kind, state, id);
+CREATE INDEX newest_in_state ON newest (tenant, kind, state, id);
 
--- Which versions, still alive, name a part: `part` is the stream of a claim, module, reference or asset. `prints` is 1
--- for slots and citations, 0 for rules.
+-- For what the versions of modules are approved, and from when until when: what may be used at an instant is among it.
+CREATE TABLE usable (
+    tenant TEXT NOT NULL,
+    market TEXT NOT NULL,
+    audience BIGINT NOT NULL,
+    channel BIGINT NOT NULL,
+    module_id TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    usable_from BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, market, audience, channel, module_id, version)
+);
+
+CREATE INDEX usable_of_module ON usable (tenant, module_id, version);
+
+-- Which versions name a part, and where those versions stand: `part` is the stream of a claim, module, reference or
+-- asset. `prints` is 1 for slots and citations, 0 for rules. What is over stays: it tells what a withdrawn part stood in.
 CREATE TABLE part_use (
     tenant TEXT NOT NULL,
     part TEXT NOT NULL,
@@ -35,6 +50,7 @@ CREATE TABLE part_use (
     version BIGINT NOT NULL,
     place TEXT NOT NULL,
     prints BIGINT NOT NULL,
+    state BIGINT NOT NULL,
     PRIMARY KEY (tenant, part, kind, id, version, place)
 );
 
@@ -50,6 +66,8 @@ CREATE TABLE rule_pack (
     activated blob NOT NULL,
     PRIMARY KEY (tenant, market, version)
 );
+
+CREATE INDEX rule_pack_in_force ON rule_pack (tenant, market, effective_at, version);
 
 -- Which policies and journeys name a module.
 CREATE TABLE plan_use (

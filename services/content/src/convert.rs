@@ -1,6 +1,7 @@
 //! Between messages and domain values; the only files that see both.
 
 use authored::document;
+use chassis::auth::{Caller, Kind};
 use chassis::status::{Problem, Violation};
 use chassis::text::Check;
 use eventstore::{Metadata, Timestamp};
@@ -12,8 +13,9 @@ use rapport_proto::types::{Audience, Channel};
 use crate::domain;
 use crate::domain::claim;
 use crate::domain::module;
-use crate::domain::review::{Command, Opinion, Stage, StageTime, Version, Versions};
+use crate::domain::review::{Command, Opinion, Stage, StageTime, Version, Versions, role_name};
 use crate::domain::text::{is_code, is_language};
+use crate::refusal::ROLE_NOT_HELD;
 use crate::render::{Ask, Values};
 
 /// The part of a request that must be there.
@@ -77,7 +79,11 @@ spoken!(ReviewClaimRequest, ReviewModuleRequest);
 const FURTHEST: i32 = 50_400;
 
 /// The command, and the id of its signature.
-pub(crate) fn review(spoken: &Spoken<'_>, meta: &Metadata) -> Result<(Command, String), Problem> {
+pub(crate) fn review(
+    spoken: &Spoken<'_>,
+    caller: &Caller,
+    meta: &Metadata,
+) -> Result<(Command, String), Problem> {
     let mut check = Check::default();
     check.require(spoken.version > 0, "version", "Name the version that was read.");
     check.require(spoken.role != ReviewRole::Unspecified, "role", "Choose a role.");
@@ -91,23 +97,37 @@ pub(crate) fn review(spoken: &Spoken<'_>, meta: &Metadata) -> Result<(Command, S
     let offset_fits = (-FURTHEST..=FURTHEST).contains(&spoken.offset_seconds);
     check.require(offset_fits, "offset_seconds", "Use -50400 to 50400.");
     check.finish()?;
+    holds(caller, spoken.role)?;
     let signature_id = signature_id(meta);
     let signature = proto::Signature {
         signature_id: signature_id.clone(),
-        signer: meta.actor.subject.clone(),
+        signer: caller.subject.clone(),
         printed_name,
         signed_at: Some(meta.at.to_proto()),
         offset_seconds: spoken.offset_seconds,
         meaning,
         content_hash: spoken.content_hash.to_ascii_lowercase(),
-        // Tokens do not say it yet.
-        authenticated_at: None,
+        authenticated_at: caller.authenticated_at.map(Timestamp::to_proto),
     };
     let Spoken { version, role, verdict, .. } = *spoken;
     Ok((
         Command::Review(Box::new(Opinion { version, role, verdict, comment, signature })),
         signature_id,
     ))
+}
+
+/// Who signs in a role has it from the issuer of the token: no permission stands for it, not even `*`. A development
+/// token, which exists in embedded mode only, names nobody's roles and has them all.
+fn holds(caller: &Caller, role: ReviewRole) -> Result<(), Problem> {
+    let name = role_name(role);
+    let held = caller.roles.iter().any(|it| it.eq_ignore_ascii_case(&name));
+    if held || caller.kind == Kind::Development {
+        return Ok(());
+    }
+    let remedy = format!(
+        "Sign in a role that your token names, or let a person sign whose token names {name}."
+    );
+    Err(Problem::of(ROLE_NOT_HELD).violation("role", remedy))
 }
 
 /// An id that a retry derives again: from who asked for what, with which request id.
@@ -164,11 +184,48 @@ pub(crate) fn render(
     Ok((Ask { tone: request.tone.clone(), ..ask }, values))
 }
 
+/// Which versions of a claim or module are told, and which content with them: a stream has room for far more than a
+/// reply has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// The newest and those that are approved.
+    Listed,
+    /// Every version.
+    All,
+    /// One of them.
+    One(u32),
+}
+
+impl Shown {
+    fn holds(self, version: &Version, versions: &Versions) -> bool {
+        match self {
+            Self::Listed => version.stage == Stage::Approved || is_newest(version, versions),
+            Self::All => true,
+            Self::One(number) => version.number == number,
+        }
+    }
+
+    /// Whether the content of a module's version is told.
+    fn holds_content(self, version: &Version, versions: &Versions) -> bool {
+        let read = matches!(version.stage, Stage::InReview | Stage::Approved);
+        match self {
+            Self::Listed => false,
+            Self::All => read || is_newest(version, versions),
+            Self::One(number) => version.number == number,
+        }
+    }
+}
+
+fn is_newest(version: &Version, versions: &Versions) -> bool {
+    versions.newest().is_some_and(|it| it.number == version.number)
+}
+
 pub(crate) fn claim(
     tenant: &str,
     claim_id: &str,
     versions: &Versions,
     now: Timestamp,
+    shown: Shown,
 ) -> proto::Claim {
     let version = |it: &Version| proto::ClaimVersion {
         version: it.number,
@@ -186,17 +243,16 @@ pub(crate) fn claim(
     proto::Claim {
         name: chassis::name::print(tenant, &[("claims", claim_id)]),
         claim_id: claim_id.to_owned(),
-        versions: versions.iter().map(version).collect(),
+        versions: versions.iter().filter(|it| shown.holds(it, versions)).map(version).collect(),
     }
 }
 
-/// A module; `whole` with the content of its versions.
 pub(crate) fn module(
     tenant: &str,
     module_id: &str,
     versions: &Versions,
     now: Timestamp,
-    whole: bool,
+    shown: Shown,
 ) -> proto::Module {
     let version = |it: &Version| {
         let content = module::content_of(it);
@@ -205,7 +261,7 @@ pub(crate) fn module(
         proto::ModuleVersion {
             version: it.number,
             state: state_of(it.stage).into(),
-            content: content.filter(|_| whole),
+            content: content.filter(|_| shown.holds_content(it, versions)),
             content_hash: it.hash.clone(),
             author: it.author.clone(),
             roles: it.roles.iter().map(|role| i32::from(*role)).collect(),
@@ -221,7 +277,7 @@ pub(crate) fn module(
     proto::Module {
         name: chassis::name::print(tenant, &[("modules", module_id)]),
         module_id: module_id.to_owned(),
-        versions: versions.iter().map(version).collect(),
+        versions: versions.iter().filter(|it| shown.holds(it, versions)).map(version).collect(),
     }
 }
 

@@ -8,6 +8,7 @@ use chassis::name::{own, own_tenant, unknown};
 use chassis::status::Problem;
 use eventstore::{Decider, Executed, Metadata, Timestamp};
 
+use crate::shelf::Shelf;
 use crate::{consumers, refusal};
 
 mod existing;
@@ -19,11 +20,12 @@ mod reading;
 #[derive(Clone)]
 pub(crate) struct Api {
     deps: Deps,
+    shelf: Shelf,
 }
 
 impl Api {
     pub(crate) fn new(deps: &Deps) -> Self {
-        Self { deps: deps.clone() }
+        Self { deps: deps.clone(), shelf: Shelf::default() }
     }
 
     fn now(&self) -> Timestamp {

@@ -23,10 +23,13 @@
 //!
 //! **Who must sign** follows from the review lines of the rule packs of the targeted markets, the strictest together;
 //! a market without a line asks for every role. One person fills one role, the author none; one rejection returns it.
+//! A role is filled by whose token names it (claim `roles`: `medical`, `legal`, `regulatory`), whatever permissions it
+//! gives, and the signature keeps when that person authenticated.
 //!
 //! **What ends takes with it what prints it.** A reference that ends withdraws the claims that cite nothing else, a
 //! claim the modules that print it, those the modules they stand in: each in a unit of its own, driven by timers.
-//! `Render` and `CheckUsable` do not wait for that. They ask every part, now, from its events.
+//! `Render` and `CheckUsable` do not wait for that. They ask every part, now, from its events. Where something stood is
+//! not forgotten when it ends: where-used lists it with its state.
 //!
 //! ```text
 //! SaveClaim{claim_id: "onset-fast", content} → version 1, content_hash 9f…
@@ -47,6 +50,7 @@ mod domain;
 mod grpc;
 mod refusal;
 mod render;
+mod shelf;
 mod timers;
 mod view;
 

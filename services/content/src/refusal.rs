@@ -14,6 +14,7 @@ reasons! {
         WRONG_STATE: FailedPrecondition, "the thing is not in a state in which this can be done", "Read it again.";
         CLAIM_WITHOUT_REFERENCE: FailedPrecondition, "the claim cites no reference that counts", "Cite at least one reference that exists and is valid.";
         ROLE_MISSING: FailedPrecondition, "the review does not ask for this role", "Sign in one of the roles that the version lists.";
+        ROLE_NOT_HELD: PermissionDenied, "the token does not name the role in which the caller wants to sign", "Sign in a role that your token names.";
         ALREADY_SIGNED: FailedPrecondition, "the role is filled, or the person has signed in another one", "Let another person fill the role.";
         AUTHOR_MAY_NOT_SIGN: FailedPrecondition, "the author of a version may not sign it", "Let another person sign.";
         HASH_MISMATCH: FailedPrecondition, "the hash that was signed is not the hash of the version", "Read the version again and sign the hash it shows.";

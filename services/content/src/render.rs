@@ -8,6 +8,7 @@
 //! What must not be found here: a cache, a clock, a default that prints something when a part is missing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use eventstore::Timestamp;
 use rapport_proto::types::{Audience, Channel};
@@ -48,8 +49,8 @@ pub(crate) struct Values {
 /// Everything that rendering reads, folded from events. What was looked for and is unknown is there, empty.
 #[derive(Debug, Default)]
 pub(crate) struct Library {
-    pub(crate) modules: BTreeMap<String, Versions>,
-    pub(crate) claims: BTreeMap<String, Versions>,
+    pub(crate) modules: BTreeMap<String, Arc<Versions>>,
+    pub(crate) claims: BTreeMap<String, Arc<Versions>>,
     pub(crate) references: BTreeMap<String, reference::State>,
     pub(crate) assets: BTreeMap<String, asset::State>,
 }
@@ -69,6 +70,21 @@ impl Wanted {
             && self.claims.is_empty()
             && self.references.is_empty()
             && self.assets.is_empty()
+    }
+
+    /// Adds what else is wanted, each once.
+    pub(crate) fn join(&mut self, more: Self) {
+        let lists = [
+            (&mut self.modules, more.modules),
+            (&mut self.claims, more.claims),
+            (&mut self.references, more.references),
+            (&mut self.assets, more.assets),
+        ];
+        for (wanted, more) in lists {
+            wanted.extend(more);
+            wanted.sort_unstable();
+            wanted.dedup();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cascade;
 mod golden;
+mod indexes;
 mod listing;
 mod plans;
 mod render;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use chassis::assembly::Target;
 use chassis::service::Service;
 use chassis::status::{reason, violations};
-use chassis::testing::{Connection, Harness, TENANTS};
+use chassis::testing::{Connection, Harness, TENANTS, TokenSpec};
 use eventstore::{Schema, Timestamp};
 use rapport_proto::content::v1 as proto;
 use rapport_proto::content::v1::library_service_client::LibraryServiceClient;
@@ -41,6 +42,20 @@ const fn producer(name: &'static str) -> Target {
 const REVIEWERS: [(ReviewRole, &str); 3] =
     [(ReviewRole::Medical, "mia"), (ReviewRole::Legal, "leo"), (ReviewRole::Regulatory, "rita")];
 
+/// When everybody logged in, in seconds.
+const AUTHENTICATED: i64 = 1_767_220_000;
+
+/// The roles that people's tokens name. The author could review the content of others.
+fn roles_of(subject: &str) -> &'static [&'static str] {
+    match subject {
+        "mia" => &["medical", "legal"],
+        "max" | "author" => &["medical"],
+        "leo" => &["legal"],
+        "rita" => &["regulatory"],
+        _ => &[],
+    }
+}
+
 struct World {
     harness: Harness,
 }
@@ -60,11 +75,18 @@ impl World {
     }
 
     fn library_as(&self, subject: &str) -> LibraryServiceClient<Connection> {
-        LibraryServiceClient::new(self.harness.person(ACME, subject, &["content.*"]))
+        LibraryServiceClient::new(self.holding(subject, roles_of(subject)))
     }
 
     fn modules_as(&self, subject: &str) -> ModuleServiceClient<Connection> {
-        ModuleServiceClient::new(self.harness.person(ACME, subject, &["content.*"]))
+        ModuleServiceClient::new(self.holding(subject, roles_of(subject)))
+    }
+
+    /// A person whose token names roles.
+    fn holding(&self, subject: &str, roles: &[&str]) -> Connection {
+        let token = TokenSpec::new(ACME, subject, &["content.*"]).roles(roles);
+        let token = token.with("auth_time", AUTHENTICATED.into());
+        self.harness.with_token(&self.harness.issuer.mint(token))
     }
 
     async fn reference(&self, id: &str, expires_at: Option<prost_types::Timestamp>) {

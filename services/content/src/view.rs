@@ -7,15 +7,17 @@
 use std::pin::Pin;
 
 use eventstore::{Error, Recorded, TimerOp, Timestamp, Tx, View};
-use rapport_proto::content::v1::{asset_event, claim_event, module_event, reference_event};
+use rapport_proto::content::v1::{State, asset_event, claim_event, module_event, reference_event};
 
 use crate::domain::instant;
 
 pub(crate) mod library;
+pub(crate) mod newest;
 pub(crate) mod part_use;
 pub(crate) mod plan_use;
+mod review;
 pub(crate) mod rule_pack;
-pub(crate) mod version;
+pub(crate) mod usable;
 
 /// What fires when the time of something is over.
 pub(crate) const EXPIRY: &str = "content.expiry";
@@ -35,14 +37,15 @@ impl View for Content {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["product", "reference", "version", "part_use"]
+        &["product", "reference", "newest", "usable", "part_use"]
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
             library::apply(tx, events).await?;
-            let moves = version::moves(events)?;
-            version::apply(tx, &moves).await?;
+            usable::apply(tx, events).await?;
+            let moves = review::moves(events)?;
+            newest::apply(tx, &moves).await?;
             part_use::apply(tx, &moves).await
         })
     }
@@ -56,6 +59,11 @@ impl View for Content {
             _ => Ok(Vec::new()),
         }
     }
+}
+
+/// A state as a table holds it.
+fn state(number: i64) -> State {
+    i32::try_from(number).ok().and_then(|it| State::try_from(it).ok()).unwrap_or_default()
 }
 
 fn of_reference(event: &Recorded) -> Result<Vec<TimerOp>, Error> {

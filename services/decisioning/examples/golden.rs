@@ -127,6 +127,7 @@ fn policies() -> Vec<Sample> {
         stopped_before: count("consent", 20),
         stopped_after: count("consent", 23),
         position: 77,
+        unread: vec!["attributes.licence".into()],
     };
     let comment = || "Fine.".to_owned();
     samples([

@@ -1,10 +1,12 @@
 -- What decisions read. Own rows follow from own events, the others from the events of content, delivery and profiles.
 
--- The position of the last event that changed what decisions of a tenant share: policy, packs, holdouts, priors.
+-- The position of the last event that changed what decisions of a tenant share, by aggregate: policy, rule_pack, holdout,
+-- model.
 CREATE TABLE revision (
     tenant TEXT NOT NULL,
+    aggregate TEXT NOT NULL,
     number BIGINT NOT NULL,
-    PRIMARY KEY (tenant)
+    PRIMARY KEY (tenant, aggregate)
 );
 
 -- The policy in force.
@@ -43,6 +45,8 @@ CREATE TABLE holdout (
     PRIMARY KEY (tenant, holdout_id)
 );
 
+CREATE INDEX holdout_running ON holdout (tenant, ended_at, holdout_id);
+
 CREATE TABLE prior_snapshot (
     tenant TEXT NOT NULL,
     as_of BIGINT NOT NULL,
@@ -66,7 +70,6 @@ CREATE TABLE decision (
     pi DOUBLE PRECISION NOT NULL,
     arm BIGINT NOT NULL,
     requested_by TEXT NOT NULL,
-    half_life BIGINT NOT NULL,
     -- What was learnt from it, in millionths; -1 before its reward was closed or when it was censored.
     learnt BIGINT NOT NULL,
     PRIMARY KEY (tenant, decision_id)
@@ -74,6 +77,9 @@ CREATE TABLE decision (
 
 CREATE INDEX decision_of_party ON decision (tenant, party_id, position);
 CREATE INDEX decision_in_order ON decision (tenant, position);
+-- What a party did is summed when it is read, decision by decision: a sum that is kept would show in which order rewards
+-- were closed. Decisions that nothing is learnt from are not in it.
+CREATE INDEX decision_learnt ON decision (tenant, party_id, decided_at, decision_id) WHERE learnt >= 0;
 
 -- Which interactions a decision waits for.
 CREATE TABLE awaited (
@@ -83,18 +89,16 @@ CREATE TABLE awaited (
     decision_id TEXT NOT NULL,
     decided_at BIGINT NOT NULL,
     until BIGINT NOT NULL,
-    PRIMARY KEY (tenant, party_id, event, decision_id)
+    PRIMARY KEY (tenant, party_id, event, decided_at, decision_id)
 );
 
--- A party's own counts: the decayed ones as of an instant, and the whole ones in millionths for the priors of its group.
+-- A party's own counts in millionths, for the priors of its group.
 CREATE TABLE affinity (
     tenant TEXT NOT NULL,
     party_id TEXT NOT NULL,
     channel BIGINT NOT NULL,
     topic TEXT NOT NULL,
     market TEXT NOT NULL,
-    positive DOUBLE PRECISION NOT NULL,
-    total DOUBLE PRECISION NOT NULL,
     as_of BIGINT NOT NULL,
     successes BIGINT NOT NULL,
     closed BIGINT NOT NULL,

@@ -19,7 +19,7 @@ pub(crate) fn all() -> [Consumer; 2] {
         Consumer {
             name: "decisioning.outcomes".to_owned(),
             sources: ["delivery", "profiles"].map(str::to_owned).to_vec(),
-            handler: Handler::Reactor(Arc::new(outcome::Outcomes)),
+            handler: Handler::Reactor(Arc::<outcome::Outcomes>::default()),
         },
     ]
 }

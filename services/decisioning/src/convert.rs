@@ -1,6 +1,6 @@
 //! Between messages and domain values. Requests are parsed whole: every field that is wrong is told at once.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use authored::calendar::duration;
 use authored::rule::Value;
@@ -8,17 +8,16 @@ use chassis::status::Problem;
 use chassis::text::Check;
 use eventstore::Timestamp;
 use rapport_proto::decisioning::v1 as proto;
-use rapport_proto::profiles::v1::{ConsentQuestion, GetFactsResponse};
+use rapport_proto::is_market;
+use rapport_proto::profiles::v1::{ConsentQuestion, GetFactsRequest, GetFactsResponse, Names};
 use rapport_proto::types::{Audience, Channel, ContentClass, Purpose};
-use rapport_proto::{is_market, purpose_of};
 
 use crate::domain::decide::Wish;
 use crate::domain::decide::facts::{PartyFacts, consent_key};
+use crate::domain::decide::reads::Reads;
 use crate::domain::holdout::is_exempt;
 use crate::domain::instant;
-use crate::domain::names;
 use crate::domain::pack::Question;
-use crate::view::shared::Shared;
 
 /// How long a decision may be carried out when the request does not say.
 const VALID_FOR: &str = "1d";
@@ -61,57 +60,40 @@ pub(crate) fn wish(party_id: &str, request: &proto::DecideRequest) -> Result<Wis
     })
 }
 
-/// What `profiles` is asked: the traits that rules name, and a consent for every module, channel and rule.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Questions {
-    pub(crate) traits: Vec<String>,
-    pub(crate) consents: Vec<ConsentQuestion>,
-}
-
-/// Everything a decision needs to know, for one call.
-pub(crate) fn questions(shared: &Shared, wish: &Wish) -> Questions {
-    let Some(policy) = &shared.policy else { return Questions::default() };
-    let mut traits = Vec::new();
-    let mut asked: BTreeMap<String, ConsentQuestion> = BTreeMap::new();
-    let mut ask = |purpose: Purpose, channel: Channel, sender_id: &str| {
-        let question = || ConsentQuestion {
-            purpose: purpose.into(),
-            channel: channel.into(),
-            sender_id: sender_id.to_owned(),
-        };
-        asked.entry(consent_key(purpose, channel, sender_id)).or_insert_with(question);
-    };
-    for name in policy.names() {
-        match name.root() {
-            "traits" => traits.push(name.key().to_owned()),
-            "consent" => {
-                if let Some((purpose, channel, sender_id)) = consent_named(name.key()) {
-                    ask(purpose, channel, sender_id);
-                }
-            }
-            _ => {}
-        }
-    }
-    for treatment in policy.actions.iter().flat_map(|it| &it.treatments) {
-        let known = shared.modules.newest(&treatment.module, u64::MAX);
-        if let Some(module) = known {
-            ask(purpose_of(module.class), treatment.channel(), &wish.sender_id);
-        }
-    }
-    Questions { traits, consents: asked.into_values().take(MOST_QUESTIONS).collect() }
-}
-
-/// `PROMOTIONAL/EMAIL/northwind`.
-fn consent_named(key: &str) -> Option<(Purpose, Channel, &str)> {
-    let (purpose, rest) = key.split_once('/')?;
-    let (channel, sender_id) = rest.split_once('/')?;
+/// What `profiles` is asked: what rules read, and a consent for everything that could be said.
+pub(crate) fn asked(reads: &Reads, wish: &Wish) -> GetFactsRequest {
+    let wanted = |it: &Channel| wish.channels.is_empty() || wish.channels.contains(it);
+    let contacts = reads.contacts.iter().filter(|it| wanted(&it.1));
+    let contacts = contacts.map(|(purpose, channel)| (*purpose, *channel, &wish.sender_id));
     // A name that can be no sender's is a question without an answer.
-    chassis::name::is_authored_id(sender_id).then_some(())?;
-    Some((names::purpose_of(purpose)?, names::channel_of(channel)?, sender_id))
+    let named = reads.consents.iter().filter(|it| chassis::name::is_authored_id(&it.2));
+    let named = named.map(|(purpose, channel, sender_id)| (*purpose, *channel, sender_id));
+    let mut questions: Vec<_> = contacts.chain(named).take(MOST_QUESTIONS).collect();
+    questions.sort_unstable();
+    questions.dedup();
+    let question = |(purpose, channel, sender_id): (Purpose, Channel, &String)| ConsentQuestion {
+        purpose: purpose.into(),
+        channel: channel.into(),
+        sender_id: sender_id.clone(),
+    };
+    let names = |ids: &BTreeSet<String>| Some(Names { ids: ids.iter().cloned().collect() });
+    GetFactsRequest {
+        traits: names(&reads.traits),
+        attributes: names(&reads.attributes),
+        // A rule reads the list of all segments, whichever it looks for in it.
+        segments: (!reads.segments).then(Names::default),
+        consents: questions.into_iter().map(question).collect(),
+        ..GetFactsRequest::default()
+    }
 }
 
 /// What `profiles` answered, as rules read it.
-pub(crate) fn party(facts: &GetFactsResponse, wish: &Wish, at: Timestamp) -> PartyFacts {
+pub(crate) fn party(
+    facts: &GetFactsResponse,
+    reads: &Reads,
+    wish: &Wish,
+    at: Timestamp,
+) -> PartyFacts {
     let mut party = PartyFacts::new(facts.kind(), &facts.market, &facts.state, at);
     for (name, text) in [("party.language", &facts.language), ("party.time_zone", &facts.time_zone)]
     {
@@ -128,7 +110,9 @@ pub(crate) fn party(facts: &GetFactsResponse, wish: &Wish, at: Timestamp) -> Par
     for (name, value) in &wish.context {
         party.set_clear("context", name, value);
     }
-    party.set_segments(facts.segments.iter().map(String::as_str));
+    if reads.segments {
+        party.set_segments(facts.segments.iter().map(String::as_str));
+    }
     for verdict in &facts.consents {
         if let Some(question) = &verdict.question {
             let key = consent_key(question.purpose(), question.channel(), &question.sender_id);

@@ -13,6 +13,7 @@ use eventstore::{Decider, Executed, Metadata, Timestamp};
 use crate::domain::authored::Step;
 use crate::refusal;
 use crate::view::outside::{CONSUMER, SOURCES};
+use crate::view::past::Pasts;
 use crate::view::shared::{Cache, Shared};
 
 mod decide;
@@ -25,11 +26,13 @@ mod rule_pack;
 pub(crate) struct Api {
     deps: Deps,
     cache: Cache,
+    pasts: Pasts,
 }
 
 impl Api {
     pub(crate) fn new(deps: &Deps) -> Self {
-        Self { deps: deps.clone(), cache: Cache::default() }
+        let pasts = Pasts::new(deps.store.database());
+        Self { deps: deps.clone(), cache: Cache::default(), pasts }
     }
 
     fn now(&self) -> Timestamp {

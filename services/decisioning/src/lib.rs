@@ -9,16 +9,21 @@
 //! | rule pack | `rule_pack/<market or archetype>` | the file of a country: the life of its versions |
 //! | holdout | `holdout/<id>` | which share of the parties gets nothing |
 //! | decision | `decision/dec_…` | that a decision is made once, what came of it, its reward |
-//! | model | `model/affinity` | the priors of groups, daily at midnight UTC |
+//! | model | `model/<day>` | the priors of groups, daily at midnight UTC |
 //!
 //! ```text
 //! version   DRAFT ─▶ SIMULATED ─▶ APPROVED (by somebody else) ─▶ LIVE ─▶ RETIRED
 //! decision  MADE ─▶ CLOSED (longest window over, or reward 1) ─▶ CORRECTED (a later fact)
 //! ```
 //!
-//! **Deciding** is a pure function of what was known (`domain::decide`): facts come from `profiles` in one call,
-//! modules, contacts and outcomes from own tables that follow other services' events. The record holds all of it, is
-//! durable before the answer, and is all that `ExplainDecision` and a simulation read.
+//! **Deciding** is a pure function of what was known (`domain::decide`): the facts that rules read come from `profiles`
+//! in one call, contacts, outcomes and affinities from own tables in one read. The record holds all of it, is durable
+//! before the answer, and is all that `ExplainDecision` and a simulation read.
+//!
+//! **What a decision costs.** Policy, packs, modules, priors and holdouts are compiled once and held in memory
+//! (`view::shared`); the read of the party brings their revision, which proves that they still stand, whichever replica
+//! changed them. What many decisions read of their parties at the same time is read together (`view::past`). Rules look
+//! each fact up once, and a clause, a consent or a country's answer that several candidates share is found once.
 //!
 //! Invariants:
 //! - Every candidate has the first stage that stopped it, or a probability; the probabilities sum to 1, and none of the
@@ -62,16 +67,10 @@ use rapport_proto::decisioning::v1::rule_pack_service_server::RulePackServiceSer
 /// The tables and the view.
 pub fn schema() -> Schema {
     Schema {
-        migrations: vec![
-            Migration::portable(
-                "decisioning/0001_decisioning",
-                include_str!("../migrations/0001_decisioning.sql"),
-            ),
-            Migration::portable(
-                "decisioning/0002_observations",
-                include_str!("../migrations/0002_observations.sql"),
-            ),
-        ],
+        migrations: vec![Migration::portable(
+            "decisioning/0001_decisioning",
+            include_str!("../migrations/0001_decisioning.sql"),
+        )],
         views: vec![Box::new(view::Decisioning)],
     }
 }

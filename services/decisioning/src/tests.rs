@@ -4,9 +4,12 @@ mod bad_input;
 mod decision;
 mod golden;
 mod holdout;
+mod indexes;
 mod learning;
+mod outcomes;
 mod policy;
 mod rule_pack;
+mod shared;
 mod tenancy;
 mod view;
 

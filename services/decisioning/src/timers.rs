@@ -6,7 +6,7 @@ use eventstore::{Error, ExecuteError, Metadata, Store, Timer, TimerHandler};
 use futures::future::BoxFuture;
 
 use crate::domain::decision::{self, Decision};
-use crate::domain::model::{AFFINITY, Model, Publish, priors};
+use crate::domain::model::{self, Model, Publish, priors};
 use crate::view::{MODEL_SNAPSHOT, REWARD_CLOSE, affinity};
 
 /// Everything that falls due.
@@ -27,8 +27,9 @@ impl TimerHandler for Due {
                 }
                 MODEL_SNAPSHOT => {
                     let groups = affinity::groups(store.database(), &meta.tenant).await?;
-                    let publish = Publish { as_of: timer.key.due_at, priors: priors(&groups) };
-                    done(store.execute::<Model>(AFFINITY, &meta, publish).await)
+                    let as_of = timer.key.due_at;
+                    let publish = Publish { as_of, priors: priors(&groups) };
+                    done(store.execute::<Model>(&model::id(as_of), &meta, publish).await)
                 }
                 kind => Err(Error::corrupt(format!("no such timer: {kind} {}", timer.key.id))),
             }

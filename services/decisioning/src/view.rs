@@ -1,15 +1,17 @@
 //! The tables that decisions and lists read, written from events in the transaction that appends them.
 //!
 //! One file per table. What other services said stands in [`outside`], written by a consumer. What all decisions of a
-//! tenant share (policy, packs, modules, priors) is held in memory by [`shared`] and read again when its revision moves.
+//! tenant share (policy, packs, modules, priors) is held in memory by [`shared`] and read again when its revision moves;
+//! what belongs to one party is read for many decisions at once by [`past`].
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 
-use eventstore::{Error, Recorded, TimerOp, Timestamp, Tx, View, values};
-use rapport_proto::decisioning::v1::{decision_event, model_event, policy_event};
+use eventstore::{Decider as _, Error, Recorded, TimerOp, Timestamp, Tx, View, values};
+use rapport_proto::decisioning::v1::{model_event, policy_event};
 
 use crate::domain::instant;
-use crate::domain::model::{AFFINITY, next_midnight};
+use crate::domain::model::{self, Model, next_midnight};
 
 pub(crate) mod affinity;
 pub(crate) mod decision;
@@ -17,6 +19,7 @@ pub(crate) mod happening;
 pub(crate) mod holdout;
 pub(crate) mod outside;
 pub(crate) mod pack;
+pub(crate) mod past;
 pub(crate) mod policy;
 pub(crate) mod shared;
 
@@ -77,15 +80,15 @@ impl View for Decisioning {
 
 /// Notes that what decisions share has changed. Decisions and their outcomes change nothing of it.
 async fn revise(tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
-    let mut latest = std::collections::BTreeMap::new();
+    let mut latest = BTreeMap::new();
     for event in events.iter().filter(|it| it.aggregate() != "decision") {
-        latest.insert(event.envelope.tenant.clone(), event.position);
+        latest.insert((event.envelope.tenant.as_str(), event.aggregate()), event.position);
     }
-    let rows = latest.into_iter().map(|(tenant, position)| values![tenant, position]).collect();
+    let row = |((tenant, aggregate), position)| values![tenant, aggregate, position];
     tx.insert_many(
-        "INSERT INTO revision (tenant, number)",
-        rows,
-        "ON CONFLICT (tenant) DO UPDATE SET number = excluded.number",
+        "INSERT INTO revision (tenant, aggregate, number)",
+        latest.into_iter().map(row).collect(),
+        "ON CONFLICT (tenant, aggregate) DO UPDATE SET number = excluded.number",
     )
     .await
     .map(drop)
@@ -98,12 +101,7 @@ fn decision_timers(event: &Recorded) -> Result<Vec<TimerOp>, Error> {
     if type_name.ends_with(".RewardClosed") {
         return Ok(vec![TimerOp::Cancel { id }]);
     }
-    if !type_name.ends_with(".DecisionMade") {
-        return Ok(Vec::new());
-    }
-    let Some(decision_event::Event::Made(made)) = event.decode()? else {
-        return Ok(Vec::new());
-    };
+    let Some(made) = decision::Kept::of(event)? else { return Ok(Vec::new()) };
     let due_at = instant(made.closes_at.as_ref());
     let stream = event.envelope.stream.clone();
     let set = due_at.map(|due_at| TimerOp::Set { id, kind: REWARD_CLOSE, stream, due_at });
@@ -128,10 +126,11 @@ fn snapshot_after_snapshot(event: &Recorded) -> Result<Vec<TimerOp>, Error> {
 
 /// The timer of the snapshot at the first midnight after an instant.
 fn snapshot(after: Timestamp) -> TimerOp {
+    let due_at = next_midnight(after);
     TimerOp::Set {
-        id: "model/affinity".to_owned(),
+        id: Model::AGGREGATE.to_owned(),
         kind: MODEL_SNAPSHOT,
-        stream: format!("model/{AFFINITY}"),
-        due_at: next_midnight(after),
+        stream: format!("{}/{}", Model::AGGREGATE, model::id(due_at)),
+        due_at,
     }
 }

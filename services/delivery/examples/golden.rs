@@ -9,11 +9,11 @@ use rapport_proto::EventSet;
 use rapport_proto::delivery::v1::{
     ContactReleased, ContactReserved, ContentPart, DismissReason, GateStep, ProviderFact,
     RecipientReleased, RecipientSuppressed, Reservation, Sender, SenderRegistered,
-    SuppressionCause, TaskAccepted, TaskCompleted, TaskDismissed, TaskExpired, TouchAttempted,
-    TouchBounced, TouchCause, TouchClicked, TouchComplained, TouchDeferred, TouchDelivered,
-    TouchFailed, TouchOpened, TouchReady, TouchRequested, TouchResolved, TouchRetryScheduled,
-    TouchSent, TouchSkipped, TouchUnresolved, TouchUnsubscribed, Verdict, VerdictOutcome,
-    pressure_event, recipient_event, sender_event, touch_event,
+    SuppressionCause, TaskAccepted, TaskCompleted, TaskDismissed, TaskExpired, TaskWithdrawn,
+    TouchAttempted, TouchBounced, TouchCause, TouchClicked, TouchComplained, TouchDeferred,
+    TouchDelivered, TouchFailed, TouchOpened, TouchReady, TouchRequested, TouchResolved,
+    TouchRetryScheduled, TouchSent, TouchSkipped, TouchUnresolved, TouchUnsubscribed, Verdict,
+    VerdictOutcome, pressure_event, recipient_event, sender_event, touch_event,
 };
 use rapport_proto::types::{Channel, ContentClass, Purpose};
 
@@ -185,12 +185,24 @@ fn tasks() -> Vec<Sample> {
     let by = || "rep-7".to_owned();
     samples(&[
         Event::TaskAccepted(TaskAccepted { by: by() }),
-        Event::TaskCompleted(TaskCompleted { by: by(), outcome: "talked".into() }),
+        Event::TaskCompleted(TaskCompleted {
+            by: by(),
+            outcome: "talked".into(),
+            verdicts: vec![verdict(GateStep::Content, VerdictOutcome::Pass)],
+            content: vec![part()],
+            render_hash: "ab".repeat(32),
+        }),
         Event::TaskDismissed(TaskDismissed {
             by: by(),
             reason: DismissReason::DisagreeContent.into(),
         }),
         Event::TaskExpired(TaskExpired { expired_at: time(259_200) }),
+        Event::TaskWithdrawn(TaskWithdrawn {
+            reason: "content_withdrawn".into(),
+            detail: "module/welcome".into(),
+            verdicts: vec![verdict(GateStep::Content, VerdictOutcome::Fail)],
+            accepted: true,
+        }),
     ])
 }
 

@@ -32,11 +32,25 @@ CREATE TABLE suppression (
     tenant TEXT NOT NULL,
     party_id TEXT NOT NULL,
     suppression_id TEXT NOT NULL,
-    contact_point_id TEXT NOT NULL,
     PRIMARY KEY (tenant, party_id, suppression_id)
 );
 
-CREATE INDEX suppression_of_contact_point ON suppression (tenant, contact_point_id);
+-- Whose each contact point is that a touch was let through to: a suppression of it stands in that party's stream.
+CREATE TABLE contact_point (
+    tenant TEXT NOT NULL,
+    contact_point_id TEXT NOT NULL,
+    party_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, contact_point_id)
+);
+
+-- What each pressure stream adds up to at its version: the contacts that a line may still count.
+CREATE TABLE pressure (
+    tenant TEXT NOT NULL,
+    party_id TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    contacts blob NOT NULL,
+    PRIMARY KEY (tenant, party_id)
+);
 
 -- What providers reported, each once for ever.
 CREATE TABLE provider_event (
@@ -48,23 +62,20 @@ CREATE TABLE provider_event (
     PRIMARY KEY (tenant, provider, provider_event_id)
 );
 
--- Rule packs as `decisioning` activated them.
+-- Versions of rule packs and of the policy that `decisioning` activated. Which one is in force it tells itself.
 CREATE TABLE rule_pack (
     tenant TEXT NOT NULL,
     market TEXT NOT NULL,
     version BIGINT NOT NULL,
-    effective_at BIGINT NOT NULL,
-    retired BIGINT NOT NULL,
     pack blob NOT NULL,
     PRIMARY KEY (tenant, market, version)
 );
 
--- The live policy of each tenant.
 CREATE TABLE policy (
     tenant TEXT NOT NULL,
     version BIGINT NOT NULL,
     policy blob NOT NULL,
-    PRIMARY KEY (tenant)
+    PRIMARY KEY (tenant, version)
 );
 
 -- Interactions that lines of a policy may count, by position in `profiles`. All of them: a policy that is live
@@ -79,3 +90,14 @@ CREATE TABLE interaction (
 );
 
 CREATE INDEX interaction_of_party ON interaction (tenant, party_id, name, occurred_at);
+
+-- Which modules the tasks carry that are not done yet: a module that ends takes them with it.
+CREATE TABLE task_module (
+    tenant TEXT NOT NULL,
+    module_id TEXT NOT NULL,
+    touch_id TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    PRIMARY KEY (tenant, module_id, touch_id)
+);
+
+CREATE INDEX task_module_of_touch ON task_module (tenant, touch_id);

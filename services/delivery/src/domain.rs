@@ -22,6 +22,12 @@ pub(crate) fn channel_name(channel: Channel) -> &'static str {
     channel.as_str_name().trim_start_matches("CHANNEL_")
 }
 
+/// The channel of such a name.
+pub(crate) fn channel_of(name: &str) -> Option<Channel> {
+    let known = Channel::from_str_name(&format!("CHANNEL_{name}"));
+    known.filter(|it| *it != Channel::Unspecified)
+}
+
 /// A time of an event; the beginning of time when it lacks one.
 pub(crate) fn instant(time: Option<&prost_types::Timestamp>) -> Timestamp {
     time.and_then(Timestamp::from_proto).unwrap_or_default()

@@ -5,7 +5,7 @@
 //!
 //! | step | fails with | proof |
 //! |---|---|---|
-//! | 1 live | `stale`, `exited` | instance, version of its stream, exit rule |
+//! | 1 live | `stale`, `exited`; `deferred` while its journey is paused | instance, version of its stream, exit rule |
 //! | 2 recipient | `suppressed` | suppression, or the position read; pack, when a kind is not enabled |
 //! | 3 contact point | `missing_identifier` | contact point |
 //! | 4 consent | `consent` | consent, or the regime's rule and the position up to which nobody objected |
@@ -25,12 +25,12 @@
 pub(crate) mod caps;
 pub(crate) mod rules;
 
+use std::sync::Arc;
+
 use authored::calendar::Zone;
 use eventstore::Timestamp;
 use rapport_proto::content::v1::RenderResponse;
-use rapport_proto::decisioning::v1::{
-    Arm, CheckOutboundResponse, OutboundEffect, RulePackActivated,
-};
+use rapport_proto::decisioning::v1::{Arm, CheckOutboundResponse, OutboundEffect};
 use rapport_proto::delivery::v1::{
     ContentPart, GateStep, RecipientSuppressed, Sender, TouchReady, TouchRequested, Verdict,
     VerdictOutcome,
@@ -42,7 +42,7 @@ use rapport_proto::types::{Channel, ContentClass, Regime};
 
 use crate::domain::pressure::Contact;
 use crate::domain::touch::not_reached;
-use crate::domain::{channel_name, instant, is_task, recipient};
+use crate::domain::{instant, is_task, recipient};
 use caps::{Policy, Seen};
 
 /// Everything the checks look at. What is absent was not found out, and fails the check that needs it.
@@ -55,9 +55,9 @@ pub(crate) struct Gathered {
     pub(crate) content: Option<RenderResponse>,
     pub(crate) outbound: Option<CheckOutboundResponse>,
     /// The pack in force in the party's market.
-    pub(crate) pack: Option<RulePackActivated>,
+    pub(crate) pack: Option<Arc<rules::Pack>>,
     /// The live policy; absent: there is none, and no line limits anything.
-    pub(crate) policy: Option<Policy>,
+    pub(crate) policy: Option<Arc<Policy>>,
     /// Suppressions of the party, and of its contact point under any party.
     pub(crate) suppressions: Vec<RecipientSuppressed>,
     /// Touches of the party that count.
@@ -116,6 +116,24 @@ const CHECKS: [(GateStep, Check); 10] = [
 
 /// Judges a touch at an instant.
 pub(crate) fn judge(gathered: &Gathered, at: Timestamp) -> Judgement {
+    run(gathered, at, |step| is_exempt(gathered.class(), step).then_some("exempt"))
+}
+
+/// Judges a task that was placed once more, before it is taken on or done. Its arm, its place and its hour were settled
+/// when it was placed.
+pub(crate) fn judge_again(gathered: &Gathered, at: Timestamp) -> Judgement {
+    run(gathered, at, |step| {
+        let settled = matches!(step, GateStep::Holdout | GateStep::Cap | GateStep::QuietHours);
+        settled.then_some("placed")
+    })
+}
+
+/// Runs the checks; a step with a rule of its own passes by it.
+fn run(
+    gathered: &Gathered,
+    at: Timestamp,
+    passes_by: impl Fn(GateStep) -> Option<&'static str>,
+) -> Judgement {
     let mut verdicts = Vec::with_capacity(CHECKS.len() + 1);
     let mut decided = None;
     for (step, check) in CHECKS {
@@ -123,9 +141,9 @@ pub(crate) fn judge(gathered: &Gathered, at: Timestamp) -> Judgement {
             verdicts.push(not_reached(step));
             continue;
         }
-        let found = match is_exempt(gathered.class(), step) {
-            true => pass(Verdict { rule: "exempt".into(), ..Verdict::default() }),
-            false => check(gathered, at),
+        let found = match passes_by(step) {
+            Some(rule) => pass(Verdict { rule: rule.into(), ..Verdict::default() }),
+            None => check(gathered, at),
         };
         let (outcome, found) = match found {
             Found::Pass(it) => (VerdictOutcome::Pass, it),
@@ -201,6 +219,11 @@ impl Gathered {
         self.request.channel()
     }
 
+    /// The instance is paused: nobody knows until when, but `journeys` tells when it moves again.
+    pub(crate) fn stands_still(&self) -> bool {
+        self.instance.as_ref().is_some_and(|it| !it.live && it.rule == "paused")
+    }
+
     /// Unspecified when nothing says what kind of thing is said.
     pub(crate) fn class(&self) -> ContentClass {
         self.content.as_ref().map(RenderResponse::content_class).unwrap_or_default()
@@ -260,6 +283,11 @@ fn live(gathered: &Gathered, at: Timestamp) -> Found {
     let version = format!("version {}", told.instance_version);
     match told.live {
         true => pass(Verdict { detail: version, ..proof }),
+        false if gathered.stands_still() => Found::Defer {
+            until: instant(request.expires_at.as_ref()),
+            verdict: Verdict { reason: "deferred".into(), detail: version, ..proof },
+            time_zone: String::new(),
+        },
         false => fail("exited", version, proof),
     }
 }
@@ -274,10 +302,8 @@ fn reachable(gathered: &Gathered, _at: Timestamp) -> Found {
     if told.state != "ACTIVE" {
         return fail("suppressed", told.state.to_ascii_lowercase(), proof);
     }
-    if let Some(refused) =
-        gathered.pack.as_ref().and_then(|it| rules::kind_refused(it, told.kind()))
-    {
-        let (pack, pack_version) = (refused.pack.to_owned(), refused.version);
+    if let Some(refused) = gathered.pack.as_ref().and_then(|it| it.kind_refused(told.kind())) {
+        let (pack, pack_version) = (refused.pack.clone(), refused.version);
         return fail("suppressed", "kind_not_enabled", Verdict { pack, pack_version, ..proof });
     }
     let purpose = purpose_of(gathered.class());
@@ -427,23 +453,23 @@ fn cap(gathered: &Gathered, at: Timestamp) -> Found {
 
 fn quiet_hours(gathered: &Gathered, at: Timestamp) -> Found {
     let told = gathered.recipient.clone().unwrap_or_default();
-    let quiet = gathered.pack.as_ref().and_then(|it| rules::quiet_hours(it, gathered.channel()));
+    let quiet = gathered.pack.as_ref().and_then(|it| it.quiet_hours(gathered.channel()));
     let Some(quiet) = quiet else {
         return pass(Verdict { rule: "none".into(), ..Verdict::default() });
     };
     let proof = Verdict {
-        pack: quiet.pack.to_owned(),
+        pack: quiet.pack.clone(),
         pack_version: quiet.version,
         detail: told.time_zone.clone(),
         ..Verdict::default()
     };
-    let Some((hours, calendar)) = quiet.parsed else {
+    let Some((hours, calendar)) = &quiet.parsed else {
         return fail("deferred", "calendar_invalid", proof);
     };
     // Without a zone of its own, the party may be in any zone of its market: all of them must allow.
     let own: Vec<Zone> = Zone::parse(&told.time_zone).into_iter().collect();
     let zones = if own.is_empty() { &calendar.zones } else { &own };
-    match hours.next_allowed(&calendar, zones, at) {
+    match hours.next_allowed(calendar, zones, at) {
         None => fail("deferred", "zone_unknown", proof),
         Some(allowed) => match allowed.held {
             None => pass(proof),
@@ -481,11 +507,6 @@ fn render(gathered: &Gathered, _at: Timestamp) -> Found {
         (Some(""), Channel::Email) => fail("render_error", "no_from_address", proof),
         _ => pass(proof),
     }
-}
-
-/// The name a line of the policy counts a touch by.
-pub(crate) fn counted_as(channel: Channel) -> &'static str {
-    channel_name(channel)
 }
 
 #[cfg(test)]

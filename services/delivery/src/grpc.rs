@@ -20,16 +20,20 @@ use crate::convert::{self, touch as parse};
 use crate::domain::recipient::{self, Recipient};
 use crate::domain::sender::Sender;
 use crate::domain::touch::{self, Touch};
-use crate::refusal::SENDER_UNKNOWN;
+use crate::worker::Worker;
 use crate::{REACTIONS, RULES, view};
 
 mod provider;
+mod request;
 mod settle;
+mod task;
 
 /// What serves the RPCs.
 #[derive(Clone)]
 pub(crate) struct Api {
     deps: Deps,
+    senders: request::Senders,
+    worker: Worker,
 }
 
 #[tonic::async_trait]
@@ -73,15 +77,7 @@ impl DeliveryService for Api {
         let party_id = own(caller, "parent", &request.get_ref().parent, "parties")?.to_owned();
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let wanted = parse::request(request.get_ref(), &party_id, &meta)?;
-        let sender = self.deps.store.load::<Sender>(&meta.tenant, &wanted.sender_id, AsOf::Now);
-        if sender.await.map_err(Problem::from)?.version == 0 {
-            let remedy = "Name a sender that is registered.";
-            return Err(Problem::of(SENDER_UNKNOWN).violation("sender_id", remedy).into());
-        }
-        let touch_id = wanted.touch_id.clone();
-        let command = touch::Command::Request(wanted);
-        let done = self.execute::<Touch>(&touch_id, &meta, command).await?;
-        let (touch, position) = shown(&meta.tenant, done);
+        let (touch, position) = shown(&meta.tenant, self.ask(&meta, wanted).await?);
         Ok(Response::new(proto::RequestTouchResponse { touch, position }))
     }
 
@@ -245,6 +241,7 @@ impl DeliveryService for Api {
         let caller = Caller::of(&request)?;
         let touch_id = own(caller, "name", &request.get_ref().name, "touches")?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
+        self.still_lawful(touch_id, &meta).await?;
         let command = touch::Command::Accept { by: caller.subject.clone() };
         let (touch, position) = self.do_task(touch_id, &meta, command).await?;
         Ok(Response::new(proto::AcceptTaskResponse { touch, position }))
@@ -257,7 +254,9 @@ impl DeliveryService for Api {
         let caller = Caller::of(&request)?;
         let touch_id = own(caller, "name", &request.get_ref().name, "touches")?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
-        let command = parse::complete(request.get_ref(), caller.subject.clone())?;
+        let outcome = parse::outcome(request.get_ref())?;
+        let judged = self.still_lawful(touch_id, &meta).await?;
+        let command = touch::Command::Complete { by: caller.subject.clone(), outcome, judged };
         let (touch, position) = self.do_task(touch_id, &meta, command).await?;
         Ok(Response::new(proto::CompleteTaskResponse { touch, position }))
     }
@@ -276,8 +275,8 @@ impl DeliveryService for Api {
 }
 
 impl Api {
-    pub(crate) fn new(deps: &Deps) -> Self {
-        Self { deps: deps.clone() }
+    pub(crate) fn new(deps: &Deps, worker: Worker) -> Self {
+        Self { deps: deps.clone(), senders: request::Senders::default(), worker }
     }
 
     /// Waits for the positions a read must include: own ones, and those of the sources that touches follow from.

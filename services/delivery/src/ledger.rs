@@ -4,12 +4,12 @@
 //! | touch | pressure | recipient |
 //! |---|---|---|
 //! | let through | a place is taken | |
-//! | skipped, put off, failed, expired | the place is given back | |
+//! | skipped, put off, failed, expired, withdrawn | the place is given back | |
 //! | unsubscribed, complained, bounced for good | | suppressed |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use eventstore::{Decider, Error, Loaded, Metadata, Store, Timestamp, Unit, UnitError};
+use eventstore::{AsOf, Decider, Error, Loaded, Metadata, Store, Timestamp, Unit, UnitError};
 use rapport_proto::delivery::v1::{
     ContactReserved, RecipientSuppressed, SuppressionCause, touch_event,
 };
@@ -18,6 +18,7 @@ use rapport_proto::types::{ContentClass, Purpose};
 use crate::domain::pressure::{self, Pressure};
 use crate::domain::recipient::{self, Recipient};
 use crate::domain::touch::{self, Touch, provider_fact};
+use crate::view;
 
 /// A stream with what is added to it.
 struct Stream<D: Decider> {
@@ -28,9 +29,12 @@ struct Stream<D: Decider> {
 }
 
 impl<D: Decider> Stream<D> {
-    fn new(loaded: Loaded<D::State>) -> Self {
-        let state = loaded.state.clone();
-        Self { version: loaded.version, before: loaded.state, state, added: Vec::new() }
+    fn new(version: u64, state: D::State) -> Self {
+        Self { version, before: state.clone(), state, added: Vec::new() }
+    }
+
+    fn loaded(it: Loaded<D::State>) -> Self {
+        Self::new(it.version, it.state)
     }
 
     fn decide(&mut self, command: D::Command, at: Timestamp) -> Result<usize, D::Refusal> {
@@ -40,6 +44,15 @@ impl<D: Decider> Stream<D> {
         let added = events.len();
         self.added.extend(events);
         Ok(added)
+    }
+
+    /// What was added stands in the store now.
+    fn committed(&mut self) {
+        self.version += self.added.len() as u64;
+        if !self.added.is_empty() {
+            self.before = self.state.clone();
+            self.added.clear();
+        }
     }
 }
 
@@ -61,24 +74,69 @@ impl Ledger {
         tenant: &str,
         touch_ids: &[String],
     ) -> Result<Self, Error> {
-        let touches = streams::<Touch>(store, tenant, touch_ids.to_vec()).await?;
-        let parties: std::collections::BTreeSet<String> = touches
+        Self::around(store, tenant, streams::<Touch>(store, tenant, touch_ids.to_vec()).await?)
+            .await
+    }
+
+    /// Opens what belongs to the party of a touch that was read already.
+    pub(crate) async fn of(
+        store: &Store,
+        tenant: &str,
+        touch: Loaded<touch::State>,
+    ) -> Result<Self, Error> {
+        let touch_id = touch.state.request.touch_id.clone();
+        Self::around(store, tenant, [(touch_id, Stream::loaded(touch))].into()).await
+    }
+
+    async fn around(store: &Store, tenant: &str, touches: Streams<Touch>) -> Result<Self, Error> {
+        let parties: BTreeSet<String> = touches
             .values()
             .map(|it| it.state.request.party_id.clone())
             .filter(|it| !it.is_empty())
             .collect();
         let parties: Vec<String> = parties.into_iter().collect();
-        Ok(Self {
-            touches,
-            pressures: streams::<Pressure>(store, tenant, parties.clone()).await?,
-            recipients: streams::<Recipient>(store, tenant, parties).await?,
-            insists: false,
-        })
+        let (standing, recipients) = futures::try_join!(
+            view::pressure::of_parties(store.database(), tenant, &parties),
+            streams::<Recipient>(store, tenant, parties.clone()),
+        )?;
+        let pressures = standing.into_iter().map(|it| Stream::new(it.version, it.state));
+        let pressures = parties.into_iter().zip(pressures).collect();
+        Ok(Self { touches, pressures, recipients, insists: false })
+    }
+
+    /// Opens, beside a party's own stream, those of everybody else who was ever reached at one of these contact points:
+    /// one address, and what one of them said about it holds for all. Returns whose they are. What is found is insisted
+    /// on like the party's own, so that whatever is said there meanwhile is seen before anything is committed.
+    pub(crate) async fn open_neighbours(
+        &mut self,
+        store: &Store,
+        tenant: &str,
+        (own, same_address): (&str, &[String]),
+    ) -> Result<Vec<String>, Error> {
+        // A contact point is one party's: where nobody else has the address, nobody is asked.
+        if same_address.iter().all(|it| it == own) {
+            return Ok(Vec::new());
+        }
+        let parties =
+            view::contact_point::parties_of(store.database(), tenant, same_address).await?;
+        let others = parties.into_iter().filter(|it| !self.recipients.contains_key(it));
+        let others: Vec<String> = others.collect();
+        self.recipients.extend(streams::<Recipient>(store, tenant, others.clone()).await?);
+        Ok(others)
     }
 
     /// The unit is refused if any of these streams changed meanwhile, those it adds nothing to included.
     pub(crate) fn insist(&mut self) {
         self.insists = true;
+    }
+
+    /// What was added stands in the store now, and more may be added. Nothing that was only read is insisted on any
+    /// more: it was right when it counted.
+    pub(crate) fn committed(&mut self) {
+        self.insists = false;
+        self.touches.values_mut().for_each(Stream::committed);
+        self.pressures.values_mut().for_each(Stream::committed);
+        self.recipients.values_mut().for_each(Stream::committed);
     }
 
     pub(crate) fn touch(&self, touch_id: &str) -> touch::State {
@@ -134,11 +192,11 @@ impl Ledger {
     }
 
     /// Everything that was added, as one unit.
-    pub(crate) async fn unit(self, store: &Store, meta: Metadata) -> Result<Unit, UnitError> {
+    pub(crate) async fn unit(&self, store: &Store, meta: Metadata) -> Result<Unit, UnitError> {
         let mut unit = store.unit(meta);
-        push(&mut unit, self.touches, true).await?;
-        push(&mut unit, self.pressures, self.insists).await?;
-        push(&mut unit, self.recipients, self.insists).await?;
+        push(&mut unit, &self.touches, true).await?;
+        push(&mut unit, &self.pressures, self.insists).await?;
+        push(&mut unit, &self.recipients, self.insists).await?;
         unit.finish()
     }
 }
@@ -148,18 +206,23 @@ async fn streams<D: Decider>(
     tenant: &str,
     ids: Vec<String>,
 ) -> Result<Streams<D>, Error> {
-    let loaded = store.load_many::<D>(tenant, &ids).await?;
-    Ok(ids.into_iter().zip(loaded.into_iter().map(Stream::new)).collect())
+    let loaded = match ids.as_slice() {
+        // Read together with those that other firings want at the same time.
+        [only] => vec![store.load::<D>(tenant, only, AsOf::Now).await?],
+        many => store.load_many::<D>(tenant, many).await?,
+    };
+    Ok(ids.into_iter().zip(loaded.into_iter().map(Stream::loaded)).collect())
 }
 
 async fn push<D: Decider>(
     unit: &mut eventstore::UnitBuilder,
-    streams: Streams<D>,
+    streams: &Streams<D>,
     insists: bool,
 ) -> Result<(), UnitError> {
     for (id, stream) in streams {
         if insists || !stream.added.is_empty() {
-            unit.push::<D>(&id, stream.version, &stream.before, stream.added).await?;
+            let added = stream.added.clone();
+            unit.push::<D>(id, stream.version, &stream.before, added).await?;
         }
     }
     Ok(())
@@ -194,6 +257,8 @@ fn pressure_of(
         E::Failed(it) => release(&it.code),
         E::Resolved(it) if !it.sent => release(&it.reason),
         E::TaskExpired(_) => release("expired"),
+        // Who had taken it on may have said it.
+        E::TaskWithdrawn(it) if !it.accepted => release(&it.reason),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@
 //! ```text
 //! REQUESTED ─┬→ SKIPPED(reason)
 //!            ├→ DEFERRED(until) → REQUESTED
-//!            └→ READY → SENDING ─┬→ SENT           tasks: OPEN → ACCEPTED → COMPLETED | DISMISSED | EXPIRED
+//!            └→ READY → SENDING ─┬→ SENT           tasks: OPEN → ACCEPTED → COMPLETED | DISMISSED | EXPIRED | WITHDRAWN
 //!                                ├→ FAILED(code)
 //!                                ├→ REQUESTED      refused for now
 //!                                └→ UNKNOWN → SENT | FAILED
@@ -26,7 +26,15 @@
 //! **Invariants.** Nothing leaves without eleven verdicts, a consent or the rule of an opt-out regime with its position,
 //! and the signatures of every part. Nothing leaves twice: after a crash an attempt is looked up or repeated with the
 //! same key, and where neither can be done it is UNKNOWN and not sent again. A cap holds under any concurrency. An
-//! unsubscription holds from its own commit on. A peer that cannot be reached is never a yes.
+//! unsubscription holds from its own commit on, and a dead address for everybody who has it. A peer that cannot be
+//! reached is never a yes.
+//!
+//! **Tasks.** A placed task waits for a person, and what it says may end meanwhile. It is withdrawn then; and before it is
+//! taken on or done the gate judges it again, so that nobody says what may not be said any more.
+//!
+//! **What a touch costs.** Each stream is read once a run, and the commit insists that it still stands so: the touch, its
+//! party's suppressions, the sender; what the party's pressure stream adds up to is a row. The peers are asked once,
+//! beside that. What a provider told is committed on what the attempt left, without reading anything again.
 //!
 //! ```text
 //! RequestTouch{parent: "tenants/acme/parties/pty_…", module: "welcome", channel: EMAIL, sender_id: "northwind"} → tch_…
@@ -43,6 +51,7 @@ mod domain;
 mod gate;
 mod grpc;
 mod ledger;
+mod link;
 mod refusal;
 mod token;
 mod view;
@@ -61,12 +70,14 @@ use chassis::service::Service;
 use eventstore::{Consumer, Handler, Migration, Schema};
 use rapport_proto::delivery::v1::delivery_service_server::DeliveryServiceServer;
 
-/// Reacts to `journeys` and `profiles`.
+/// Reacts to `feedback`, `journeys` and `profiles`.
 const REACTIONS: &str = "delivery";
 /// Keeps rule packs and the policy.
 const RULES: &str = "delivery.rules";
 /// Keeps interactions.
 const CONTACTS: &str = "delivery.contacts";
+/// Hears that content has ended.
+const RECALLS: &str = "delivery.recalls";
 
 /// The tables and the view of own events.
 pub fn schema() -> Schema {
@@ -79,7 +90,7 @@ pub fn schema() -> Schema {
     }
 }
 
-/// The service: one gRPC service, three consumers, and the timers that carry touches from step to step.
+/// The service: one gRPC service, four consumers, and the timers that carry touches from step to step.
 pub fn service(deps: &Deps) -> Service {
     let consumer = |name: &str, sources: &[&str], handler| Consumer {
         name: name.to_owned(),
@@ -87,15 +98,17 @@ pub fn service(deps: &Deps) -> Service {
         handler,
     };
     let reactions = Handler::Reactor(Arc::new(consumers::Reactions));
-    let server = DeliveryServiceServer::new(grpc::Api::new(deps));
+    let worker = worker::Worker::new(deps);
+    let server = DeliveryServiceServer::new(grpc::Api::new(deps, worker.clone()));
     Service::new()
         .serve(limited!(server, deps.max_message_bytes))
-        .consume(consumer(REACTIONS, &["journeys", "profiles"], reactions))
+        .consume(consumer(REACTIONS, &["feedback", "journeys", "profiles"], reactions))
         .consume(consumer(RULES, &["decisioning"], Handler::View(Arc::new(view::rules::Rules))))
         .consume(consumer(
             CONTACTS,
             &["profiles"],
             Handler::View(Arc::new(view::contact::Contacts)),
         ))
-        .timers(&deps.store, worker::Worker::new(deps))
+        .consume(consumer(RECALLS, &["content"], Handler::View(Arc::new(view::task::Recalls))))
+        .timers(&deps.store, worker)
 }

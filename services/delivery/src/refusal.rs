@@ -10,6 +10,7 @@ reasons! {
     pub REASONS {
         WRONG_STATE: FailedPrecondition, "the thing is not in a state in which this can be done", "Read it again.";
         TOUCH_EXISTS: AlreadyExists, "the touch was asked for with another content", "Use another request_id.";
+        TASK_WITHDRAWN: FailedPrecondition, "what the task says, or to whom, is not allowed any more", "Do not use it; its reason tells why.";
         SENDER_UNKNOWN: InvalidArgument, "there is no such sender", "Register the sender first.";
     }
 }

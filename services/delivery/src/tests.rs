@@ -6,9 +6,13 @@ mod bad_input;
 mod freshness;
 mod gate;
 mod golden;
+mod invitations;
+mod neighbours;
 mod peers;
+mod pressure;
 mod provider;
 mod receivers;
+mod starttls;
 mod tasks;
 mod touches;
 

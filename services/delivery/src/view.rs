@@ -2,7 +2,7 @@
 //!
 //! [`Delivery`] follows from own events, in the transaction that appends them. [`rules::Rules`] and
 //! [`contact::Contacts`] follow from `decisioning` and `profiles`. What a name leads to is not copied here: a touch is
-//! folded from its stream.
+//! folded from its stream. The one exception is [`pressure`], whose streams grow for ever.
 
 use std::pin::Pin;
 
@@ -12,10 +12,13 @@ use rapport_proto::delivery::v1::touch_event::Event;
 use crate::domain::instant;
 
 pub(crate) mod contact;
+pub(crate) mod contact_point;
+pub(crate) mod pressure;
 pub(crate) mod provider_event;
 pub(crate) mod rules;
 pub(crate) mod sender;
 pub(crate) mod suppression;
+pub(crate) mod task;
 pub(crate) mod touch;
 
 /// What fires when a touch has to be looked at: the gate, an attempt's time-out, the end of doubt.
@@ -34,7 +37,15 @@ impl View for Delivery {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["sender", "touch", "suppression", "provider_event"]
+        &[
+            "sender",
+            "touch",
+            "suppression",
+            "contact_point",
+            "pressure",
+            "provider_event",
+            "task_module",
+        ]
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
@@ -46,6 +57,8 @@ impl View for Delivery {
             sender::apply(tx, &of("sender")).await?;
             provider_event::apply(tx, &touches).await?;
             touch::apply(tx, &touches).await?;
+            contact_point::apply(tx, &touches).await?;
+            pressure::apply(tx, &of("pressure")).await?;
             suppression::apply(tx, &of("recipient")).await
         })
     }
@@ -89,7 +102,8 @@ impl View for Delivery {
             | Event::Resolved(_)
             | Event::TaskCompleted(_)
             | Event::TaskDismissed(_)
-            | Event::TaskExpired(_) => vec![no_step, no_expiry],
+            | Event::TaskExpired(_)
+            | Event::TaskWithdrawn(_) => vec![no_step, no_expiry],
             Event::Delivered(_)
             | Event::Opened(_)
             | Event::Clicked(_)

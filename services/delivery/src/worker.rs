@@ -10,24 +10,27 @@
 //! no verdict: the timer fires again.
 
 mod gather;
+mod in_force;
+mod recall;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::deps::Deps;
 use eventstore::{
-    Error, Metadata, Outcome as Committed, Store, Timer, TimerHandler, Timestamp, failpoint,
+    AsOf, Error, Loaded, Metadata, Outcome as Committed, Store, Timer, TimerHandler, Timestamp,
+    failpoint,
 };
 use futures::future::BoxFuture;
 
 use crate::adapters::{Adapters, Message, Told};
-use crate::domain::touch::{Command, Outcome, State, Status};
+use crate::domain::touch::{Command, Outcome, State, Status, Touch};
 use crate::gate::{self, Gathered, Judgement};
 use crate::ledger::Ledger;
+use crate::link;
+use crate::view::task::RECALL;
 use crate::view::{EXPIRY, STEP, touch_of};
-use gather::Facts;
-
-pub(crate) use gather::Gatherer;
+use gather::{Facts, Gatherer};
 
 /// What was gathered longer ago than this lets nothing pass.
 const FRESH: Duration = Duration::from_secs(5);
@@ -43,13 +46,15 @@ const ATTEMPTS: u32 = 10;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// As soon as possible, and yet another firing than the one that says so.
-const SOON: Duration = Duration::from_millis(1);
+pub(crate) const SOON: Duration = Duration::from_millis(1);
 
 /// Handles the timers of touches.
 #[derive(Clone)]
 pub(crate) struct Worker {
     gatherer: Arc<Gatherer>,
     adapters: Adapters,
+    /// Under which survey forms are reached.
+    survey_url: Arc<str>,
 }
 
 /// What a run of the gate came to.
@@ -63,6 +68,8 @@ enum Run {
 }
 
 struct Passed {
+    /// As the commit left it.
+    ledger: Ledger,
     touch: State,
     gathered: Gathered,
     gathered_at: Timestamp,
@@ -76,21 +83,25 @@ impl TimerHandler for Worker {
         meta: Metadata,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let touch_id = touch_of(&timer.key.id).to_owned();
-            let ids = [touch_id.clone()];
-            let touch = Ledger::open(store, &meta.tenant, &ids).await?.touch(&touch_id);
-            match (timer.kind.as_str(), touch.status) {
-                (STEP | EXPIRY, _) if touch.awaits_gate() => {
-                    Box::pin(self.pass(store, &touch_id, meta)).await
+            if timer.kind == RECALL {
+                return recall::recall(store, timer, meta).await;
+            }
+            let touch_id = touch_of(&timer.key.id);
+            let touch = store.load::<Touch>(&meta.tenant, touch_id, AsOf::Now).await?;
+            match (timer.kind.as_str(), touch.state.status) {
+                (STEP | EXPIRY, _) if touch.state.awaits_gate() => {
+                    Box::pin(self.pass(store, touch, meta)).await
                 }
-                (STEP, Status::Sending) => self.give_up(store, &touch, meta).await,
+                (STEP, Status::Sending) => self.give_up(store, touch, meta).await,
                 (STEP, Status::Unknown) => {
                     let elapsed =
                         Command::Resolve { by: "elapsed", sent: true, reason: String::new() };
-                    self.commit(store, &touch_id, meta, elapsed).await
+                    let ledger = Ledger::of(store, &meta.tenant, touch).await?;
+                    commit(store, ledger, touch_id, meta, elapsed).await
                 }
                 (EXPIRY, Status::Open | Status::Accepted) => {
-                    self.commit(store, &touch_id, meta, Command::Expire).await
+                    let ledger = Ledger::of(store, &meta.tenant, touch).await?;
+                    commit(store, ledger, touch_id, meta, Command::Expire).await
                 }
                 // Something else was faster; the firing is spent.
                 _ => Ok(()),
@@ -104,24 +115,39 @@ impl Worker {
         Self {
             gatherer: Arc::new(Gatherer::new(deps)),
             adapters: Adapters::new(&deps.settings.delivery, deps.store.keys()),
+            survey_url: deps.settings.survey_url().into(),
         }
     }
 
     /// Runs the gate from step 1, and hands over what passes.
-    async fn pass(&self, store: &Store, touch_id: &str, meta: Metadata) -> Result<(), Error> {
+    async fn pass(
+        &self,
+        store: &Store,
+        mut touch: Loaded<State>,
+        meta: Metadata,
+    ) -> Result<(), Error> {
+        let adapter = self.adapters.of(touch.state.channel());
+        let touch_id = touch.state.request.touch_id.clone();
         for _ in 0..RUNS {
-            let ids = [touch_id.to_owned()];
-            let touch = Ledger::open(store, &meta.tenant, &ids).await?.touch(touch_id);
-            if !touch.awaits_gate() {
-                return Ok(());
-            }
-            let gathered_at = store.clock().now();
-            let facts = Box::pin(self.gatherer.gather(&meta, &touch.request, gathered_at)).await?;
-            let adapter = self.adapters.of(touch.channel());
-            match conclude_gate(store, &meta, touch_id, &facts, gathered_at, adapter).await? {
+            let (gathered_at, request) = (store.clock().now(), touch.state.request.clone());
+            // Read before the streams: they include at least what stands up to here.
+            let position = store.head().position;
+            // The party's own streams are read beside the peers' answers, once: the commit insists that they still stand
+            // as they were read, so that nothing which happens meanwhile is missed.
+            let (mut facts, ledger) = futures::try_join!(
+                Box::pin(self.gatherer.gather(&meta, &request, gathered_at)),
+                Ledger::of(store, &meta.tenant, touch),
+            )?;
+            facts.gathered.position = position;
+            let run = Gate { store, meta: &meta, touch_id: &touch_id, gathered_at, adapter };
+            match Box::pin(run.conclude(facts, ledger)).await? {
                 Run::Done => return Ok(()),
                 Run::Stale => {}
                 Run::Passed(passed) => return Box::pin(self.hand_over(store, meta, *passed)).await,
+            }
+            touch = store.load::<Touch>(&meta.tenant, &touch_id, AsOf::Now).await?;
+            if !touch.state.awaits_gate() {
+                return Ok(());
             }
         }
         Err(Error::unavailable("what the gate needs takes longer than it stays true"))
@@ -129,111 +155,154 @@ impl Worker {
 
     /// Calls the provider, outside any transaction, and notes what it told.
     async fn hand_over(&self, store: &Store, meta: Metadata, passed: Passed) -> Result<(), Error> {
-        let Passed { touch, gathered, gathered_at } = passed;
+        let Passed { ledger, touch, gathered, gathered_at } = passed;
         let now = store.clock().now();
         let told = if now.since(gathered_at) > FRESH {
             Told::Later { code: "stale".into() }
         } else {
-            let message = message(store, &meta.tenant, gathered, now);
-            failpoint::reach("provider_before_call").await;
-            self.adapters.send(&touch.adapter, &message).await
+            self.send(store, &meta.tenant, &touch, gathered, now).await
         };
         failpoint::reach("provider_after_call").await;
-        self.note(store, meta, &touch, told).await
+        note(store, meta, ledger, &touch, told).await
+    }
+
+    async fn send(
+        &self,
+        store: &Store,
+        tenant: &str,
+        touch: &State,
+        gathered: Gathered,
+        now: Timestamp,
+    ) -> Told {
+        let mut message = message(store, tenant, gathered, now);
+        let invitation_id = &touch.request.invitation_id;
+        if !invitation_id.is_empty() {
+            let put =
+                link::personalise(&mut message, store.keys(), &self.survey_url, invitation_id);
+            if let Err(code) = put {
+                return Told::Refused { code: code.into() };
+            }
+        }
+        failpoint::reach("provider_before_call").await;
+        self.adapters.send(&touch.adapter, &message).await
     }
 
     /// Asks what became of an attempt that nobody has heard of since.
-    async fn give_up(&self, store: &Store, touch: &State, meta: Metadata) -> Result<(), Error> {
-        let id = &touch.request.touch_id;
-        let told = self.adapters.look_up(&touch.adapter, touch.channel(), id, "restarted").await;
-        let outcome = outcome(touch, told, store.clock().now());
-        let concluded = Command::Conclude { attempt: touch.attempts, outcome };
-        self.commit(store, id, meta, concluded).await
-    }
-
-    async fn note(
+    async fn give_up(
         &self,
         store: &Store,
+        touch: Loaded<State>,
         meta: Metadata,
-        touch: &State,
-        told: Told,
     ) -> Result<(), Error> {
-        // The firing was spent by the attempt; what came of it is another command.
-        let request_id = format!("{}/{}", meta.request_id, touch.attempts);
-        let meta = Metadata {
-            request_id,
-            method: "handover".into(),
-            fires: None,
-            at: store.clock().now(),
-            ..meta
-        };
-        let outcome = outcome(touch, told, meta.at);
-        let concluded = Command::Conclude { attempt: touch.attempts, outcome };
-        self.commit(store, &touch.request.touch_id, meta, concluded).await
-    }
-
-    /// Commits a command on a touch with its consequences.
-    async fn commit(
-        &self,
-        store: &Store,
-        touch_id: &str,
-        meta: Metadata,
-        command: Command,
-    ) -> Result<(), Error> {
-        for _ in 0..TRIES {
-            let ids = [touch_id.to_owned()];
-            let mut ledger = Ledger::open(store, &meta.tenant, &ids).await?;
-            if ledger.decide(touch_id, command.clone(), meta.at).is_err() || !ledger.is_changed() {
-                return Ok(());
-            }
-            match append(store, ledger, meta.clone()).await? {
-                Appended::Yes | Appended::Elsewhere => return Ok(()),
-                Appended::Conflict => {}
-            }
-        }
-        Err(Error::unavailable(format!("{touch_id} kept changing")))
+        let state = touch.state.clone();
+        let ledger = Ledger::of(store, &meta.tenant, touch).await?;
+        let id = &state.request.touch_id;
+        let told = self.adapters.look_up(&state.adapter, state.channel(), id, "restarted").await;
+        let outcome = outcome(&state, told, store.clock().now());
+        let concluded = Command::Conclude { attempt: state.attempts, outcome };
+        commit(store, ledger, id, meta, concluded).await
     }
 }
 
-/// Judges what was gathered together with what the store holds now, and commits what follows.
-async fn conclude_gate(
+/// Notes what a provider told. The streams stand as the attempt left them, unless somebody reported meanwhile: they are
+/// read again only then.
+async fn note(
     store: &Store,
-    meta: &Metadata,
+    meta: Metadata,
+    ledger: Ledger,
+    touch: &State,
+    told: Told,
+) -> Result<(), Error> {
+    // The firing was spent by the attempt; what came of it is another command.
+    let request_id = format!("{}/{}", meta.request_id, touch.attempts);
+    let meta = Metadata {
+        request_id,
+        method: "handover".into(),
+        fires: None,
+        at: store.clock().now(),
+        ..meta
+    };
+    let outcome = outcome(touch, told, meta.at);
+    let concluded = Command::Conclude { attempt: touch.attempts, outcome };
+    commit(store, ledger, &touch.request.touch_id, meta, concluded).await
+}
+
+/// Commits a command on a touch with its consequences.
+async fn commit(
+    store: &Store,
+    mut ledger: Ledger,
     touch_id: &str,
-    facts: &Facts,
-    gathered_at: Timestamp,
-    adapter: &'static str,
-) -> Result<Run, Error> {
+    meta: Metadata,
+    command: Command,
+) -> Result<(), Error> {
     for _ in 0..TRIES {
-        let at = store.clock().now();
-        if at.since(gathered_at) > FRESH {
-            return Ok(Run::Stale);
+        if ledger.decide(touch_id, command.clone(), meta.at).is_err() || !ledger.is_changed() {
+            return Ok(());
         }
-        let ids = [touch_id.to_owned()];
-        let position = store.head().position;
-        let mut ledger = Ledger::open(store, &meta.tenant, &ids).await?;
-        let touch = ledger.touch(touch_id);
-        if !touch.awaits_gate() {
-            return Ok(Run::Done);
-        }
-        let gathered = facts.with(&touch.request, &ledger, position);
-        let judgement = gate::judge(&gathered, at);
-        // An unsubscription that is committed meanwhile must be seen.
-        ledger.insist();
-        if ledger.decide(touch_id, command(judgement, adapter, at), at).is_err() {
-            return Ok(Run::Done);
-        }
-        let touch = ledger.touch(touch_id);
-        match append(store, ledger, Metadata { at, ..meta.clone() }).await? {
-            // The commit placed a task itself; what is not sent again is unknown.
-            Appended::Yes if touch.status == Status::Sending => {
-                return Ok(Run::Passed(Box::new(Passed { touch, gathered, gathered_at })));
-            }
-            Appended::Yes | Appended::Elsewhere => return Ok(Run::Done),
+        match append(store, &ledger, meta.clone()).await? {
+            Appended::Yes | Appended::Elsewhere => return Ok(()),
             Appended::Conflict => {}
         }
+        ledger = Ledger::open(store, &meta.tenant, &[touch_id.to_owned()]).await?;
     }
-    Err(Error::unavailable(format!("the streams of {touch_id} kept changing")))
+    Err(Error::unavailable(format!("{touch_id} kept changing")))
+}
+
+/// One run of the gate.
+struct Gate<'a> {
+    store: &'a Store,
+    meta: &'a Metadata,
+    touch_id: &'a str,
+    gathered_at: Timestamp,
+    adapter: &'static str,
+}
+
+impl Gate<'_> {
+    /// Judges what was gathered together with what the store holds of the party, and commits what follows. When a
+    /// stream was added to meanwhile, an unsubscription for example or a place that somebody else took, the unit is
+    /// refused, and what stands now is judged.
+    async fn conclude(&self, mut facts: Facts, mut ledger: Ledger) -> Result<Run, Error> {
+        let Self { store, touch_id, gathered_at, .. } = *self;
+        for _ in 0..TRIES {
+            let touch = ledger.touch(touch_id);
+            if !touch.awaits_gate() {
+                return Ok(Run::Done);
+            }
+            let tenant = &self.meta.tenant;
+            let address = (facts.contact_point_id(), facts.same_address());
+            let neighbours = ledger.open_neighbours(store, tenant, address).await?;
+            let at = store.clock().now();
+            if at.since(gathered_at) > FRESH {
+                return Ok(Run::Stale);
+            }
+            facts.complete(touch.request, &ledger, &neighbours);
+            let judgement = gate::judge(&facts.gathered, at);
+            ledger.insist();
+            if ledger.decide(touch_id, command(judgement, self.adapter, at), at).is_err() {
+                return Ok(Run::Done);
+            }
+            match append(store, &ledger, Metadata { at, ..self.meta.clone() }).await? {
+                Appended::Yes => return Ok(self.passed(facts.gathered, ledger)),
+                Appended::Elsewhere => return Ok(Run::Done),
+                // Perhaps it moves again: that is one of the things that change a touch.
+                Appended::Conflict if facts.gathered.stands_still() => return Ok(Run::Stale),
+                Appended::Conflict => {}
+            }
+            facts.gathered.position = store.head().position;
+            ledger = Ledger::open(store, tenant, &[touch_id.to_owned()]).await?;
+        }
+        Err(Error::unavailable(format!("the streams of {touch_id} kept changing")))
+    }
+
+    fn passed(&self, gathered: Gathered, mut ledger: Ledger) -> Run {
+        ledger.committed();
+        let touch = ledger.touch(self.touch_id);
+        // The commit placed a task itself; what is not sent again is unknown.
+        if touch.status != Status::Sending {
+            return Run::Done;
+        }
+        Run::Passed(Box::new(Passed { ledger, touch, gathered, gathered_at: self.gathered_at }))
+    }
 }
 
 /// What a judgement wishes of the touch.
@@ -303,7 +372,7 @@ enum Appended {
     Conflict,
 }
 
-async fn append(store: &Store, ledger: Ledger, meta: Metadata) -> Result<Appended, Error> {
+async fn append(store: &Store, ledger: &Ledger, meta: Metadata) -> Result<Appended, Error> {
     let unit = ledger.unit(store, meta).await.map_err(|error| match error {
         eventstore::UnitError::Store(it) => it,
         other => Error::corrupt(other.to_string()),

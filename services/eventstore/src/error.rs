@@ -59,6 +59,12 @@ impl Error {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// Whether the store or the log is out of order, so that the failure says nothing about the work it hit: that is
+    /// done later, and nothing is parked for it.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Fenced(_))
+    }
+
     /// This level and all causes, in one line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
@@ -98,13 +104,13 @@ impl From<sqlx::Error> for Error {
 }
 
 /// PostgreSQL classes (its documentation, appendix A): 08 connection, 25006 read-only, 25P03 idle in
-/// transaction, 40 rollback, 53 resources, 55P03 lock timeout, 57P operator intervention, 58 system.
+/// transaction, 40 rollback, 53 resources, 55P03 lock timeout, 57014 cancelled, 57P operator intervention, 58 system.
 /// SQLite primary codes: 5 busy, 6 locked, 8 read-only, 10 I/O, 13 full, 14 cannot open; extended codes
 /// carry the primary one in their low byte.
 fn passes(code: &str) -> bool {
     if code.len() == 5 {
         return ["08", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
-            || ["25006", "25P02", "25P03", "55P03"].contains(&code);
+            || ["25006", "25P02", "25P03", "55P03", "57014"].contains(&code);
     }
     code.parse::<i32>().is_ok_and(|it| [5, 6, 8, 10, 13, 14].contains(&(it & 0xff)))
 }

@@ -144,7 +144,8 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// The next events, at most `max`: waits up to `patience` for the first and 20 ms for more.
+    /// The next events, at most `max`: waits up to `patience` for the first, and for more while the last page is only
+    /// just read.
     pub async fn next(&mut self, max: usize, patience: Duration) -> Result<Batch, Error> {
         match self {
             Self::Local(reader) => reader.next(max, patience).await,

@@ -10,11 +10,17 @@ use crate::values;
 use crate::view::Migration;
 
 /// The event store's own tables: the only SQL with a dialect.
-pub(crate) const BASE: Migration = Migration {
-    name: "eventstore/0001_eventstore",
-    sqlite: include_str!("../migrations/sqlite/0001_eventstore.sql"),
-    postgres: include_str!("../migrations/postgres/0001_eventstore.sql"),
-};
+pub(crate) const OWN: [Migration; 2] = [
+    Migration {
+        name: "eventstore/0001_eventstore",
+        sqlite: include_str!("../migrations/sqlite/0001_eventstore.sql"),
+        postgres: include_str!("../migrations/postgres/0001_eventstore.sql"),
+    },
+    Migration::portable(
+        "eventstore/0002_parked_timers",
+        include_str!("../migrations/0002_parked_timers.sql"),
+    ),
+];
 
 /// Applies what is missing, or says what is.
 pub(crate) async fn run(

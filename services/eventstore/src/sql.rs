@@ -212,19 +212,28 @@ impl Database {
         }
     }
 
-    /// Starts a transaction of a consumer, a lease or a rebuild.
+    /// Starts a transaction of a lease, a rebuild or a person.
     pub async fn begin(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write).await?),
-            Pools::Postgres { shared, .. } => Inner::Postgres(begin_postgres(shared).await?),
+            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write, true).await?),
+            Pools::Postgres { shared, .. } => Inner::Postgres(begin_postgres(shared, true).await?),
+        }))
+    }
+
+    /// Starts a transaction that nobody waits for the disk for. A power cut may undo it, whole and together with all
+    /// of its kind after it, but nothing that was committed durably: for what is found missing then and done again.
+    pub(crate) async fn begin_relaxed(&self) -> Result<Tx, Error> {
+        Ok(Tx(match &self.pools {
+            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write, false).await?),
+            Pools::Postgres { shared, .. } => Inner::Postgres(begin_postgres(shared, false).await?),
         }))
     }
 
     /// Starts a transaction on the append connection; its first statement must lock the head.
     pub(crate) async fn begin_append(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write).await?),
-            Pools::Postgres { append, .. } => Inner::Postgres(begin_postgres(append).await?),
+            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write, true).await?),
+            Pools::Postgres { append, .. } => Inner::Postgres(begin_postgres(append, true).await?),
         }))
     }
 
@@ -372,15 +381,30 @@ async fn open_postgres(options: &DatabaseOptions) -> Result<Pools, Error> {
     Ok(Pools::Postgres { shared, append })
 }
 
-async fn begin_sqlite(pool: &Pool<SqliteConnection>) -> Result<Lent<SqliteConnection>, Error> {
+/// A durable commit writes the log file's pages of those before it to the disk, too.
+async fn begin_sqlite(
+    pool: &Pool<SqliteConnection>,
+    durable: bool,
+) -> Result<Lent<SqliteConnection>, Error> {
     let mut connection = pool.lend().await?;
-    connection.execute("BEGIN IMMEDIATE").await?;
+    let begin = match durable {
+        true => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
+        false => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
+    };
+    connection.execute(begin).await?;
     Ok(connection)
 }
 
-async fn begin_postgres(pool: &Pool<PgConnection>) -> Result<Lent<PgConnection>, Error> {
+async fn begin_postgres(
+    pool: &Pool<PgConnection>,
+    durable: bool,
+) -> Result<Lent<PgConnection>, Error> {
     let mut connection = pool.lend().await?;
-    if let Err(error) = connection.execute("BEGIN").await {
+    let begin = match durable {
+        true => "BEGIN",
+        false => "BEGIN; SET LOCAL synchronous_commit = off",
+    };
+    if let Err(error) = connection.execute(begin).await {
         pool.forget();
         return Err(error.into());
     }

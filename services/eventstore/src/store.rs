@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::codec;
 use crate::commit::{self, Outcome, Pending};
+use crate::consumer::Reached;
 use crate::decider::Decider;
 use crate::error::Error;
 use crate::event::{Hash, Head, Metadata, Recorded, Stored};
@@ -90,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) approaching: AtomicUsize,
     /// Timers whose handlers were called, and those of them that returned.
     pub(crate) firings: [AtomicU64; 2],
+    /// How far its consumers came.
+    pub(crate) reached: Reached,
     queue: mpsc::Sender<Pending>,
     loads: mpsc::Sender<Wanted>,
     pub(crate) tasks: TaskTracker,
@@ -192,7 +195,7 @@ impl Store {
     /// Opens the store: connects, migrates, compares its end with the log's, and starts its committer.
     pub async fn open(options: StoreOptions, mut schema: Schema) -> Result<Self, Error> {
         let database = Database::open(&options.database).await?;
-        schema.migrations.insert(0, crate::migrate::BASE);
+        schema.migrations.splice(..0, crate::migrate::OWN);
         crate::migrate::run(&database, &schema.migrations, options.migrate).await?;
         let keys = Keyring::new(database.clone(), options.ids.clone(), &options.root_key);
         for view in &schema.views {
@@ -213,6 +216,7 @@ impl Store {
             healthy: watch::channel(true).0,
             approaching: AtomicUsize::new(0),
             firings: Default::default(),
+            reached: Reached::default(),
             queue,
             loads,
             tasks: TaskTracker::new(),
@@ -360,19 +364,26 @@ impl Store {
         self.recorded(rows.iter().map(stored).collect::<Result<_, _>>()?).await
     }
 
-    /// Decodes stored events, lifts old shapes and finds their keys.
+    /// Decodes stored events, lifts old shapes and finds their keys. Those of other sources have none here: each
+    /// service seals with keys of its own.
     pub async fn recorded(&self, events: Vec<Stored>) -> Result<Vec<Recorded>, Error> {
         let mut recorded = events
             .iter()
             .map(|it| codec::recorded(it, KeyState::Absent))
             .collect::<Result<Vec<_>, _>>()?;
-        let sealed = recorded
+        let is_sealed = |it: &&Recorded| {
+            !it.envelope.subject_key_id.is_empty() && it.envelope.source == self.0.source
+        };
+        let sealed: Vec<_> = recorded
             .iter()
+            .filter(is_sealed)
             .map(|it| (it.envelope.tenant.as_str(), it.envelope.subject_key_id.as_str()))
-            .filter(|it| !it.1.is_empty())
             .collect();
+        if sealed.is_empty() {
+            return Ok(recorded);
+        }
         let keys = self.0.keys.open(sealed).await?;
-        for event in &mut recorded {
+        for event in recorded.iter_mut().filter(|it| is_sealed(&&**it)) {
             let name = (event.envelope.tenant.clone(), event.envelope.subject_key_id.clone());
             event.key = keys.get(&name).cloned().unwrap_or_default();
         }
@@ -588,10 +599,11 @@ impl Store {
 
     /// Claims timers that are due, earliest first.
     pub async fn claim_due(&self, limit: u32) -> Result<Vec<Timer>, Error> {
-        timers::claim(&self.0.database, self.0.clock.now(), limit.into()).await
+        let claimed = timers::claim(&self.0.database, self.0.clock.now(), limit.into()).await?;
+        Ok(claimed.into_iter().map(|it| it.timer).collect())
     }
 
-    /// The earliest instant at which a timer is due.
+    /// The earliest instant at which a timer is due. Parked ones are due when a person says so.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         timers::next_due(&self.0.database).await
     }

@@ -44,16 +44,16 @@ pub fn format(context: &SpanContext) -> String {
 pub(crate) struct Traced(Option<global::BoxedSpan>);
 
 fn start(
-    name: String,
     kind: SpanKind,
     traceparent: &str,
     linked: bool,
-    attributes: Vec<KeyValue>,
+    describe: impl FnOnce() -> (String, Vec<KeyValue>),
 ) -> Traced {
     let Some(parent) = parse(traceparent).filter(SpanContext::is_sampled) else {
         return Traced(None);
     };
     let tracer = global::tracer("rapport");
+    let (name, attributes) = describe();
     let mut builder = tracer.span_builder(name).with_kind(kind).with_attributes(attributes);
     if linked {
         builder = builder.with_links(vec![Link::with_context(parent.clone())]);
@@ -63,39 +63,32 @@ fn start(
 }
 
 pub(crate) fn database_span(store: &Store, unit: &Unit) -> Traced {
-    let system = store.database().system();
-    start(
-        format!("append {}", store.source()),
-        SpanKind::Client,
-        &unit.meta.traceparent,
-        false,
-        vec![
-            KeyValue::new("db.system.name", system),
+    start(SpanKind::Client, &unit.meta.traceparent, false, || {
+        let attributes = vec![
+            KeyValue::new("db.system.name", store.database().system()),
             KeyValue::new("db.operation.name", "append"),
             KeyValue::new("db.namespace", store.source().to_owned()),
             KeyValue::new("rapport.unit.events", i64::try_from(unit.events.len()).unwrap_or(0)),
-        ],
-    )
+        ];
+        (format!("append {}", store.source()), attributes)
+    })
 }
 
 pub(crate) fn send_span(subject: &str, envelope: &Envelope, position: u64) -> Traced {
-    start(
-        format!("send {subject}"),
-        SpanKind::Producer,
-        &envelope.traceparent,
-        false,
-        messaging("nats", subject, "send", envelope, position),
-    )
+    start(SpanKind::Producer, &envelope.traceparent, false, || {
+        (format!("send {subject}"), messaging("nats", subject, "send", envelope, position))
+    })
 }
 
 /// A consumer's work on one event: child of, and linked to, the span that sent it.
 pub(crate) fn process_span(system: &'static str, consumer: &str, event: &Recorded) -> Traced {
     let envelope = &event.envelope;
-    let mut attributes = messaging(system, consumer, "process", envelope, event.position);
-    attributes.push(KeyValue::new("messaging.consumer.group.name", consumer.to_owned()));
-    let name = format!("process {consumer}");
     let parent = if event.hop.is_empty() { &envelope.traceparent } else { &event.hop };
-    start(name, SpanKind::Consumer, parent, true, attributes)
+    start(SpanKind::Consumer, parent, true, || {
+        let mut attributes = messaging(system, consumer, "process", envelope, event.position);
+        attributes.push(KeyValue::new("messaging.consumer.group.name", consumer.to_owned()));
+        (format!("process {consumer}"), attributes)
+    })
 }
 
 fn messaging(

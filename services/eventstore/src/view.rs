@@ -23,6 +23,12 @@ pub trait View: Send + Sync + 'static {
     /// keeps the keys.
     fn opened(&self, _keys: &Keyring) {}
 
+    /// Whether a consumer reads events of a type for it, given by its full protobuf name. The others are passed over
+    /// before they are decoded, and park nothing. In the commit a view sees every event.
+    fn reads(&self, _type_name: &str) -> bool {
+        true
+    }
+
     /// Applies events, ascending by position. [`Error::Refused`] refuses the unit: for what must be
     /// unique across streams and was not found taken before.
     fn apply<'a>(

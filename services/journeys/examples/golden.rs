@@ -8,15 +8,15 @@ use prost_types::Timestamp;
 use rapport_proto::journeys::v1::{
     Cause, Crossing, Entry, EventCase, Exit, Goal, InstanceAttributeSet, InstanceBranched,
     InstanceCompleted, InstanceDecided, InstanceDecisionRequested, InstanceEjected,
-    InstanceEntered, InstanceEntryClosed, InstanceEntryRefused, InstanceEntryRequested,
-    InstanceEventMatched, InstanceExited, InstanceFeedbackRequested, InstanceFeedbackSettled,
-    InstanceGoalReached, InstanceMigrated, InstancePaused, InstanceResumed, InstanceSplit,
-    InstanceStarted, InstanceTimedOut, InstanceTimerFired, InstanceTouchRequested,
-    InstanceTouchSettled, InstanceWaitStarted, InstanceWoken, Journey, JourneyVersionActivated,
-    JourneyVersionApproved, JourneyVersionChecked, JourneyVersionDrafted, JourneyVersionDraining,
-    JourneyVersionPaused, JourneyVersionResumed, JourneyVersionRetired, Node, Nothing, Reentry,
-    SegmentEntry, TimerMode, WaitEvent, entry, entry_event, instance_event, journey_event, node,
-    reentry,
+    InstanceEntered, InstanceEntryClosed, InstanceEntryHeard, InstanceEntryRefused,
+    InstanceEntryRequested, InstanceEventMatched, InstanceExited, InstanceFeedbackRequested,
+    InstanceFeedbackSettled, InstanceGoalReached, InstanceMigrated, InstancePaused,
+    InstanceResumed, InstanceSplit, InstanceStarted, InstanceTimedOut, InstanceTimerFired,
+    InstanceTouchRequested, InstanceTouchSettled, InstanceWaitStarted, InstanceWoken, Journey,
+    JourneyVersionActivated, JourneyVersionApproved, JourneyVersionChecked, JourneyVersionDrafted,
+    JourneyVersionDraining, JourneyVersionPaused, JourneyVersionResumed, JourneyVersionRetired,
+    Node, Nothing, Reentry, SegmentEntry, TimerMode, WaitEvent, entry, entry_event, instance_event,
+    journey_event, node, reentry,
 };
 use rapport_proto::types::{Audience, Channel, Clear, clear};
 
@@ -172,6 +172,13 @@ fn entries() -> Vec<Sample> {
             entry_key: entry_key(),
             ended_at: time(60),
             how: "completed".into(),
+        }),
+        Event::Heard(InstanceEntryHeard {
+            journey_id: journey_id(),
+            party_id: party_id(),
+            event: "Order Completed".into(),
+            properties: [("sku".to_owned(), code("NW-7"))].into(),
+            cause: cause(),
         }),
     ]
     .iter()
@@ -359,6 +366,7 @@ fn ends() -> Vec<instance_event::Event> {
             node: node(),
             visit: 1,
             decides: true,
+            touch_id: TOUCH.into(),
         }),
         Event::Ejected(InstanceEjected { reason: reason(), node: node(), visit: 1 }),
         Event::Migrated(InstanceMigrated { from_version: 1, to_version: 2, node: node() }),

@@ -51,8 +51,19 @@ CREATE TABLE instance (
 CREATE INDEX instance_in_order ON instance (tenant, started_position, instance_id);
 CREATE INDEX instance_of_journey ON instance (tenant, journey_id, started_position, instance_id);
 CREATE INDEX instance_of_party ON instance (tenant, party_id, started_position, instance_id);
+CREATE INDEX instance_of_party_that_runs ON instance (tenant, party_id, ended_at);
 CREATE INDEX instance_that_runs ON instance (tenant, journey_id, version, ended_at, paused, instance_id);
 CREATE INDEX instance_that_waits ON instance (tenant, awaits);
+
+-- Entries that were asked for and are not answered; `request` is the version of the entry's stream that asked.
+CREATE TABLE entry_request (
+    tenant TEXT NOT NULL,
+    party_id TEXT NOT NULL,
+    journey_id TEXT NOT NULL,
+    request BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    PRIMARY KEY (tenant, party_id, journey_id, request)
+);
 
 CREATE TABLE entry_refusal (
     tenant TEXT NOT NULL,
@@ -73,6 +84,7 @@ CREATE TABLE market_zone (
     market TEXT NOT NULL,
     version BIGINT NOT NULL,
     effective_at BIGINT NOT NULL,
+    retired BIGINT NOT NULL,
     zones TEXT NOT NULL,
     PRIMARY KEY (tenant, market, version)
 );

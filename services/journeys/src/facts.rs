@@ -7,7 +7,7 @@ use chassis::deps::Deps;
 use chassis::name;
 use eventstore::Timestamp;
 use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
-use rapport_proto::profiles::v1::{ConsentQuestion, GetFactsRequest, GetFactsResponse};
+use rapport_proto::profiles::v1::{ConsentQuestion, GetFactsRequest, GetFactsResponse, Names};
 use tonic::{Code, Status};
 
 use crate::domain::instance::reading::Reading;
@@ -31,8 +31,10 @@ pub(crate) async fn read(
     let request = GetFactsRequest {
         name: name::print(tenant, &[("parties", party_id)]),
         time: Some(at.to_proto()),
-        without_traits: traits.is_empty(),
-        traits: traits.into_iter().collect(),
+        traits: Some(Names { ids: traits.into_iter().collect() }),
+        // A rule that reads the segments reads them all.
+        segments: (!graph.reads_segments()).then(Names::default),
+        attributes: None,
         consents: consents.iter().map(question).collect(),
         min_positions: of_profiles(positions),
     };

@@ -243,6 +243,11 @@ impl Graph {
         entry.into_iter().chain(read).collect()
     }
 
+    /// Whether a rule reads in which segments the party is.
+    pub(crate) fn reads_segments(&self) -> bool {
+        !self.named("segments").is_empty()
+    }
+
     fn named(&self, root: &str) -> BTreeSet<String> {
         let names = self.rules().flat_map(Rule::names);
         names.filter(|name| name.root() == root).map(|name| name.key().to_owned()).collect()
@@ -251,6 +256,29 @@ impl Graph {
     /// Whether an exit criterion reads anything of these roots.
     pub(crate) fn exits_by(&self, roots: &[&str]) -> bool {
         self.exit_when.iter().flat_map(Rule::names).any(|name| roots.contains(&name.root()))
+    }
+
+    /// The waits for interactions that can be reached from a node, itself included, without another kind of wait: what
+    /// is heard now may be meant for them.
+    pub(crate) fn waits_ahead<'g>(&'g self, node: &'g str) -> Vec<&'g [Case]> {
+        let (mut seen, mut open, mut waits) = (BTreeSet::new(), vec![node], Vec::new());
+        while let Some(id) = open.pop() {
+            let Some(node) = self.nodes.get(id).filter(|_| seen.insert(id)) else { continue };
+            if let Node::WaitEvent { cases, .. } = node {
+                waits.push(cases.as_slice());
+            }
+            open.extend(node.ways_at_once());
+        }
+        waits
+    }
+
+    /// Whether anybody in it may ever want an interaction of a name.
+    pub(crate) fn wants(&self, event: &str) -> bool {
+        let waits = |node: &Node| match node {
+            Node::WaitEvent { cases, .. } => cases.iter().any(|case| case.event == event),
+            _ => false,
+        };
+        self.goals.iter().any(|goal| goal.event == event) || self.nodes.values().any(waits)
     }
 
     /// Whether anything in it depends on local time.
@@ -274,6 +302,23 @@ impl Graph {
 }
 
 impl Node {
+    /// The ways on which the node may be left without waiting for an instant.
+    fn ways_at_once(&self) -> Vec<&str> {
+        match self {
+            Self::Wait { .. } | Self::WaitUntil { .. } | Self::Exit { .. } => Vec::new(),
+            Self::WaitDate { missing, .. } => vec![missing],
+            Self::WaitEvent { cases, .. } => cases.iter().map(|it| it.next.as_str()).collect(),
+            Self::Branch { cases, otherwise } => {
+                cases.iter().map(|(_, next)| next.as_str()).chain([otherwise.as_str()]).collect()
+            }
+            Self::Split { arms, .. } => arms.iter().map(|it| it.next.as_str()).collect(),
+            Self::Decide { chosen, nothing, unavailable, .. } => vec![chosen, nothing, unavailable],
+            Self::Touch { sent, skipped, failed, .. } => vec![sent, skipped, failed],
+            Self::Ask { issued, declined, .. } => vec![issued, declined],
+            Self::Set { next, .. } => vec![next],
+        }
+    }
+
     /// Rules over the party's facts; what filters interactions reads the interaction only.
     fn rules(&self) -> Vec<&Rule> {
         match self {

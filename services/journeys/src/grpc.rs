@@ -314,7 +314,7 @@ impl JourneyService for Api {
         let answered = self.entered_before(&meta, &wish).await?;
         let Answered { answer, position } = match answered {
             Some(answered) => answered,
-            None => units::enter(&self.deps, &self.graphs, &meta, &wish)
+            None => units::enter(&self.deps, &self.graphs, &meta, &wish, None)
                 .await
                 .map_err(refusal::of_failure)?,
         };

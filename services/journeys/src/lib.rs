@@ -24,6 +24,12 @@
 //! instants, an event before a timer at a tie; how a timer knows of events that are on their way is told in `timers`.
 //! Two replicas that decide at once conflict by the version of the instance's stream, and one decides again.
 //!
+//! **What comes early.** A decision, a touch or a question takes a while, and so does a worker. A `wait_event` hears what
+//! was recorded since the instance's last wait before it was over, or since its entry was asked for: what comes while it
+//! is not there yet is kept, in line, at most 20, and the oldest that fits is taken as the wait begins. So an order that
+//! is placed while its mail is still being sent, or while it is not known for a day whether it was, counts. See
+//! `domain::instance`, and `domain::entry` for what comes before the start.
+//!
 //! **Entering once.** An entry request is taken once for a position of a source; its answer, the start of the instance
 //! and the version of the journey's own stream are one unit. The end of an instance and the end of its entry are one
 //! unit too, so re-entry is decided from what is true.
@@ -35,10 +41,12 @@
 //!
 //! **A pause.** `PauseJourney` pauses the version; its instances follow in batches, and one whose timer fires before
 //! that pauses itself. With `FREEZE` a timer has left after the pause what it had left before; with `RUN` what fell due
-//! fires when the pause ends. What happens to a party in a pause is kept and handled then. The gate is told `paused`.
+//! fires when the pause ends. What happens to a party in a pause is kept and handled then. The gate is told `paused`: in
+//! either mode a touch that was asked for is put off and judged again when the instance moves again, which
+//! `InstanceResumed` tells. Its own `expires_after` runs on: what it ends in the pause is skipped as `stale`.
 //!
-//! **Feedback.** An `ask` node requests an invitation (`InstanceFeedbackRequested`) and waits until it is settled, at
-//! most `expires_after`: then it counts as declined, `no_answer`. The reactor does not read `feedback` yet.
+//! **Feedback.** An `ask` node requests an invitation (`InstanceFeedbackRequested`) and waits until `feedback` has issued
+//! or declined it, at most `expires_after`: then it counts as declined, `no_answer`.
 //!
 //! ```text
 //! DraftJourney{yaml} → version 1 → CheckJourney → ApproveJourney (someone else) → PublishJourney
@@ -92,7 +100,7 @@ pub fn service(deps: &Deps) -> Service {
     let api = grpc::Api::new(deps, &graphs);
     let reports = Consumer {
         name: consumers::REPORTS.to_owned(),
-        sources: ["profiles", "delivery"].map(str::to_owned).to_vec(),
+        sources: ["profiles", "delivery", "feedback"].map(str::to_owned).to_vec(),
         handler: Handler::Reactor(Arc::new(consumers::Reports::new(&graphs))),
     };
     let zones = Consumer {

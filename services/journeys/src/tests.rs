@@ -3,8 +3,12 @@
 
 mod bad_input;
 mod crowds;
+mod early;
 mod golden;
 mod instances;
+mod peers;
+mod questions;
+mod replicas;
 mod versions;
 
 use chassis::assembly::Target;

@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _};
 use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
 use rapport_proto::decisioning::v1::{DecideRequest, DecideResponse};
+use rapport_proto::journeys::v1 as proto;
 use tonic::{Code, Status};
 
 use crate::consumers::REPORTS;
@@ -92,11 +93,12 @@ impl Worker {
             cause: requested.cause.clone(),
             request: version,
         };
-        units::enter(&self.deps, &self.graphs, &meta, &wish).await?;
+        units::enter(&self.deps, &self.graphs, &meta, &wish, Some(loaded)).await?;
         Ok(())
     }
 
-    /// Looks at an instance, or asks for its decision.
+    /// Looks at an instance, or asks for its decision. What is decided on is read before facts are: if it has changed by
+    /// the commit, that conflicts and everything is read again.
     async fn go(&self, store: &Store, timer: &Timer, meta: Metadata) -> Result<(), Error> {
         let (instance_id, place) = parts(timer)?;
         for _ in 0..ATTEMPTS {
@@ -106,13 +108,13 @@ impl Worker {
             if state.started.is_none() || state.is_ended() || state.paused.is_some() {
                 return Ok(());
             }
-            let start = state.start();
-            let database = store.database();
-            let standing =
-                view::journey::find(database, &meta.tenant, &start.journey_id, start.version)
-                    .await?;
-            if let Some(standing) = standing.filter(|it| it.is_paused() || it.retired) {
-                return self.follow_one(store, &meta, instance_id, &standing).await;
+            let proto::InstanceStarted { journey_id, version, .. } = state.start();
+            let standing = self.graphs.standing(&meta.tenant, &journey_id, version).await?;
+            if let Some(standing) = standing.as_ref().filter(|it| !it.moves()) {
+                if units::follow(store, &meta, instance_id, &loaded, standing).await? {
+                    return Ok(());
+                }
+                continue;
             }
             let input = match timer.kind.as_str() {
                 DECIDE => match self.ask(&meta, state, place).await? {
@@ -122,18 +124,16 @@ impl Worker {
                 _ => Input::Look,
             };
             let step = self.step(&meta, state, timer).await?;
-            let now = store.load::<Instance>(&meta.tenant, instance_id, AsOf::Now).await?;
-            if now.version != loaded.version {
-                continue;
-            }
-            let go = Command::Go { input, step };
-            let events = Instance::decide(&now.state, go, meta.at).unwrap_or_default();
+            let events =
+                Instance::decide(state, Command::Go { input, step }, meta.at).unwrap_or_default();
             if events.is_empty() {
                 return Ok(());
             }
-            if units::commit(store, &meta, instance_id, &now, events).await?.is_some() {
+            let by = standing.map(|it| it.stream_version);
+            if units::commit(store, &meta, instance_id, &loaded, by, events).await?.is_some() {
                 return Ok(());
             }
+            self.graphs.forget(&meta.tenant, &journey_id);
         }
         Err(Error::unavailable("the instance kept changing"))
     }
@@ -230,44 +230,30 @@ impl Worker {
             let Some(last) = found.last() else { return Ok(()) };
             after.clone_from(last);
             let follow: Vec<_> =
-                found.iter().map(|id| self.follow_one(store, meta, id, standing)).collect();
+                found.iter().map(|id| self.follow_one(store, meta, id, of, standing)).collect();
             let followed = futures::stream::iter(follow).buffer_unordered(AT_ONCE);
             followed.try_collect::<Vec<()>>().await?;
         }
     }
 
+    /// The version may change while its instances follow: each follows what is true now.
     async fn follow_one(
         &self,
         store: &Store,
         meta: &Metadata,
         instance_id: &str,
+        (journey_id, version): (&str, u32),
         standing: &Standing,
     ) -> Result<(), Error> {
-        // Not the firing: the pause of one instance is no more than a part of it.
-        let meta = Metadata {
-            method: "follow".to_owned(),
-            request_id: format!("{instance_id}/{}", standing.stream_version),
-            reason: standing.reason.clone(),
-            fires: None,
-            ..meta.clone()
-        };
+        let mut standing = standing.clone();
         for _ in 0..ATTEMPTS {
             let loaded = store.load::<Instance>(&meta.tenant, instance_id, AsOf::Now).await?;
-            let command = match (standing.retired, standing.is_paused()) {
-                (true, _) => Command::Eject { reason: standing.reason.clone() },
-                (false, true) => Command::Pause {
-                    timers: standing.timers,
-                    reason: standing.reason.clone(),
-                    paused_at: standing.paused_at,
-                },
-                (false, false) => Command::Resume,
-            };
-            let events = Instance::decide(&loaded.state, command, meta.at).unwrap_or_default();
-            if events.is_empty()
-                || units::commit(store, &meta, instance_id, &loaded, events).await?.is_some()
-            {
+            if units::follow(store, meta, instance_id, &loaded, &standing).await? {
                 return Ok(());
             }
+            self.graphs.forget(&meta.tenant, journey_id);
+            let now = self.graphs.standing(&meta.tenant, journey_id, version).await?;
+            standing = now.unwrap_or(standing);
         }
         Err(Error::unavailable("the instance kept changing"))
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chassis::deps::Deps;
-use eventstore::{AsOf, Decider as _, Error, Loaded, Metadata, Outcome, Store, UnitError};
+use eventstore::{
+    AsOf, Decider as _, Error, Loaded, Metadata, Outcome, Store, UnitBuilder, UnitError,
+};
 use rapport_proto::audience_of;
 use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::{Cause, entry_event, instance_event};
@@ -18,7 +20,7 @@ use crate::domain::journey::{self, Journey};
 use crate::facts;
 use crate::graph::Graph;
 use crate::graphs::Graphs;
-use crate::view;
+use crate::view::journey::Standing;
 
 /// How often a unit is decided again after a version conflict.
 const ATTEMPTS: usize = 10;
@@ -80,23 +82,29 @@ pub(crate) struct Answered {
     pub(crate) position: u64,
 }
 
-/// Lets a party in, or notes which rule keeps it out.
+/// Lets a party in, or notes which rule keeps it out. `loaded` is the entry's stream, if it was just read.
 pub(crate) async fn enter(
     deps: &Deps,
     graphs: &Graphs,
     meta: &Metadata,
     wish: &Wish,
+    mut loaded: Option<Loaded<entry::State>>,
 ) -> Result<Answered, Failure> {
     let store = &deps.store;
     let stream = entry::stream_id(&wish.journey_id, &wish.party_id);
     for _ in 0..ATTEMPTS {
-        let known = known(deps, graphs, meta, wish).await?;
-        let loaded = store.load::<Entry>(&meta.tenant, &stream, AsOf::Now).await?;
+        let loaded = match loaded.take() {
+            Some(loaded) => loaded,
+            None => store.load::<Entry>(&meta.tenant, &stream, AsOf::Now).await?,
+        };
+        // Whoever hears of something more meanwhile moves the stream, and this is done again.
+        let heard = loaded.state.heard_since(wish.request);
+        let known = known(deps, graphs, meta, wish, &heard).await?;
         let asked = asked(meta, wish, &known);
         let Ok(mut events) =
             Entry::decide(&loaded.state, entry::Command::Answer(Box::new(asked)), meta.at);
         let mut unit = store.unit(meta.clone());
-        let started = start(meta, wish, &known, &events);
+        let started = start(meta, wish, heard, &known, &events);
         let state = started.iter().fold(instance::State::default(), Instance::evolve);
         if let (Some(how), Some(start)) = (state.ended_how(), &state.started) {
             let entered = events.iter().fold(loaded.state.clone(), Entry::evolve);
@@ -113,8 +121,7 @@ pub(crate) async fn enter(
         }
         if let Some(it) = &known {
             // A version that is paused, drained or replaced at this moment lets nobody in.
-            let state = journey::State::default();
-            unit.push::<Journey>(&wish.journey_id, it.stream_version, &state, Vec::new()).await?;
+            insist(&mut unit, &wish.journey_id, it.stream_version).await?;
         }
         match store.append(unit.finish()?).await {
             Outcome::Committed { position } => {
@@ -127,8 +134,19 @@ pub(crate) async fn enter(
             }
             other => settled(other)?,
         }
+        graphs.forget(&meta.tenant, &wish.journey_id);
     }
     Err(Error::unavailable("the entry kept changing").into())
+}
+
+/// The unit is refused if the journey's stream has moved.
+async fn insist(
+    unit: &mut UnitBuilder,
+    journey_id: &str,
+    stream_version: u64,
+) -> Result<(), UnitError> {
+    let state = journey::State::default();
+    unit.push::<Journey>(journey_id, stream_version, &state, Vec::new()).await
 }
 
 /// What is known of the version that lets parties in; `None` when there is none.
@@ -144,12 +162,13 @@ async fn known(
     graphs: &Graphs,
     meta: &Metadata,
     wish: &Wish,
+    heard: &[proto::InstanceWoken],
 ) -> Result<Option<Known>, Failure> {
-    let found =
-        view::journey::entering(deps.store.database(), &meta.tenant, &wish.journey_id).await?;
+    let found = graphs.entering(&meta.tenant, &wish.journey_id).await?;
     let Some((version, standing)) = found else { return Ok(None) };
     let graph = graphs.get(&meta.tenant, &wish.journey_id, version).await?;
-    let positions = wish.cause.iter().map(|it| (it.source.clone(), it.position)).collect();
+    let causes = wish.cause.iter().chain(heard.iter().filter_map(|it| it.cause.as_ref()));
+    let positions = instance::positions(causes);
     let reading =
         facts::read(deps, &meta.tenant, &wish.party_id, &graph, meta.at, &positions).await?;
     let stream_version = standing.stream_version;
@@ -185,6 +204,7 @@ fn kept_out(graph: &Graph, reading: Option<&Reading>) -> Option<&'static str> {
 fn start(
     meta: &Metadata,
     wish: &Wish,
+    heard: Vec<proto::InstanceWoken>,
     known: &Option<Known>,
     events: &[entry_event::Event],
 ) -> Vec<instance_event::Event> {
@@ -213,29 +233,69 @@ fn start(
         graph: known.graph.clone(),
         reading: known.reading.clone().unwrap_or_default(),
     };
-    let start = instance::Command::Start { started: Box::new(started), step };
+    let start = instance::Command::Start { started: Box::new(started), heard, step };
     Instance::decide(&instance::State::default(), start, meta.at).unwrap_or_default()
 }
 
-/// Commits the facts of an instance, with the end of its entry when they end it. `None`: somebody else was faster, and
-/// the instance is to be loaded again.
+/// Makes an instance follow its version: it pauses, resumes or ends. `false`: the instance or the version changed
+/// meanwhile.
+pub(crate) async fn follow(
+    store: &Store,
+    meta: &Metadata,
+    instance_id: &str,
+    loaded: &Loaded<instance::State>,
+    standing: &Standing,
+) -> Result<bool, Failure> {
+    // Not the firing or the call that led here: the pause of one instance is no more than a part of it.
+    let meta = Metadata {
+        method: "follow".to_owned(),
+        request_id: format!("{instance_id}/{}", standing.stream_version),
+        request_digest: Vec::new(),
+        reason: standing.reason.clone(),
+        fires: None,
+        ..meta.clone()
+    };
+    let command = match (standing.retired, standing.is_paused()) {
+        (true, _) => instance::Command::Eject { reason: standing.reason.clone() },
+        (false, true) => instance::Command::Pause {
+            timers: standing.timers,
+            reason: standing.reason.clone(),
+            paused_at: standing.paused_at,
+        },
+        (false, false) => instance::Command::Resume,
+    };
+    let events = Instance::decide(&loaded.state, command, meta.at).unwrap_or_default();
+    if events.is_empty() {
+        return Ok(true);
+    }
+    // Who follows a pause that is over meanwhile would stand still for ever.
+    let by = Some(standing.stream_version);
+    Ok(commit(store, &meta, instance_id, loaded, by, events).await?.is_some())
+}
+
+/// Commits the facts of an instance, with the end of its entry when they end it; `by` is the version of the journey's
+/// stream that lets it happen, if that matters. `None`: somebody else was faster, and the instance is to be loaded again.
 pub(crate) async fn commit(
     store: &Store,
     meta: &Metadata,
     instance_id: &str,
     loaded: &Loaded<instance::State>,
+    by: Option<u64>,
     events: Vec<instance_event::Event>,
 ) -> Result<Option<u64>, Failure> {
     let state = events.iter().fold(loaded.state.clone(), Instance::evolve);
+    let start = state.start();
     let mut unit = store.unit(meta.clone());
     unit.push::<Instance>(instance_id, loaded.version, &loaded.state, events).await?;
     if let Some(how) = state.ended_how().filter(|_| !loaded.state.is_ended()) {
-        let start = state.start();
         let stream = entry::stream_id(&start.journey_id, &start.party_id);
         let entry = store.load::<Entry>(&meta.tenant, &stream, AsOf::Now).await?;
         let close = entry::Command::Close { instance_id: instance_id.to_owned(), how };
         let Ok(closed) = Entry::decide(&entry.state, close, meta.at);
         unit.push::<Entry>(&stream, entry.version, &entry.state, closed).await?;
+    }
+    if let Some(stream_version) = by {
+        insist(&mut unit, &start.journey_id, stream_version).await?;
     }
     match store.append(unit.finish()?).await {
         Outcome::Committed { position } | Outcome::Repeated { position, .. } => Ok(Some(position)),

@@ -7,9 +7,11 @@
 //! | `w/<instance>/<node>/<visit>` | what begins a wait | ends it, or asks for the decision |
 //! | `j/<journey>/<version>` | a pause, its end, a retirement | makes the instances follow |
 
+pub(crate) mod concerned;
 pub(crate) mod instance;
 pub(crate) mod journey;
 pub(crate) mod refusal;
+mod request;
 pub(crate) mod zone;
 
 use std::pin::Pin;
@@ -17,6 +19,7 @@ use std::pin::Pin;
 use eventstore::{Error, Recorded, TimerOp, Timestamp, Tx, View};
 use rapport_proto::journeys::v1::{entry_event, instance_event, journey_event};
 
+use crate::domain::instance::walk;
 use crate::domain::instant;
 
 /// What fires when an entry was asked for.
@@ -39,7 +42,14 @@ impl View for Journeys {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["journey", "journey_version", "entry_trigger", "instance", "entry_refusal"]
+        &[
+            "journey",
+            "journey_version",
+            "entry_trigger",
+            "instance",
+            "entry_request",
+            "entry_refusal",
+        ]
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
@@ -49,6 +59,7 @@ impl View for Journeys {
             };
             journey::apply(tx, &of("journey")).await?;
             instance::apply(tx, &of("instance")).await?;
+            request::apply(tx, &of("entry")).await?;
             refusal::apply(tx, &of("entry")).await
         })
     }
@@ -106,6 +117,7 @@ fn of_instance(event: &Recorded) -> Result<Vec<TimerOp>, Error> {
         Event::DecisionRequested(it) => {
             waits(&it.node, it.visit, DECIDE, Some(event.recorded_at()))
         }
+        Event::Woken(it) if it.reason == walk::KEPT => Vec::new(),
         Event::Woken(_) => vec![now(event, "a", LOOK)],
         Event::Resumed(it) => {
             let kind = if it.decides { DECIDE } else { LOOK };

@@ -12,6 +12,14 @@ CREATE TABLE pack (
     PRIMARY KEY (tenant, market, version)
 );
 
+-- Position in `decisioning` of the event that was last applied to a tenant's packs: what replicas hold in memory is
+-- what the table holds as long as this stands.
+CREATE TABLE pack_revision (
+    tenant TEXT NOT NULL,
+    position BIGINT NOT NULL,
+    PRIMARY KEY (tenant)
+);
+
 -- Every contact point there is or was, by a blind index of channel and value: who has the same address.
 CREATE TABLE contact_point (
     tenant TEXT NOT NULL,

@@ -3,7 +3,15 @@
 -- `InteractionRecorded` with nothing but its clear values. Rows from before this column have none until a rebuild.
 ALTER TABLE interaction ADD COLUMN clear blob NOT NULL DEFAULT '';
 
-CREATE INDEX interaction_by_name ON interaction (tenant, party_id, name, occurred_at);
+CREATE INDEX interaction_by_name ON interaction (tenant, party_id, name, occurred_at, position);
+
+-- Whoever sends shows a write key; only its hash is known. Rows from before this column have none until a rebuild.
+ALTER TABLE source ADD COLUMN write_key blob NOT NULL DEFAULT '';
+
+CREATE INDEX source_by_write_key ON source (tenant, write_key, source_id);
+
+-- A rule pack looks at everybody in its market.
+CREATE INDEX party_in_market ON party (tenant, market, registered_position);
 
 -- The live version of every trait and segment.
 CREATE TABLE definition (
@@ -36,8 +44,15 @@ CREATE TABLE membership (
     PRIMARY KEY (tenant, segment_id, party_id)
 );
 
-CREATE INDEX membership_of_party ON membership (tenant, party_id, segment_id);
 CREATE INDEX membership_inside ON membership (tenant, segment_id, inside, party_id);
+
+-- How many are in.
+CREATE TABLE segment_size (
+    tenant TEXT NOT NULL,
+    segment_id TEXT NOT NULL,
+    members BIGINT NOT NULL,
+    PRIMARY KEY (tenant, segment_id)
+);
 
 -- Which journeys and policies name a trait or a segment.
 CREATE TABLE segment_use (

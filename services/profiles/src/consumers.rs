@@ -58,6 +58,20 @@ fn consumer(name: &str, handler: Handler) -> Consumer {
 struct Reactions;
 
 impl Reactor for Reactions {
+    fn reads(&self, type_name: &str) -> bool {
+        matches!(
+            type_name,
+            "rapport.delivery.v1.TouchUnsubscribed"
+                | "rapport.delivery.v1.TouchComplained"
+                | "rapport.journeys.v1.InstanceAttributeSet"
+        )
+    }
+
+    /// What journeys and recipients say about one party does not matter to another.
+    fn lane<'e>(&self, event: &'e Recorded) -> Option<&'e str> {
+        Some(event.envelope.party_id.as_str()).filter(|it| !it.is_empty())
+    }
+
     fn react<'a>(
         &'a self,
         store: &'a Store,

@@ -2,6 +2,7 @@
 //! authorise (the layer did), parse, execute or query, reply.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chassis::auth::Caller;
 use chassis::deps::Deps;
@@ -15,8 +16,9 @@ use crate::consumers::FEEDS;
 use crate::domain::identifier::Identifier;
 use crate::domain::party::{Party, State, Status};
 use crate::refusal::{self, PARTY_ERASED};
-use crate::segments::Definitions;
+use crate::segments::{Definitions, Live};
 use crate::view::identifier::Holder;
+use crate::view::revision::Revision;
 use crate::{convert, view};
 
 mod consent;
@@ -28,6 +30,13 @@ mod source;
 
 /// The permission to see personal values, beside the one a method declares.
 const UNSEAL: &str = "profiles.parties.unseal";
+
+/// Where a read begins: what it finds includes at least this.
+struct Frontier {
+    /// Up to which position of each source.
+    positions: BTreeMap<String, u64>,
+    live: Arc<Live>,
+}
 
 /// What serves the RPCs.
 #[derive(Clone)]
@@ -68,17 +77,42 @@ impl Api {
         futures::future::try_join_all(waits).await.map(drop)
     }
 
-    /// Up to which position of each source everything is in what is read from now on.
-    async fn positions(&self) -> Result<BTreeMap<String, u64>, Error> {
-        let handled = eventstore::consumer::handled(&self.deps.store).await?;
+    /// Where a tenant's facts stand, once they stand where the caller wants. What is read from now on is read in
+    /// whatever order, so this is read before all of it.
+    async fn frontier(
+        &self,
+        tenant: &str,
+        wanted: &BTreeMap<String, u64>,
+    ) -> Result<Frontier, Problem> {
+        let (mut positions, mut revision) = self.standing(tenant).await?;
+        let behind = |(source, position): (&String, &u64)| {
+            positions.get(source).is_some_and(|standing| standing < position)
+        };
+        if wanted.iter().any(behind) {
+            self.caught_up_with_all(wanted).await?;
+            (positions, revision) = self.standing(tenant).await?;
+        }
+        let live = self.definitions.at(tenant, revision).await?;
+        Ok(Frontier { positions, live })
+    }
+
+    /// Up to which position of each source everything is in what is read from now on, and at which revision what is
+    /// held in memory is right.
+    async fn standing(&self, tenant: &str) -> Result<(BTreeMap<String, u64>, Revision), Error> {
+        let store = &self.deps.store;
+        let own = self.position();
+        let (handled, revision) = futures::try_join!(
+            eventstore::consumer::handled(store),
+            view::revision::of(store.database(), tenant)
+        )?;
         // A consumer that has no checkpoint yet has handled nothing.
         let of = |(source, consumer): (&str, &str)| {
             let position = handled.get(&(consumer.to_owned(), source.to_owned()));
             (source.to_owned(), position.copied().unwrap_or_default())
         };
         let mut positions: BTreeMap<_, _> = FEEDS.into_iter().map(of).collect();
-        positions.insert(self.deps.store.source().to_owned(), self.position());
-        Ok(positions)
+        positions.insert(store.source().to_owned(), own);
+        Ok((positions, revision))
     }
 
     async fn execute<D>(

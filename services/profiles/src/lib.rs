@@ -20,7 +20,8 @@
 //! made is derived from the request and is the same again.
 //!
 //! **Reading.** What a name leads to is folded from its stream, now or as of a position or time. Lists and look-ups
-//! read the tables of the views.
+//! read the tables of the views. Definitions and rule packs are held in memory, compiled; a revision that is read before
+//! every use tells whether they stand (`segments/definitions.rs`).
 //!
 //! A reply carries the position at which it holds; give it back in `min_positions` to read what was written.
 //!

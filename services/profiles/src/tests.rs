@@ -5,6 +5,7 @@ mod consent;
 mod consumers;
 mod facts;
 mod golden;
+mod indexes;
 mod interactions;
 mod neighbours;
 mod packs;
@@ -35,6 +36,7 @@ const ACME: &str = TENANTS[0];
 const UMBRELLA: &str = TENANTS[1];
 const NPI: &str = "1234567893";
 const EMAIL: &str = "ada@example.org";
+const WRITE_KEY: &str = "a-key-of-sixteen-letters-or-more";
 
 const TARGET: Target = Target {
     name: "profiles",

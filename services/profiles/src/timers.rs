@@ -30,8 +30,7 @@ impl TimerHandler for Timers {
             match timer.kind.as_str() {
                 CONSENT_EXPIRY => expire(store, timer, meta).await,
                 CROSSING => segments::cross(&self.definitions, store, timer, meta).await,
-                RECOMPUTE => segments::recompute(&self.definitions, store, timer, meta).await,
-                JUDGE => segments::judge(&self.definitions, store, timer, meta).await,
+                RECOMPUTE | JUDGE => segments::sweep(&self.definitions, store, timer, meta).await,
                 _ => Err(unknown(timer)),
             }
         })
@@ -47,6 +46,9 @@ async fn expire(store: &Store, timer: &Timer, meta: Metadata) -> Result<(), Erro
         // Superseded: another replica fired it.
         Ok(_) | Err(ExecuteError::Superseded) => Ok(()),
         Err(ExecuteError::Store(error)) => Err(error),
+        Err(ExecuteError::Conflict) => {
+            Err(Error::unavailable(format!("{consent_id} kept changing")))
+        }
         Err(error) => Err(Error::corrupt(format!("note the end of {consent_id}: {error}"))),
     }
 }

@@ -1,48 +1,26 @@
 //! Computed traits: values of a party that follow from what it did. They are computed when they are asked for, never
 //! stored; a definition says how, see [`trait_definition`](crate::domain::trait_definition).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use eventstore::{Error, Store, Timestamp};
-use rapport_proto::types::{Clear, ClearKind};
+use eventstore::{Error, Store};
+use rapport_proto::types::ClearKind;
 
 use crate::domain::source::Source;
 use crate::domain::trait_definition::{Kind, Trait};
-use crate::segments::Definitions;
-use crate::segments::facts::{self, Needs};
+use crate::segments::Live;
 use crate::view;
 
 /// Sources read at once.
 const PAGE: u32 = 500;
 
-/// Values of a party's traits at an instant, by id; all live traits, or those named. A trait without a value is
-/// absent, and so is one that is not live.
-pub(crate) async fn values(
-    definitions: &Definitions,
-    tenant: &str,
-    party_id: &str,
-    names: Option<&[String]>,
-    at: Timestamp,
-) -> Result<BTreeMap<String, Clear>, Error> {
-    let live = definitions.live(tenant).await?;
-    let wanted: BTreeSet<String> = match names {
-        Some(names) => names.iter().filter(|it| live.traits.contains_key(*it)).cloned().collect(),
-        None => live.traits.keys().cloned().collect(),
-    };
-    let needs = Needs { traits: wanted, ..Needs::default() };
-    let ids = [party_id.to_owned()];
-    let found = facts::load(definitions.store(), &live, tenant, &ids, &needs, at).await?;
-    Ok(found.first().map(|it| it.traits(at)).unwrap_or_default())
-}
-
 /// What the live traits hold, by id; unspecified when no source declares the property, or several do differently.
 pub(crate) async fn kinds(
-    definitions: &Definitions,
+    store: &Store,
     tenant: &str,
+    live: &Live,
 ) -> Result<BTreeMap<String, ClearKind>, Error> {
-    let live = definitions.live(tenant).await?;
-    let traits = live.traits.values().map(|it| &it.definition);
-    kinds_of(definitions.store(), tenant, traits).await
+    kinds_of(store, tenant, live.traits.values().map(|it| &*it.definition)).await
 }
 
 /// What these traits hold, by id.

@@ -20,6 +20,7 @@ pub(crate) mod membership;
 pub(crate) mod pack;
 pub(crate) mod party;
 pub(crate) mod relation;
+pub(crate) mod revision;
 pub(crate) mod segments;
 pub(crate) mod source;
 pub(crate) mod uses;

@@ -67,7 +67,7 @@ enum Command {
     /// Check stores
     #[command(subcommand)]
     Store(StoreCommand),
-    /// List or retry events that consumers could not handle
+    /// List or retry events that consumers could not handle, and timers that could not fire
     #[command(subcommand)]
     Parked(Parked),
     /// Print reference documents generated from the code
@@ -122,13 +122,13 @@ enum StoreCommand {
 
 #[derive(Subcommand)]
 enum Parked {
-    /// List parked events
+    /// List parked events and timers, each line beginning with what `retry` takes
     List,
-    /// Apply the parked events of a stream again, in order
+    /// Apply the parked events of a stream again, in order, or let its parked timers fire again
     Retry {
-        /// Consumer
+        /// Consumer, or `timers`
         consumer: String,
-        /// Source
+        /// Source; of timers the service they belong to
         source: String,
         /// Tenant
         tenant: String,
@@ -190,8 +190,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Demo(Demo::Chain) => demo::chain(&remote, &settings).await?,
         Command::People(ask) => {
-            let in_order = people::answer(ask, &remote, &settings).await?;
-            return Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return match people::answer(ask, &remote, &settings).await {
+                Ok(true) => Ok(ExitCode::SUCCESS),
+                Ok(false) => Ok(ExitCode::FAILURE),
+                Err(error) => people::failed(error, remote.output),
+            };
         }
     }
     Ok(ExitCode::SUCCESS)

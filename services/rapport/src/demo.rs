@@ -47,15 +47,15 @@ pub struct Cast {
 }
 
 impl Cast {
-    /// The people, each with clients of their own.
-    pub fn new(remote: impl Fn(&str) -> anyhow::Result<Remote>) -> anyhow::Result<Self> {
+    /// The people, each with clients of their own: made for a name, and the roles that the person's token must name.
+    pub fn new(remote: impl Fn(&str, &[&str]) -> anyhow::Result<Remote>) -> anyhow::Result<Self> {
         Ok(Self {
-            author: remote("ada")?,
-            approver: remote("ben")?,
+            author: remote("ada", &[])?,
+            approver: remote("ben", &[])?,
             reviewers: [
-                (ReviewRole::Medical, "Dr Mira Medwin", remote("mira")?),
-                (ReviewRole::Legal, "Leo Lex", remote("leo")?),
-                (ReviewRole::Regulatory, "Rhea Rule", remote("rhea")?),
+                (ReviewRole::Medical, "Dr Mira Medwin", remote("mira", &["medical"])?),
+                (ReviewRole::Legal, "Leo Lex", remote("leo", &["legal"])?),
+                (ReviewRole::Regulatory, "Rhea Rule", remote("rhea", &["regulatory"])?),
             ],
         })
     }

@@ -9,12 +9,14 @@ mod touch;
 mod why;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chassis::settings::Settings;
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
 
-use crate::remote::{Addresses, Remote};
+use crate::remote::{Addresses, Refused, Remote};
 use crate::token_file;
 
 pub(crate) use touch::text as show_touch;
@@ -257,6 +259,17 @@ pub(crate) async fn answer(
     Ok(true)
 }
 
+/// Ends a command that failed: for programs with a JSON object on standard error.
+pub(crate) fn failed(error: anyhow::Error, output: Output) -> anyhow::Result<ExitCode> {
+    if output == Output::Table {
+        return Err(error);
+    }
+    let told = error.downcast_ref::<Refused>().map(Refused::json);
+    let told = told.unwrap_or_else(|| json!({"message": format!("{error:#}")}));
+    eprintln!("{:#}", json!({"error": told}));
+    Ok(ExitCode::FAILURE)
+}
+
 impl RemoteArgs {
     /// Clients of the platform as the person these arguments name.
     pub(crate) fn connect(&self, settings: &Settings) -> anyhow::Result<Remote> {
@@ -273,6 +286,11 @@ impl RemoteArgs {
         let tenant = self.tenant.clone().unwrap_or(first);
         let mut token = self.token(settings)?;
         if !person.is_empty() {
+            let development = token.starts_with("dev-");
+            anyhow::ensure!(
+                development,
+                "--as: use a development token; another one names its person itself"
+            );
             token.push('+');
             token.push_str(person);
         }

@@ -1,10 +1,12 @@
 //! A running platform as a client sees it: every service's client, with a person's token.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::status;
+use anyhow::Context as _;
+use chassis::status::{self, Violation};
 use rapport_proto::content::v1::library_service_client::LibraryServiceClient;
 use rapport_proto::content::v1::module_service_client::ModuleServiceClient;
 use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
@@ -17,6 +19,7 @@ use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
 use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
 use rapport_proto::profiles::v1::segment_service_client::SegmentServiceClient;
 use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
+use serde_json::json;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -83,7 +86,11 @@ impl Remote {
     /// Clients that connect at their first call.
     pub fn new(addresses: &Addresses, tenant: &str, token: &str) -> anyhow::Result<Self> {
         let http = |target: &str| -> anyhow::Result<Http> {
-            let channel = Channel::from_shared(addresses.of(target).to_owned())?
+            let url = addresses.of(target);
+            let channel = Channel::from_shared(url.to_owned())
+                .with_context(|| {
+                    format!("--url: {url:?} is no URL; use the form http://HOST:PORT")
+                })?
                 .timeout(PATIENCE)
                 .connect_lazy();
             Ok(InterceptedService::new(channel, Token::new(token)?))
@@ -140,25 +147,74 @@ impl Interceptor for Token {
 }
 
 /// A refusal as a person reads it: the reason, and for each field the remedy.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
 pub struct Refused {
     /// The reason code, when the platform gave one.
     pub reason: Option<String>,
-    text: String,
+    code: tonic::Code,
+    message: String,
+    remedy: String,
+    /// What else it tells, for example the permission that is missing.
+    facts: BTreeMap<String, String>,
+    violations: Vec<Violation>,
+}
+
+impl Refused {
+    fn text(&self) -> String {
+        let name = self.reason.clone().unwrap_or_else(|| format!("{:?}", self.code));
+        let facts: Vec<_> = self.facts.iter().map(|(name, it)| format!("{name} {it}")).collect();
+        let mut text = format!("{name}: {}", self.message);
+        if !facts.is_empty() {
+            text.push_str(&format!(" ({})", facts.join(", ")));
+        }
+        for it in &self.violations {
+            text.push_str(&format!("\n  {}: {}", it.field, it.remedy));
+        }
+        // What to do about a field says more than what to do about the reason.
+        if self.violations.is_empty() && !self.remedy.is_empty() {
+            text.push_str(&format!("\n  {}", self.remedy));
+        }
+        text
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> serde_json::Value {
+        let violation = |it: &Violation| json!({"field": it.field, "remedy": it.remedy});
+        json!({
+            "reason": self.reason,
+            "code": format!("{:?}", self.code),
+            "message": self.message,
+            "remedy": self.remedy,
+            "metadata": self.facts,
+            "violations": self.violations.iter().map(violation).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        let (reason, mut violations) = (status::reason(&status), status::violations(&status));
+        let mut facts = status::metadata(&status);
+        // Nobody on the other side gave a reason: the call did not get there.
+        if reason.is_none() && status.code() == tonic::Code::Unavailable {
+            let remedy = "Start a server with `rapport serve`, or say where the platform is.";
+            violations.push(Violation::new("--url", remedy));
+        }
+        Self {
+            reason,
+            code: status.code(),
+            message: status.message().to_owned(),
+            remedy: facts.remove("remedy").unwrap_or_default(),
+            facts,
+            violations,
+        }
+    }
 }
 
 /// The answer of a call, or its refusal.
 pub fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, Refused> {
-    answer.map(Response::into_inner).map_err(|status| {
-        let reason = status::reason(&status);
-        let code = reason.clone().unwrap_or_else(|| format!("{:?}", status.code()));
-        let mut text = format!("{code}: {}", status.message());
-        for violation in status::violations(&status) {
-            text.push_str(&format!("\n  {}: {}", violation.field, violation.remedy));
-        }
-        Refused { reason, text }
-    })
+    answer.map(Response::into_inner).map_err(Refused::from)
 }
 
 #[cfg(test)]

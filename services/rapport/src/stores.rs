@@ -11,7 +11,7 @@ use chassis::assembly::{self, Ends, Means, open_existing};
 use chassis::readiness::Readiness;
 use chassis::root_key;
 use chassis::settings::Settings;
-use eventstore::{Clock, Handler, Ids, Log, RootKey, Store, consumer};
+use eventstore::{Clock, Handler, Ids, Log, RootKey, Store, consumer, timers};
 
 use crate::cli::print;
 use crate::targets;
@@ -126,6 +126,11 @@ pub(crate) async fn list_parked(settings: &Settings) -> anyhow::Result<()> {
                 it.consumer, it.source, it.tenant, it.stream, it.position, it.reason
             ));
         }
+        for it in timers::list_parked(&store, 1_000).await? {
+            let (timer, reason, source) = (it.timer, it.reason, store.source());
+            let (tenant, stream, id) = (timer.key.tenant, timer.stream, timer.key.id);
+            print(&format!("{} {source} {tenant} {stream} {id}: {reason}\n", timers::CONSUMER));
+        }
         store.close().await;
     }
     Ok(())
@@ -138,6 +143,13 @@ pub(crate) async fn retry_parked(
     tenant: &str,
     stream: &str,
 ) -> anyhow::Result<()> {
+    if name == timers::CONSUMER {
+        let store = open_with_key(settings, source).await?;
+        let fire = timers::retry_parked(&store, tenant, stream).await?;
+        print(&format!("{name}: {fire} of {stream} fire again when {source} runs\n"));
+        store.close().await;
+        return Ok(());
+    }
     let assembly = assemble(settings).await?;
     let (deps, consumer) = assembly
         .consumers

@@ -65,10 +65,21 @@ impl Table {
     }
 }
 
+/// Names and what they are, one below the other; what is long goes on below its beginning, what is empty is `-`.
+pub(crate) fn fields(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|it| it.0.len()).max().unwrap_or(0) + 1;
+    let field = |(name, value): &(&str, String)| {
+        let value = if value.trim().is_empty() { "-" } else { value };
+        let lines = wrap(value, &" ".repeat(width));
+        format!("{name:<width$}{}", lines.trim_start())
+    };
+    rows.iter().map(field).collect()
+}
+
 /// Lines of text, wrapped at spaces within the width, each after an indent.
 pub(crate) fn wrap(text: &str, indent: &str) -> String {
     let mut lines = vec![indent.to_owned()];
-    for word in text.split_whitespace() {
+    for word in plain(text).split_whitespace() {
         let last = lines.last_mut().expect("there is one line at least");
         let fresh = last.len() == indent.len();
         if !fresh && last.chars().count() + 1 + word.chars().count() > WIDTH {
@@ -107,6 +118,16 @@ mod tests {
         assert!(text.lines().all(|it| it.chars().count() <= 100), "{text}");
         assert!(text.contains("short") && text.contains('…'));
         assert!(wrap(&"word ".repeat(100), "  ").lines().all(|it| it.chars().count() <= 100));
+    }
+
+    #[test]
+    fn a_field_goes_on_below_its_beginning() {
+        let long = "word ".repeat(40);
+        let text = fields(&[("id", "a\u{1b}b".into()), ("empty", String::new()), ("long", long)]);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[..2], ["id    a b", "empty -"]);
+        assert!(lines[2].starts_with("long  word") && lines[3].starts_with("      word"), "{text}");
+        assert!(lines.iter().all(|it| it.chars().count() <= 100), "{text}");
     }
 
     #[test]

@@ -16,8 +16,15 @@ macro_rules! row {
 }
 
 /// Every target of this binary; `all` is the whole table.
-pub const TARGETS: &[Target] =
-    &[row!(profiles), row!(content), row!(decisioning), row!(journeys), row!(delivery)];
+pub const TARGETS: &[Target] = &[
+    row!(profiles),
+    row!(content),
+    row!(decisioning),
+    row!(journeys),
+    row!(delivery),
+    row!(feedback),
+    row!(kpis),
+];
 
 /// The rows that names ask for.
 pub fn select(names: &[String]) -> anyhow::Result<Vec<Target>> {

@@ -1,5 +1,8 @@
 //! The commands, run as an operator runs them, and the documents that are generated from the code.
 
+#[path = "commands/people.rs"]
+mod people;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -82,7 +85,7 @@ async fn an_operator_reads_rebuilds_and_verifies() {
     let folder = tempfile::tempdir().expect("a folder");
     let here = folder.path();
     let targets = succeeds(here, &["targets"]);
-    assert_eq!(targets, "profiles\ncontent\ndecisioning\njourneys\ndelivery\n");
+    assert_eq!(targets, "profiles\ncontent\ndecisioning\njourneys\ndelivery\nfeedback\nkpis\n");
     let migrated = targets.lines().map(|it| format!("{it}: up to date\n")).collect::<String>();
     assert_eq!(succeeds(here, &["migrate"]), migrated);
     serve_and_register(here, 3).await;
@@ -128,6 +131,26 @@ async fn verify_finds_the_first_fault() {
     database.close().await;
     let said = fails(folder.path(), &["store", "verify"]);
     assert!(said.starts_with("profiles: position 2: "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_timer_is_listed_and_retried() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    serve_and_register(here, 1).await;
+    let url = settings(here).database.url_for("profiles");
+    let database = Database::open(&DatabaseOptions::new(url)).await.expect("opened");
+    let parked =
+        "INSERT INTO timer (tenant, id, kind, stream, due_at, claimed_until, parked_at, reason)
+                  VALUES ('default', 't', 'test', 'party/p', 0, 0, 1, 'no such timer')";
+    database.exec(parked, vec![]).await.expect("parked");
+    database.close().await;
+    let listed = "timers profiles default party/p t: no such timer\n";
+    assert_eq!(succeeds(here, &["parked", "list"]), listed);
+    let retry = ["parked", "retry", "timers", "profiles", "default", "party/p"];
+    let told = "timers: 1 of party/p fire again when profiles runs\n";
+    assert_eq!(succeeds(here, &retry), told);
+    assert_eq!(succeeds(here, &["parked", "list"]), "");
 }
 
 /// Every command that looks at stores, by what it needs.
@@ -253,11 +276,16 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    fn start_with(folder: &Path, settings: &[String]) -> Self {
         use std::io::{BufRead as _, BufReader};
         let free = ["--set", "grpc.address=127.0.0.1:0", "--set", "admin.address=127.0.0.1:0"];
         let mut child = Command::new(env!("CARGO_BIN_EXE_rapport"))
             .arg("serve")
             .args(free)
+            .args(settings.iter().flat_map(|it| ["--set", it.as_str()]))
             .current_dir(folder)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())

@@ -40,6 +40,12 @@ impl Zone {
         Some(self.zone.to_datetime(instant))
     }
 
+    /// How far the clock on the wall is ahead of UTC, in microseconds.
+    pub(super) fn offset(&self, at: Timestamp) -> Option<i64> {
+        let instant = jiff::Timestamp::from_microsecond(at.0).ok()?;
+        Some(i64::from(self.zone.to_offset(instant).seconds()) * 1_000_000)
+    }
+
     /// The next instant at which its offset changes.
     pub(super) fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
         let after = jiff::Timestamp::from_microsecond(after.0).ok()?;

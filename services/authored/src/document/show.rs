@@ -21,7 +21,7 @@ pub(super) fn message(message: &DynamicMessage) -> Node {
 }
 
 /// The name of an enum's value without the enum's prefix.
-pub(super) fn short<'n>(descriptor: &EnumDescriptor, name: &'n str) -> &'n str {
+pub fn short<'n>(descriptor: &EnumDescriptor, name: &'n str) -> &'n str {
     // The zero value is always called `<PREFIX>_UNSPECIFIED` here.
     let zero = descriptor.default_value();
     let prefix = zero.name().strip_suffix("UNSPECIFIED").unwrap_or_default();

@@ -56,7 +56,8 @@ impl Catalogue {
         self.value(name, Type::list(of))
     }
 
-    /// A group with these fields and no others: `party.market`.
+    /// A group with these fields and no others: `party.market`. A field `of.*` stands for any key of `of`:
+    /// `event.clear.revenue` of the field `clear.*`.
     #[must_use]
     pub fn record<K: AsRef<str>>(
         self,
@@ -112,7 +113,10 @@ impl Catalogue {
             (Some(Root::Value(type_)), []) => Some(type_),
             (Some(Root::Value(_)), _) => return Err(Absent::NoFields(Name::new(root, ""))),
             (Some(Root::Record(_) | Root::Map(_)), []) => return Err(Absent::Group),
-            (Some(Root::Record(fields)), _) => fields.get(&keys.join(".")),
+            (Some(Root::Record(fields)), [of @ .., _]) => {
+                let any = || fields.get(&format!("{}.*", of.join(".")));
+                fields.get(&keys.join(".")).or_else(any)
+            }
             (Some(Root::Map(of)), [_]) => Some(of),
             (Some(Root::Map(_)), [first, ..]) => {
                 return Err(Absent::NoFields(Name::new(root, first)));

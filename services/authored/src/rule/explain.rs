@@ -3,7 +3,7 @@
 use std::slice;
 
 use super::text::{Text, column};
-use super::tree::{Expr, Fault};
+use super::tree::{Expr, Fault, Run};
 use super::value::{Name, Value};
 use super::{Clause, Op, Row, Rule};
 
@@ -89,40 +89,68 @@ fn collect(expr: &Expr, slots: &[Name], found: &mut Vec<Comparison>) {
     }
 }
 
-/// The first clause that is false, or else the first that is unknown.
+/// The first clause that is false, or else the first that is unknown. One evaluation, as [`Rule::check_row`] is one:
+/// what takes too many steps there does here.
 pub(super) fn first_failing(rule: &Rule, row: &Row) -> Option<Failing> {
-    let parts = match rule.clauses() {
-        [_] => slice::from_ref(&rule.0.expr),
-        _ => conjuncts(&rule.0.expr),
-    };
+    let parts = parts(rule.clauses(), &rule.0.expr);
+    let mut run = Run::over(&row.0, joining(parts.len()));
     let mut unknown = None;
-    for (index, part) in parts.iter().enumerate() {
-        match part.truth(&row.0) {
+    for (clause, part) in rule.clauses().iter().zip(parts) {
+        match run.truth(part) {
             Ok(true) => {}
-            Ok(false) => return Some(failing(rule, row, index, part, None)),
-            Err(fault) => unknown = unknown.or(Some((index, part, fault))),
+            Ok(false) => return Some(failing(&rule.0.slots, row, &clause.text, part, None)),
+            Err(fault) => unknown = unknown.or(Some((clause, part, fault))),
         }
     }
-    unknown.map(|(index, part, fault)| failing(rule, row, index, part, Some(fault)))
+    unknown
+        .map(|(clause, part, fault)| failing(&rule.0.slots, row, &clause.text, part, Some(fault)))
 }
 
-fn failing(rule: &Rule, row: &Row, index: usize, part: &Expr, fault: Option<Fault>) -> Failing {
-    let clause = rule.clauses()[index].text.clone();
-    let (value, required) = told(rule, row, part).unwrap_or_else(|| {
+/// The steps that joining clauses takes.
+pub(super) fn joining(clauses: usize) -> usize {
+    usize::from(clauses > 1)
+}
+
+/// The condition of each clause.
+pub(super) fn parts<'e>(clauses: &[Clause], expr: &'e Expr) -> &'e [Expr] {
+    match clauses {
+        [_] => slice::from_ref(expr),
+        _ => conjuncts(expr),
+    }
+}
+
+/// Why a clause does not hold over a row; `names` are those of its slots.
+pub(super) fn failing(
+    names: &[Name],
+    row: &Row,
+    clause: &str,
+    part: &Expr,
+    fault: Option<Fault>,
+) -> Failing {
+    let (value, required) = told(names, row, part).unwrap_or_else(|| {
         let mut slots = Vec::new();
         looked_at(part, &mut slots);
-        let values: Vec<String> = slots.iter().map(|slot| fact(rule, row, *slot)).collect();
-        (values.join(", "), clause.clone())
+        let values: Vec<String> = slots.iter().map(|slot| fact(names, row, *slot)).collect();
+        (values.join(", "), clause.to_owned())
     });
-    let unknown = fault.map(|fault| format!("unknown:{}", rule.blamed(fault)));
-    Failing { clause, value, required, unknown }
+    let unknown = fault.map(|fault| format!("unknown:{}", blamed(names, fault)));
+    Failing { clause: clause.to_owned(), value, required, unknown }
+}
+
+/// The fact to blame for a fault.
+pub(super) fn blamed(names: &[Name], fault: Fault) -> Name {
+    match fault {
+        Fault::Slot(slot) => names[slot].clone(),
+        Fault::Arithmetic => Name::new("arithmetic", ""),
+        Fault::Cost => Name::new("cost", ""),
+    }
 }
 
 /// Value and requirement of a clause that looks at one fact in a simple way.
-fn told(rule: &Rule, row: &Row, part: &Expr) -> Option<(String, String)> {
+fn told(names: &[Name], row: &Row, part: &Expr) -> Option<(String, String)> {
     let shown = |expr: &Expr| match expr.value(&row.0) {
         Ok(value) => value.to_string(),
-        Err(fault) => format!("{} (unknown)", rule.blamed(fault)),
+        Err(fault) => format!("{} (unknown)", blamed(names, fault)),
     };
     let (slot, required) = match part {
         Expr::Slot { slot, .. } => (slot, "= true".to_owned()),
@@ -144,7 +172,7 @@ fn told(rule: &Rule, row: &Row, part: &Expr) -> Option<(String, String)> {
         },
         _ => return None,
     };
-    Some((fact(rule, row, *slot), required))
+    Some((fact(names, row, *slot), required))
 }
 
 fn looked_at(expr: &Expr, slots: &mut Vec<usize>) {
@@ -156,8 +184,8 @@ fn looked_at(expr: &Expr, slots: &mut Vec<usize>) {
     expr.parts().iter().for_each(|part| looked_at(part, slots));
 }
 
-fn fact(rule: &Rule, row: &Row, slot: usize) -> String {
-    let name = &rule.0.slots[slot];
+fn fact(names: &[Name], row: &Row, slot: usize) -> String {
+    let name = &names[slot];
     match row.0.get(slot) {
         Some(Some(value)) => format!("{name} = {value}"),
         _ => format!("{name} is unknown"),

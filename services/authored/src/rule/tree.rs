@@ -8,7 +8,7 @@ use super::Op;
 use super::value::{Type, Value};
 
 /// Evaluation steps before a rule gives up.
-const BUDGET: usize = 10_000;
+pub(super) const BUDGET: usize = 10_000;
 /// How deep `exists` and `all` may stand in one another.
 pub(super) const MAX_LOCALS: usize = 2;
 
@@ -119,31 +119,63 @@ impl Expr {
         }
     }
 
+    /// Makes it one over another row: what was slot `n` is `slots[n]` there.
+    pub(super) fn renumber(&mut self, slots: &[usize]) {
+        match self {
+            Self::Slot { slot, .. }
+            | Self::Has { slot, .. }
+            | Self::Local { of: Some(slot), .. } => {
+                *slot = slots[*slot];
+            }
+            Self::Constant(_) | Self::Local { of: None, .. } => {}
+            Self::Expect(_, part) | Self::Not(part) | Self::Negate(part) | Self::Size(part) => {
+                part.renumber(slots);
+            }
+            Self::Every(parts) | Self::Some(parts) => {
+                parts.iter_mut().for_each(|part| part.renumber(slots));
+            }
+            Self::Choose(parts) => parts.iter_mut().for_each(|part| part.renumber(slots)),
+            Self::Compare(_, parts)
+            | Self::In(parts)
+            | Self::Calculate(_, parts)
+            | Self::Search(_, parts)
+            | Self::Each { of: parts, .. } => {
+                parts.iter_mut().for_each(|part| part.renumber(slots));
+            }
+        }
+    }
+
     /// Its value over a row.
     pub(super) fn value(&self, row: &[Option<Value>]) -> Result<Value, Fault> {
-        Run::over(row).see(self).map(Seen::to_value)
+        Run::over(row, 0).see(self).map(Seen::to_value)
     }
 
     /// Its truth over a row.
     pub(super) fn truth(&self, row: &[Option<Value>]) -> Result<bool, Fault> {
-        Run::over(row).truth(self)
+        Run::over(row, 0).truth(self)
     }
 }
 
 /// One evaluation.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     row: &'a [Option<Value>],
     locals: [Seen<'a>; MAX_LOCALS],
     steps: usize,
 }
 
 impl<'a> Run<'a> {
-    fn over(row: &'a [Option<Value>]) -> Self {
-        Self { row, locals: [Seen::Bool(false); MAX_LOCALS], steps: 0 }
+    /// Over a row, after so many steps.
+    pub(super) fn over(row: &'a [Option<Value>], steps: usize) -> Self {
+        Self { row, locals: [Seen::Bool(false); MAX_LOCALS], steps }
+    }
+
+    /// Steps taken so far.
+    pub(super) fn steps(&self) -> usize {
+        self.steps
     }
 
     /// Whether a condition holds.
-    fn truth(&mut self, expr: &'a Expr) -> Result<bool, Fault> {
+    pub(super) fn truth(&mut self, expr: &'a Expr) -> Result<bool, Fault> {
         self.spend(1)?;
         match expr {
             Expr::Every(parts) => self.kleene(parts, false),

@@ -17,18 +17,18 @@ macro_rules! edges {
 
 /// Every edge that exists. It has no cycle; a call that is not here is a design change.
 pub const EDGES: &[Edge] = edges! {
-    gateway -> profiles: "RecordInteractions", "RegisterParty", "SetAttributes", "WithdrawConsent";
+    gateway -> profiles: "AuthenticateSource", "RecordInteractions", "LookupParty", "RegisterParty", "SetAttributes",
+        "AddIdentifier", "WithdrawConsent";
     gateway -> delivery: "RecordProviderEvents";
-    gateway -> feedback: "GetInvitation", "SubmitResponse";
+    gateway -> feedback: "OpenLink", "SubmitResponse";
     delivery -> journeys: "CheckInstance";
-    delivery -> profiles: "ResolveRecipient", "KeyService/*";
+    delivery -> profiles: "ResolveRecipient";
     delivery -> content: "Render";
     delivery -> decisioning: "CheckOutbound";
     journeys -> profiles: "GetFacts", "CheckNames";
     journeys -> decisioning: "Decide", "CheckOutbound";
     journeys -> content: "CheckUsable";
     decisioning -> profiles: "GetFacts";
-    feedback -> profiles: "KeyService/*";
 };
 
 /// The service every target serves and every target may call, to heal a gap.
@@ -67,8 +67,8 @@ mod tests {
     #[test]
     fn only_the_listed_edges_exist() {
         assert!(allows("gateway", "rapport.profiles.v1.PartyService/RegisterParty"));
-        assert!(allows("delivery", "rapport.profiles.v1.KeyService/UnwrapKey"));
-        assert!(!allows("kpis", "rapport.profiles.v1.KeyService/UnwrapKey"));
+        assert!(allows("gateway", "rapport.feedback.v1.FeedbackService/OpenLink"));
+        assert!(!allows("kpis", "rapport.feedback.v1.FeedbackService/OpenLink"));
         assert!(!allows("gateway", "rapport.profiles.v1.PartyService/GetParty"));
         assert!(!allows("gateway", "rapport.content.v1.PartyService/RegisterParty"));
         assert!(!allows("profiles", "rapport.journeys.v1.JourneyService/CheckInstance"));

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use eventstore::Timestamp;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -40,7 +41,21 @@ pub struct Claims {
     pub permissions: Vec<String>,
     #[serde(default)]
     pub roles: Vec<String>,
+    /// Seconds since 1970; numbers of this kind may have a fraction (RFC 7519, section 2).
+    #[serde(default)]
+    auth_time: Option<f64>,
+    #[serde(default)]
+    iat: Option<f64>,
     exp: u64,
+}
+
+impl Claims {
+    /// When the person authenticated: without `auth_time`, the latest instant that it can have been.
+    pub(super) fn authenticated_at(&self) -> Option<Timestamp> {
+        const YEAR_10000: f64 = 253_402_300_800.0;
+        let seconds = self.auth_time.or(self.iat).filter(|it| (0.0..YEAR_10000).contains(it))?;
+        Some(Timestamp::default().plus(Duration::from_secs_f64(seconds)))
+    }
 }
 
 /// Verifies an issuer's tokens.

@@ -144,6 +144,7 @@ fn verified(claims: Claims) -> Verified {
         roles: Vec::new(),
         permissions: Permissions::default(),
         on_behalf_of: claims.on_behalf_of,
+        authenticated_at: None,
     };
     Verified { caller, audience: Some(claims.aud) }
 }

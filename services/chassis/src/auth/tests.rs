@@ -61,6 +61,23 @@ async fn a_token_proves_tenant_subject_permissions_and_roles() {
 }
 
 #[tokio::test]
+async fn a_token_tells_when_its_person_authenticated() {
+    let (issuer, authenticator) = oidc().await;
+    let nothing = json!(null);
+    let cases = [
+        (json!(1_700_000_000), json!(1_700_003_600), Some(1_700_000_000_000_000)),
+        (nothing.clone(), json!(1_700_003_600.5), Some(1_700_003_600_500_000)),
+        (json!(-1), nothing.clone(), None),
+        (nothing.clone(), nothing, None),
+    ];
+    for (auth_time, iat, expected) in cases {
+        let token = issuer.mint(ada().with("auth_time", auth_time).with("iat", iat));
+        let caller = caller(&authenticator, &token).await.expect("valid");
+        assert_eq!(caller.authenticated_at, expected.map(Timestamp));
+    }
+}
+
+#[tokio::test]
 async fn expired_premature_foreign_and_forged_tokens_are_refused() {
     let (issuer, authenticator) = oidc().await;
     let other = OidcIssuer::start().await;

@@ -112,9 +112,13 @@ pub const TABLE: &[Setting] = table! {
     "delivery.webhook", Kind::Choice(&["file", "http"]), r#""file""#, "What carries webhooks: the file outbox, or HTTP.";
     "delivery.smtp_url", Kind::Url, r#""""#, "SMTP server that takes e-mail on, smtp://user:password@host:587; the password percent-encoded.";
     "delivery.smtp_tls", Kind::Choice(&["starttls", "none"]), r#""starttls""#, "starttls: nothing is said to a server that does not offer it. none: in clear, for a server on this machine.";
+    "delivery.smtp_ca_file", Kind::Path, r#""""#, "File with certificates in PEM that vouch for the SMTP server, beside the public ones; empty: none.";
     "delivery.smtp_timeout_ms", whole(100, 10 * MINUTE_MS), "20000", "Milliseconds to wait for each answer of the SMTP server.";
     "delivery.webhook_timeout_ms", whole(100, MINUTE_MS), "10000", "Milliseconds a webhook may take in all.";
-    "delivery.webhook_private", Kind::Flag, "false", "Let webhooks go over http and to private addresses; for tests and closed networks only.";
+    "delivery.webhook_private", Kind::Flag, "false", "Take webhook addresses with http too, and let webhooks go over http and to private addresses; for tests and closed networks only.";
+    "delivery.survey_url", Kind::Url, r#""""#, "Where people who are asked reach the gateway, https://host; a personal link is this, /f/ and a token. Empty: this process, while nothing leaves this machine; else nobody is invited.";
+    "gateway.requests_per_second", whole(1, 1_000_000), "1000", "Requests a second that a write key may make to the tracking API of one process.";
+    "gateway.provider_secret_files", Kind::TextMap, "{}", "Files with the secrets, whsec_ and base64, with which providers sign what they report: ses = \"/run/secrets/ses\".";
     "telemetry.otlp_endpoint", Kind::Url, r#""""#, "Where traces and metrics are sent by OTLP over gRPC, http://host:4317; empty: nowhere.";
     "telemetry.sample_ratio", Kind::Share, "1.0", "Share of new traces that are recorded; a caller's own decision is kept.";
     "telemetry.log_format", Kind::Choice(&["text", "json"]), r#""text""#, "How log lines are written to stderr.";

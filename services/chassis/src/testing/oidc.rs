@@ -74,6 +74,11 @@ impl TokenSpec {
         self
     }
 
+    /// The person has roles.
+    pub fn roles(self, roles: &[&str]) -> Self {
+        self.with("roles", json!(roles))
+    }
+
     pub fn expired(self) -> Self {
         let past = unix_seconds() - 3600;
         self.with("exp", past.into())

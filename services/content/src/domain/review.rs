@@ -42,6 +42,11 @@ pub(crate) enum Command {
     TakeOver { version: u32 },
 }
 
+/// `medical` for `REVIEW_ROLE_MEDICAL`: as tokens and stage times name it.
+pub(crate) fn role_name(role: ReviewRole) -> String {
+    role.as_str_name().trim_start_matches("REVIEW_ROLE_").to_ascii_lowercase()
+}
+
 /// A signed verdict on a version.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Opinion {

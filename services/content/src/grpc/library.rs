@@ -12,7 +12,7 @@ use rapport_proto::types::ContentClass;
 use tonic::{Request, Response, Status};
 
 use super::{Api, own, own_tenant};
-use crate::convert;
+use crate::convert::{self, Shown};
 use crate::domain::asset::{self, Asset};
 use crate::domain::claim::{self, Claim};
 use crate::domain::product::{self, Product};
@@ -143,7 +143,7 @@ impl LibraryService for Api {
         let save = Command::Save { content: content.encode_to_vec(), author };
         let (state, position) = self.of_claim(id, &meta, save).await?;
         let version = state.newest().map_or(0, |it| it.number);
-        let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at));
+        let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at, Shown::All));
         Ok(Response::new(proto::SaveClaimResponse { claim, version, position }))
     }
 
@@ -157,7 +157,7 @@ impl LibraryService for Api {
         let meta = self.deps.metadata(&request, &it.request_id)?;
         let submit = self.submission_of_claim(&meta, id, it.version).await?;
         let (state, position) = self.of_claim(id, &meta, submit).await?;
-        let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at));
+        let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at, Shown::All));
         Ok(Response::new(proto::SubmitClaimResponse { claim, position }))
     }
 
@@ -169,10 +169,10 @@ impl LibraryService for Api {
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "claims")?;
         let meta = self.deps.metadata(&request, &it.request_id)?;
-        let (review, signature_id) = convert::review(&it.into(), &meta)?;
+        let (review, signature_id) = convert::review(&it.into(), caller, &meta)?;
         self.deps.find::<Claim>(&caller.tenant, id, "name").await?;
         let (state, position) = self.of_claim(id, &meta, review).await?;
-        let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at));
+        let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at, Shown::All));
         Ok(Response::new(proto::ReviewClaimResponse { claim, signature_id, position }))
     }
 
@@ -189,7 +189,7 @@ impl LibraryService for Api {
         self.deps.find::<Claim>(&caller.tenant, id, "name").await?;
         let withdraw = Command::Withdraw { version: it.version, reason, cause: String::new() };
         let (state, position) = self.of_claim(id, &meta, withdraw).await?;
-        let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at));
+        let claim = Some(convert::claim(&caller.tenant, id, &state, meta.at, Shown::All));
         Ok(Response::new(proto::WithdrawClaimResponse { claim, position }))
     }
 
@@ -203,7 +203,7 @@ impl LibraryService for Api {
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
         let found = self.deps.find::<Claim>(&caller.tenant, id, "name").await?;
-        let claim = Some(convert::claim(&caller.tenant, id, &found.state, self.now()));
+        let claim = Some(convert::claim(&caller.tenant, id, &found.state, self.now(), Shown::All));
         Ok(Response::new(proto::GetClaimResponse { claim, position }))
     }
 
@@ -216,23 +216,18 @@ impl LibraryService for Api {
         own_tenant(caller, &request.parent)?;
         let arguments = [tenant, "claims", &request.state.to_string()];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
-        let (store, after) = (&self.deps.store, page.cursor().unwrap_or_default());
-        let listed = view::version::list(
-            store.database(),
-            tenant,
-            "claim",
-            request.state(),
-            after,
-            page.size + 1,
-        );
-        let mut ids = listed.await.map_err(Problem::from)?;
+        let (database, after) = (self.deps.store.database(), page.cursor().unwrap_or_default());
+        let (state, limit) = (request.state(), page.size + 1);
+        let listed = view::newest::list(database, tenant, "claim", state, after, limit).await;
+        let mut ids = listed.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store.load_many::<Claim>(tenant, &ids).await.map_err(Problem::from)?;
+        let found = self.deps.store.load_many::<Claim>(tenant, &ids).await;
+        let found = found.map_err(Problem::from)?;
         let now = self.now();
         let claims = ids
             .iter()
             .zip(found)
-            .map(|(id, it)| convert::claim(tenant, id, &it.state, now))
+            .map(|(id, it)| convert::claim(tenant, id, &it.state, now, Shown::Listed))
             .collect();
         Ok(Response::new(proto::ListClaimsResponse { claims, next_page_token }))
     }

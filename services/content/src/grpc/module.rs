@@ -12,11 +12,13 @@ use rapport_proto::content::v1::save_module_request::Definition;
 use tonic::{Request, Response, Status};
 
 use super::{Api, own, own_tenant, unknown};
-use crate::convert;
+use crate::convert::{self, Shown};
+use crate::domain::asset::Asset;
 use crate::domain::claim::Claim;
 use crate::domain::module::{self, Module};
+use crate::domain::reference::Reference;
 use crate::domain::review::{Command, Versions};
-use crate::render::{Ask, Library, Part, PartKind, Rendered, Selection, Wanted, message};
+use crate::render::{Ask, Library, Part, PartKind, Rendered, Selection, Wanted, message, select};
 use crate::view;
 use crate::view::part_use::Use;
 
@@ -43,7 +45,7 @@ impl ModuleService for Api {
         let save = Command::Save { content: content.encode_to_vec(), author };
         let (state, position) = self.of_module(id, &meta, save).await?;
         let version = state.newest().map_or(0, |it| it.number);
-        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
+        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, Shown::All));
         Ok(Response::new(proto::SaveModuleResponse { module, version, position }))
     }
 
@@ -57,7 +59,7 @@ impl ModuleService for Api {
         let meta = self.deps.metadata(&request, &it.request_id)?;
         let submit = self.submission_of_module(&meta, id, it.version).await?;
         let (state, position) = self.of_module(id, &meta, submit).await?;
-        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
+        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, Shown::All));
         Ok(Response::new(proto::SubmitModuleResponse { module, position }))
     }
 
@@ -69,10 +71,10 @@ impl ModuleService for Api {
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "modules")?;
         let meta = self.deps.metadata(&request, &it.request_id)?;
-        let (review, signature_id) = convert::review(&it.into(), &meta)?;
+        let (review, signature_id) = convert::review(&it.into(), caller, &meta)?;
         self.deps.find::<Module>(&caller.tenant, id, "name").await?;
         let (state, position) = self.of_module(id, &meta, review).await?;
-        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
+        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, Shown::All));
         Ok(Response::new(proto::ReviewModuleResponse { module, signature_id, position }))
     }
 
@@ -89,7 +91,7 @@ impl ModuleService for Api {
         self.deps.find::<Module>(&caller.tenant, id, "name").await?;
         let withdraw = Command::Withdraw { version: it.version, reason, cause: String::new() };
         let (state, position) = self.of_module(id, &meta, withdraw).await?;
-        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, true));
+        let module = Some(convert::module(&caller.tenant, id, &state, meta.at, Shown::All));
         Ok(Response::new(proto::WithdrawModuleResponse { module, position }))
     }
 
@@ -102,8 +104,13 @@ impl ModuleService for Api {
         let id = own(caller, "name", &request.name, "modules")?;
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
-        let found = self.deps.find::<Module>(&caller.tenant, id, "name").await?;
-        let module = Some(convert::module(&caller.tenant, id, &found.state, self.now(), true));
+        let state = self.deps.find::<Module>(&caller.tenant, id, "name").await?.state;
+        let shown = match request.version {
+            0 => Shown::All,
+            version if state.get(version).is_some() => Shown::One(version),
+            _ => return Err(unknown("version").into()),
+        };
+        let module = Some(convert::module(&caller.tenant, id, &state, self.now(), shown));
         Ok(Response::new(proto::GetModuleResponse { module, position }))
     }
 
@@ -116,21 +123,16 @@ impl ModuleService for Api {
         own_tenant(caller, &request.parent)?;
         let arguments = [tenant, "modules", &request.state.to_string()];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
-        let (store, after) = (&self.deps.store, page.cursor().unwrap_or_default());
-        let listed = view::version::list(
-            store.database(),
-            tenant,
-            "module",
-            request.state(),
-            after,
-            page.size + 1,
-        );
-        let mut ids = listed.await.map_err(Problem::from)?;
+        let (database, after) = (self.deps.store.database(), page.cursor().unwrap_or_default());
+        let (state, limit) = (request.state(), page.size + 1);
+        let listed = view::newest::list(database, tenant, "module", state, after, limit).await;
+        let mut ids = listed.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store.load_many::<Module>(tenant, &ids).await.map_err(Problem::from)?;
+        let found = self.deps.store.load_many::<Module>(tenant, &ids).await;
+        let found = found.map_err(Problem::from)?;
         let now = self.now();
         let modules = (ids.iter().zip(found))
-            .map(|(id, it)| convert::module(tenant, id, &it.state, now, false))
+            .map(|(id, it)| convert::module(tenant, id, &it.state, now, Shown::Listed))
             .collect();
         Ok(Response::new(proto::ListModulesResponse { modules, next_page_token }))
     }
@@ -150,8 +152,12 @@ impl ModuleService for Api {
         let at = request.time.map(|it| format!("{}.{}", it.seconds, it.nanos)).unwrap_or_default();
         let arguments = [tenant, "usable", market, &audience, &channel, language, &at];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
-        let mut modules = self.usable(tenant, &page, &ask).await?;
-        let next_page_token = page.cut(&mut modules, |it| it.module_id.clone());
+        let after = page.cursor().unwrap_or_default();
+        let database = self.deps.store.database();
+        let listed = view::usable::list(database, tenant, &ask, after, page.size + 1).await;
+        let mut ids = listed.map_err(Problem::from)?;
+        let next_page_token = page.cut(&mut ids, String::clone);
+        let modules = self.usable(tenant, ids, &ask).await?;
         Ok(Response::new(proto::ListUsableModulesResponse { modules, next_page_token }))
     }
 
@@ -161,14 +167,17 @@ impl ModuleService for Api {
     ) -> Result<Response<proto::ListModuleUsesResponse>, Status> {
         let caller = Caller::of(&request)?;
         let (tenant, request) = (caller.tenant.as_str(), request.get_ref());
-        let part = self.part(caller, &request.parent).await?.to_string();
+        let part = self.part(caller, &request.parent).await?;
         let page = Page::parse(request.page_size, &request.page_token, &[tenant, "uses", &part])?;
         let after = page.cursor().and_then(Use::parse).unwrap_or(Use::START);
         let database = self.deps.store.database();
         let listed = view::part_use::list(database, tenant, &part, &after, page.size + 1);
         let mut uses = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut uses, Use::to_string);
-        let told = |Use { kind, id, version, place }| proto::ModuleUse { kind, id, version, place };
+        let told = |Use { kind, id, version, place, state }| {
+            let state = state.into();
+            proto::ModuleUse { kind, id, version, place, state }
+        };
         let uses = uses.into_iter().map(told).collect();
         Ok(Response::new(proto::ListModuleUsesResponse { uses, next_page_token }))
     }
@@ -271,74 +280,69 @@ impl Api {
         Ok(Command::Submit { version, markets, roles: required.roles, packs: required.packs })
     }
 
-    /// The module or claim a name means.
-    async fn part(&self, caller: &Caller, parent: &str) -> Result<Part, Problem> {
-        let tenant = caller.tenant.as_str();
-        match name::parse("parent", parent, &["claims"]) {
-            Ok(name) if name.tenant == tenant => {
-                self.deps.find::<Claim>(tenant, name.id(), "parent").await?;
-                Ok(Part::claim(name.id()))
-            }
-            Ok(_) => Err(unknown("parent")),
-            Err(_) => {
-                let id = own(caller, "parent", parent, "modules")?;
-                self.deps.find::<Module>(tenant, id, "parent").await?;
-                Ok(Part::module(id))
-            }
-        }
+    /// The stream of the module, claim, reference or asset a name means.
+    async fn part(&self, caller: &Caller, parent: &str) -> Result<String, Problem> {
+        const KINDS: [(&str, &str); 3] =
+            [("claims", "claim"), ("references", "reference"), ("assets", "asset")];
+        let named = parent.split('/').nth(2).unwrap_or_default();
+        let kind = KINDS.into_iter().find(|it| it.0 == named);
+        let (collection, aggregate) = kind.unwrap_or(("modules", "module"));
+        let id = own(caller, "parent", parent, collection)?;
+        let (tenant, deps) = (caller.tenant.as_str(), &self.deps);
+        match aggregate {
+            "claim" => deps.find::<Claim>(tenant, id, "parent").await.map(drop),
+            "reference" => deps.find::<Reference>(tenant, id, "parent").await.map(drop),
+            "asset" => deps.find::<Asset>(tenant, id, "parent").await.map(drop),
+            _ => deps.find::<Module>(tenant, id, "parent").await.map(drop),
+        }?;
+        Ok(format!("{aggregate}/{id}"))
     }
 
-    /// One more than a page of what may be used: the table says where to look, the streams whether it is so.
+    /// Those of some modules that may be used: the table said where to look, the streams say whether it is so. Each
+    /// round reads one level of the parts of all of them.
     async fn usable(
         &self,
         tenant: &str,
-        page: &Page,
+        ids: Vec<String>,
         ask: &Ask,
     ) -> Result<Vec<proto::UsableModule>, Problem> {
-        let enough = page.size as usize + 1;
-        let mut after = page.cursor::<&str>().unwrap_or_default().to_owned();
-        let mut usable = Vec::new();
+        let mut library = Library::default();
+        let mut wanted = Wanted { modules: ids.clone(), ..Default::default() };
         loop {
-            let database = self.deps.store.database();
-            let limit = page.size + 1;
-            let ids = view::version::approved_modules(database, tenant, &after, limit).await?;
-            let Some(last) = ids.last() else { return Ok(usable) };
-            after.clone_from(last);
-            let mut library = Library::default();
-            let roots = Wanted { modules: ids.clone(), ..Default::default() };
-            self.read(tenant, &mut library, roots).await?;
+            self.read(tenant, &mut library, wanted).await?;
+            wanted = Wanted::default();
+            let mut usable = Vec::new();
             for id in &ids {
-                usable.extend(self.usable_one(tenant, &mut library, id, ask).await?);
-                if usable.len() == enough {
-                    return Ok(usable);
+                match usable_one(&library, id, ask) {
+                    Ok(found) => usable.extend(found),
+                    Err(more) => wanted.join(more),
                 }
             }
-        }
-    }
-
-    /// A module as it may be used; without a language in any that it has for the channel.
-    async fn usable_one(
-        &self,
-        tenant: &str,
-        library: &mut Library,
-        id: &str,
-        ask: &Ask,
-    ) -> Result<Option<proto::UsableModule>, Problem> {
-        let mut languages = vec![ask.language.clone()];
-        if ask.language.is_empty() {
-            let approved = library.modules.get(id).into_iter().flat_map(Versions::approved);
-            let variants = approved.filter_map(module::content_of).flat_map(|it| it.variants);
-            languages
-                .extend(variants.filter(|it| it.channel() == ask.channel).map(|it| it.language));
-        }
-        for language in languages {
-            let ask = Ask { language, ..ask.clone() };
-            if let Ok(selection) = self.select(tenant, library, id, &ask).await? {
-                return Ok(usable_module(&selection));
+            if wanted.is_empty() {
+                return Ok(usable);
             }
         }
-        Ok(None)
     }
+}
+
+/// A module as it may be used; without a language in any that it has for the channel.
+fn usable_one(
+    library: &Library,
+    id: &str,
+    ask: &Ask,
+) -> Result<Option<proto::UsableModule>, Wanted> {
+    let mut languages = vec![ask.language.clone()];
+    if ask.language.is_empty() {
+        let approved = library.modules.get(id).into_iter().flat_map(|it| it.approved());
+        let variants = approved.filter_map(module::content_of).flat_map(|it| it.variants);
+        languages.extend(variants.filter(|it| it.channel() == ask.channel).map(|it| it.language));
+    }
+    for language in languages {
+        if let Ok(selection) = select(library, id, &Ask { language, ..ask.clone() })? {
+            return Ok(usable_module(&selection));
+        }
+    }
+    Ok(None)
 }
 
 fn usable_module(selection: &Selection) -> Option<proto::UsableModule> {

@@ -10,8 +10,8 @@ use crate::domain::reference::Reference;
 use crate::render::{Ask, Library, Selection, Unusable, Wanted, select};
 
 impl Api {
-    /// What a message of a module is made of now, or why there is none. Everything is folded from events; each round
-    /// reads one level of parts.
+    /// What a message of a module is made of now, or why there is none. Everything is folded from events, those that are
+    /// in the store when this is asked; each round reads one level of parts, as far as it does not stand on the shelf.
     pub(super) async fn select(
         &self,
         tenant: &str,
@@ -19,11 +19,14 @@ impl Api {
         module_id: &str,
         ask: &Ask,
     ) -> Result<Result<Selection, Unusable>, Problem> {
+        let head = self.deps.store.read_head().await?;
         loop {
-            match select(library, module_id, ask) {
+            let wanted = match select(library, module_id, ask) {
                 Ok(answer) => return Ok(answer),
-                Err(wanted) => self.read(tenant, library, wanted).await?,
-            }
+                Err(wanted) => self.shelf.take(head, tenant, wanted, library),
+            };
+            self.read(tenant, library, wanted.clone()).await?;
+            self.shelf.put(head, tenant, wanted, library);
         }
     }
 
@@ -37,18 +40,16 @@ impl Api {
         let store = &self.deps.store;
         if let [only] = wanted.modules.as_slice() {
             let loaded = store.load::<Module>(tenant, only, eventstore::AsOf::Now).await?;
-            library.modules.insert(only.clone(), loaded.state);
+            library.modules.insert(only.clone(), loaded.state.into());
         } else if !wanted.modules.is_empty() {
             let loaded = store.load_many::<Module>(tenant, &wanted.modules).await?;
-            library
-                .modules
-                .extend(wanted.modules.into_iter().zip(loaded.into_iter().map(|it| it.state)));
+            let states = loaded.into_iter().map(|it| it.state.into());
+            library.modules.extend(wanted.modules.into_iter().zip(states));
         }
         if !wanted.claims.is_empty() {
             let loaded = store.load_many::<Claim>(tenant, &wanted.claims).await?;
-            library
-                .claims
-                .extend(wanted.claims.into_iter().zip(loaded.into_iter().map(|it| it.state)));
+            let states = loaded.into_iter().map(|it| it.state.into());
+            library.claims.extend(wanted.claims.into_iter().zip(states));
         }
         if !wanted.references.is_empty() {
             let loaded = store.load_many::<Reference>(tenant, &wanted.references).await?;

@@ -107,14 +107,12 @@ fn library(claims: &[(&str, ClaimContent)], modules: &[(&str, ModuleContent)]) -
     let state = eventstore::fold::<Reference>(&[proto::reference_event::Event::Added(added)]);
     library.references.insert("study".into(), state);
     for (id, content) in claims {
-        library
-            .claims
-            .insert((*id).into(), approve::<Claim>(Versions::default(), content.encode_to_vec()));
+        let versions = approve::<Claim>(Versions::default(), content.encode_to_vec());
+        library.claims.insert((*id).into(), versions.into());
     }
     for (id, content) in modules {
-        library
-            .modules
-            .insert((*id).into(), approve::<Module>(Versions::default(), content.encode_to_vec()));
+        let versions = approve::<Module>(Versions::default(), content.encode_to_vec());
+        library.modules.insert((*id).into(), versions.into());
     }
     library
 }
@@ -284,11 +282,11 @@ fn the_newest_version_that_fits_is_used_and_otherwise_says_why_not() {
     // By the clock, whether or not the timer has fired.
     assert_eq!(at(&usable, end), Err(because("content_expired", "expired")));
 
-    let versions = usable.modules["root"].clone();
+    let versions = Versions::clone(&usable.modules["root"]);
     let draft =
         Command::Save { content: module("b", &[]).encode_to_vec(), author: "author".into() };
     let with = |versions: Versions| Library {
-        modules: [("root".to_owned(), versions)].into(),
+        modules: [("root".to_owned(), versions.into())].into(),
         ..library(&[], &[])
     };
     assert_eq!(at(&with(then(&versions, draft)), NOW), Ok(1));
@@ -329,14 +327,14 @@ fn every_part_must_be_approved_now() {
     };
     let withdraw = || Command::Withdraw { version: 0, reason: "r".into(), cause: String::new() };
     let claim_withdrawn = |it: &mut Library| {
-        let versions = it.claims["onset"].clone();
+        let versions = Versions::clone(&it.claims["onset"]);
         let events = Claim::decide(&versions, withdraw(), NOW).expect("granted");
-        it.claims.insert("onset".into(), events.iter().fold(versions, Claim::evolve));
+        it.claims.insert("onset".into(), events.iter().fold(versions, Claim::evolve).into());
     };
     assert_eq!(fault(&claim_withdrawn), because("content_withdrawn", "claim/onset: withdrawn"));
     let module_withdrawn = |it: &mut Library| {
         let versions = then(&it.modules["footer"], withdraw());
-        it.modules.insert("footer".into(), versions);
+        it.modules.insert("footer".into(), versions.into());
     };
     assert_eq!(fault(&module_withdrawn), because("content_withdrawn", "module/footer: withdrawn"));
     let no_reference =
@@ -347,23 +345,21 @@ fn every_part_must_be_approved_now() {
     );
     let elsewhere = |it: &mut Library| {
         let content = ClaimContent { markets: vec!["FR".into()], ..claim("Works.") };
-        it.claims
-            .insert("onset".into(), approve::<Claim>(Versions::default(), content.encode_to_vec()));
+        let versions = approve::<Claim>(Versions::default(), content.encode_to_vec());
+        it.claims.insert("onset".into(), versions.into());
     };
     assert_eq!(fault(&elsewhere), because("content_not_approved", "claim/onset: market"));
     let over = |it: &mut Library| {
         let content = ClaimContent { expires_at: Some(NOW.to_proto()), ..claim("Works.") };
         let mut versions = approve::<Claim>(Versions::default(), claim("x").encode_to_vec());
         versions = forged(&versions, content.encode_to_vec());
-        it.claims.insert("onset".into(), versions);
+        it.claims.insert("onset".into(), versions.into());
     };
     assert_eq!(fault(&over), because("content_not_approved", "claim/onset: tampered"));
     let no_asset = |it: &mut Library| {
         let content = ModuleContent { asset_ids: vec!["logo".into()], ..module("f", &[]) };
-        it.modules.insert(
-            "footer".into(),
-            approve::<Module>(Versions::default(), content.encode_to_vec()),
-        );
+        let versions = approve::<Module>(Versions::default(), content.encode_to_vec());
+        it.modules.insert("footer".into(), versions.into());
         it.assets.insert("logo".into(), Default::default());
     };
     assert_eq!(fault(&no_asset), because("content_expired", "module/footer: asset/logo: expired"));
@@ -409,10 +405,10 @@ fn bytes_that_differ_from_those_that_were_signed_are_not_printed() {
     let mut library = library(&[], &[("root", module("safe", &[]))]);
     let honest = library.modules["root"].clone();
     let same = forged(&honest, module("safe", &[]).encode_to_vec());
-    library.modules.insert("root".into(), same);
+    library.modules.insert("root".into(), same.into());
     assert!(selected(&library, &ask()).is_ok(), "the same bytes are the signed ones");
     for content in [module("harmless", &[]).encode_to_vec(), vec![0xff; 9], Vec::new()] {
-        library.modules.insert("root".into(), forged(&honest, content));
+        library.modules.insert("root".into(), forged(&honest, content).into());
         assert_eq!(
             selected(&library, &ask()).err(),
             Some(because("content_not_approved", "tampered"))

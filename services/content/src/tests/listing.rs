@@ -113,6 +113,8 @@ async fn what_is_usable_is_listed_as_it_may_be_used_now() {
     };
     assert_eq!(usable(Channel::Email, "", 0).await, ["claims", "english", "french"]);
     assert_eq!(usable(Channel::Email, "", 1).await, ["claims", "english", "french"]);
+    // The last is not in this language: a page without anything is the last one, or goes on.
+    assert_eq!(usable(Channel::Email, "en", 1).await, ["claims", "english"]);
     assert_eq!(usable(Channel::Email, "en", 2).await, ["claims", "english"]);
     assert_eq!(usable(Channel::Sms, "de", 0).await, ["short"]);
     assert_eq!(usable(Channel::Portal, "de", 0).await, Vec::<String>::new());
@@ -123,6 +125,110 @@ async fn what_is_usable_is_listed_as_it_may_be_used_now() {
     };
     world.library().expire_reference(expire).await.expect("ended");
     assert_eq!(usable(Channel::Email, "", 0).await, ["english", "french"]);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_usable_is_looked_for_among_what_is_approved_for_it_then() {
+    let world = World::start().await;
+    let hour = |hours: u32| time(chassis::testing::START.plus(Duration::from_secs(3600) * hours));
+    let of = |change: &dyn Fn(&mut proto::ModuleContent)| {
+        let mut content = module_content("Hallo.");
+        change(&mut content);
+        content
+    };
+    world.approved("always", module_content("Hallo.")).await;
+    world
+        .approved(
+            "austrian",
+            of(&|it| {
+                it.markets = vec!["AT".into()];
+                it.default_languages = [("AT".to_owned(), "de".to_owned())].into();
+            }),
+        )
+        .await;
+    world.approved("early", of(&|it| it.expires_at = hour(1))).await;
+    world.approved("late", of(&|it| it.usable_from = hour(1))).await;
+    world.approved("replaced", module_content("Alt.")).await;
+    world.approved("replaced", module_content("Neu.")).await;
+    for id in ["withdrawn", "of-two"] {
+        world.approved(id, module_content("Hallo.")).await;
+    }
+    let withdraw = async |id: &str, version: u32| {
+        let request = proto::WithdrawModuleRequest {
+            name: module_name(id),
+            version,
+            reason: "wrong".into(),
+            ..Default::default()
+        };
+        world.modules().withdraw_module(request).await.expect("withdrawn");
+    };
+    withdraw("withdrawn", 0).await;
+    world.approved("of-two", of(&|it| it.usable_from = hour(1))).await;
+    withdraw("of-two", 1).await;
+
+    let ask = |at: Option<prost_types::Timestamp>| proto::ListUsableModulesRequest {
+        parent: parent(),
+        market: "DE".into(),
+        audience: Audience::Hcp.into(),
+        channel: Channel::Email.into(),
+        time: at,
+        ..Default::default()
+    };
+    let usable = async |at: Option<prost_types::Timestamp>| -> Vec<(String, u32)> {
+        let reply = world.modules().list_usable_modules(ask(at)).await.expect("listed");
+        let modules = reply.into_inner().modules.into_iter();
+        modules.map(|it| (it.module_id, it.version)).collect()
+    };
+    let is = |ids: &[(&str, u32)]| -> Vec<(String, u32)> {
+        ids.iter().map(|(id, version)| ((*id).to_owned(), *version)).collect()
+    };
+    assert_eq!(usable(None).await, is(&[("always", 1), ("early", 1), ("replaced", 2)]));
+    let later = is(&[("always", 1), ("late", 1), ("of-two", 2), ("replaced", 2)]);
+    assert_eq!(usable(hour(1)).await, later);
+    // Where to look is where something is: nothing of others, and nothing that is over.
+    let store = &world.harness.deps("content").store;
+    let rows =
+        "SELECT module_id, version FROM usable WHERE market = 'DE' ORDER BY module_id, version";
+    let rows = store.query(rows, vec![]).await.expect("read");
+    let looked: Vec<_> = (rows.iter())
+        .map(|row| (row.text(0).expect("an id").to_owned(), row.count(1).expect("a version")))
+        .collect();
+    let expected = [("always", 1), ("early", 1), ("late", 1), ("of-two", 2), ("replaced", 2)];
+    assert_eq!(looked, expected.map(|(id, version)| (id.to_owned(), version)));
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_shows_what_counts_and_a_look_at_one_version_all_of_it() {
+    let world = World::start().await;
+    for text in ["Eins.", "Zwei.", "Drei."] {
+        world.approved("hello", module_content(text)).await;
+    }
+    world.save("hello", module_content("Vier.")).await;
+    world.save("hello", module_content("Entwurf.")).await;
+    let list = proto::ListModulesRequest { parent: parent(), ..Default::default() };
+    let listed = world.modules().list_modules(list).await.expect("listed").into_inner();
+    let numbers = |module: &proto::Module| -> Vec<u32> {
+        module.versions.iter().map(|it| it.version).collect()
+    };
+    assert_eq!(numbers(&listed.modules[0]), [3, 5]);
+    let whole = world.module("hello").await;
+    assert_eq!(numbers(&whole), [1, 2, 3, 4, 5]);
+    let told: Vec<_> =
+        whole.versions.iter().filter(|it| it.content.is_some()).map(|it| it.version).collect();
+    assert_eq!(told, [3, 5], "the approved and the newest");
+    let one = |version| {
+        let name = module_name("hello");
+        proto::GetModuleRequest { name, version, ..Default::default() }
+    };
+    let first = world.modules().get_module(one(1)).await.expect("found").into_inner().module;
+    let first = first.expect("a module");
+    assert_eq!(numbers(&first), [1]);
+    let content = first.versions[0].content.clone().expect("its content");
+    assert_eq!(content.variants[0].text, "Eins.");
+    let status = world.modules().get_module(one(9)).await.expect_err("no such version");
+    assert_eq!((status.code(), fields(&status)), (Code::NotFound, vec!["version".to_owned()]));
     world.harness.stop().await;
 }
 
@@ -196,12 +302,13 @@ async fn a_rebuild_gives_the_tables_that_were_kept_live() {
     world.modules().withdraw_module(withdraw).await.expect("withdrawn");
     let store = &world.harness.deps("content").store;
     let tables = async || {
-        let versions = "SELECT tenant, kind, id, version, state FROM version ORDER BY 1, 2, 3, 4";
-        let uses =
-            "SELECT part, kind, id, version, place, prints FROM part_use ORDER BY 1, 2, 3, 4, 5";
+        let newest = "SELECT tenant, kind, id, version, state FROM newest ORDER BY 1, 2, 3";
+        let usable = "SELECT market, audience, channel, module_id, version, usable_from, expires_at FROM usable
+                      ORDER BY 1, 2, 3, 4, 5";
+        let uses = "SELECT part, kind, id, version, place, prints, state FROM part_use ORDER BY 1, 2, 3, 4, 5";
         let library = "SELECT tenant, reference_id FROM reference UNION SELECT tenant, product_id FROM product ORDER BY 1, 2";
         let mut rows = Vec::new();
-        for sql in [versions, uses, library] {
+        for sql in [newest, usable, uses, library] {
             rows.extend(store.query(sql, vec![]).await.expect("read"));
         }
         rows

@@ -152,13 +152,20 @@ async fn one_role_is_enough_where_the_pack_says_so() {
     world.harness.stop().await;
 }
 
-async fn uses(world: &World, parent: String, page_size: i32) -> Vec<(String, String, u32, String)> {
+/// Kind, id, version, place and state of a use.
+type Used = (String, String, u32, String, State);
+
+async fn uses(world: &World, parent: String, page_size: i32) -> Vec<Used> {
     let (mut found, mut page_token) = (Vec::new(), String::new());
     loop {
         let request =
             proto::ListModuleUsesRequest { parent: parent.clone(), page_size, page_token };
         let page = world.modules().list_module_uses(request).await.expect("listed").into_inner();
-        found.extend(page.uses.into_iter().map(|it| (it.kind, it.id, it.version, it.place)));
+        let used = |it: proto::ModuleUse| {
+            let state = it.state();
+            (it.kind, it.id, it.version, it.place, state)
+        };
+        found.extend(page.uses.into_iter().map(used));
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return found;
@@ -195,41 +202,70 @@ async fn where_something_is_used_is_known_across_services() {
     happens::<Journeys>(&world, "journeys", "win-back", journey_event::Event::Activated(activated))
         .await;
 
-    let row = |kind: &str, id: &str, version: u32, place: &str| {
-        (kind.to_owned(), id.to_owned(), version, place.to_owned())
+    let row = |kind: &str, id: &str, version: u32, place: &str, state: State| {
+        (kind.to_owned(), id.to_owned(), version, place.to_owned(), state)
     };
+    let by_policy =
+        |version| row("policy", "default", version, "actions.remind.mail", State::Unspecified);
+    let in_root = |state| row("module", "root", 1, "slots.f", state);
     let everywhere = vec![
-        row("journey", "win-back", 5, "nodes.write"),
-        row("module", "root", 1, "slots.f"),
-        row("policy", "default", 1, "actions.remind.mail"),
+        row("journey", "win-back", 5, "nodes.write", State::Unspecified),
+        in_root(State::Draft),
+        by_policy(1),
     ];
     assert_eq!(uses(&world, module_name("footer"), 0).await, everywhere);
     assert_eq!(uses(&world, module_name("footer"), 1).await, everywhere);
-    let of_claim = vec![
-        row("module", "footer", 1, "slots.c"),
-        row("module", "root", 1, "rules[0].must_accompany"),
-    ];
-    assert_eq!(uses(&world, claim_name("onset"), 0).await, of_claim);
+    let in_claim = |state| {
+        vec![
+            row("module", "footer", 1, "slots.c", state),
+            row("module", "root", 1, "rules[0].must_accompany", State::Draft),
+        ]
+    };
+    assert_eq!(uses(&world, claim_name("onset"), 0).await, in_claim(State::Draft));
+    let study = format!("tenants/{ACME}/references/study");
+    let cited = [row("claim", "onset", 1, "reference_ids", State::Draft)];
+    assert_eq!(uses(&world, study, 0).await, cited);
 
-    // Another policy takes the place of the first; what is retired or withdrawn uses nothing.
+    // Another policy takes the place of the first; what is retired uses nothing.
     happens::<Policies>(&world, "decisioning", "default", policy(2, "root")).await;
     let retired =
         journey_event::Event::Retired(JourneyVersionRetired { version: 5, ..Default::default() });
     happens::<Journeys>(&world, "journeys", "win-back", retired).await;
-    let withdraw = proto::WithdrawModuleRequest {
-        name: module_name("root"),
-        reason: "old".into(),
-        ..Default::default()
-    };
-    world.modules().withdraw_module(withdraw).await.expect("withdrawn");
-    assert_eq!(uses(&world, module_name("footer"), 0).await, vec![]);
-    assert_eq!(
-        uses(&world, module_name("root"), 0).await,
-        [row("policy", "default", 2, "actions.remind.mail")]
-    );
+    assert_eq!(uses(&world, module_name("footer"), 0).await, [in_root(State::Draft)]);
+    assert_eq!(uses(&world, module_name("root"), 0).await, [by_policy(2)]);
     let retired =
         policy_event::Event::Retired(PolicyVersionRetired { version: 2, ..Default::default() });
     happens::<Policies>(&world, "decisioning", "default", retired).await;
     assert_eq!(uses(&world, module_name("root"), 0).await, vec![]);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn where_something_stood_is_still_known_when_it_is_withdrawn() {
+    let world = World::start().await;
+    world.reference("study", None).await;
+    world.approved_claim("onset", claim_content(&["study"])).await;
+    world.approved("footer", with_slots("{{c}}", &[("c", SlotKind::Claim, "onset")])).await;
+    world.approved("footer", with_slots("{{c}}!", &[("c", SlotKind::Claim, "onset")])).await;
+    happens::<Policies>(&world, "decisioning", "default", policy(1, "footer")).await;
+    let row = |kind: &str, version: u32, place: &str, state: State| {
+        let id = if kind == "policy" { "default" } else { "footer" };
+        (kind.to_owned(), id.to_owned(), version, place.to_owned(), state)
+    };
+    let of_claim = |newest: State| {
+        [row("module", 1, "slots.c", State::Superseded), row("module", 2, "slots.c", newest)]
+    };
+    assert_eq!(uses(&world, claim_name("onset"), 0).await, of_claim(State::Approved));
+    let withdraw = proto::WithdrawClaimRequest {
+        name: claim_name("onset"),
+        reason: "unsafe".into(),
+        ..Default::default()
+    };
+    world.library().withdraw_claim(withdraw).await.expect("withdrawn");
+    world.module_becomes("footer", 2, State::Withdrawn).await;
+    assert_eq!(uses(&world, claim_name("onset"), 0).await, of_claim(State::Withdrawn));
+    // Who plans with it is still found, to plan anew.
+    let planned = [row("policy", 1, "actions.remind.mail", State::Unspecified)];
+    assert_eq!(uses(&world, module_name("footer"), 0).await, planned);
     world.harness.stop().await;
 }

@@ -1,4 +1,10 @@
+use eventstore::{
+    CommitOptions, DatabaseOptions, Ids, Log, Metadata, RootKey, Store, StoreOptions,
+};
+
 use super::*;
+use crate::domain::module::Module;
+use crate::domain::review::Command;
 
 #[tokio::test]
 async fn an_approved_module_is_rendered_with_the_proof_of_its_approval() {
@@ -123,10 +129,50 @@ async fn a_module_whose_stored_bytes_differ_from_those_that_were_signed_is_not_r
     let forge = "UPDATE event SET envelope = $1 WHERE position = $2";
     tx.exec(forge, eventstore::values![bytes, position]).await.expect("forged");
     tx.commit().await.expect("committed");
+    // What this process has read is what was signed, whatever stands there now; it is never the forgery.
+    assert_eq!(world.render(render_request("hello")).await.text, "Sicher und wirksam.");
+    // With whatever is recorded next, everything is read again.
+    world.reference("study", None).await;
     let reply = world.render(render_request("hello")).await;
     assert_eq!(
         (reply.content_reason.as_str(), reply.content_detail.as_str()),
         ("content_not_approved", "tampered")
     );
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn what_another_replica_withdraws_is_not_rendered_from_memory() {
+    let world = World::start().await;
+    world.approved("hello", module_content("Guten Tag")).await;
+    for _ in 0..2 {
+        assert_eq!(world.render(render_request("hello")).await.content_reason, "");
+    }
+    // Another process on the same database, of which this one hears nothing.
+    let deps = world.harness.deps("content");
+    let options = StoreOptions {
+        source: "content".into(),
+        database: DatabaseOptions::new(deps.settings.database.url_for("content")),
+        migrate: false,
+        commit: CommitOptions::default(),
+        root_key: RootKey::new([7; 32]),
+        clock: deps.clock.clone(),
+        ids: Ids::system(),
+        log: Log::local(),
+    };
+    let replica = Store::open(options, crate::schema()).await.expect("opened");
+    let meta = Metadata {
+        tenant: ACME.into(),
+        method: "test".into(),
+        request_id: "withdraw".into(),
+        at: deps.clock.now(),
+        ..Metadata::default()
+    };
+    let withdraw = Command::Withdraw { version: 0, reason: "r".into(), cause: String::new() };
+    replica.execute::<Module>("hello", &meta, withdraw).await.expect("withdrawn");
+    replica.close().await;
+    let reply = world.render(render_request("hello")).await;
+    assert_eq!(reply.content_reason, "content_withdrawn");
+    assert!(!world.check("hello").await.usable);
     world.harness.stop().await;
 }

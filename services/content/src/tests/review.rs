@@ -29,7 +29,8 @@ async fn a_claim_and_a_module_pass_their_review() {
             (signature.signer.as_str(), signature.printed_name.as_str()),
             (subject, "Dr. Signer")
         );
-        assert_eq!((signature.offset_seconds, signature.authenticated_at), (-18_000, None));
+        let authenticated_at = signature.authenticated_at.map(|it| it.seconds);
+        assert_eq!((signature.offset_seconds, authenticated_at), (-18_000, Some(AUTHENTICATED)));
         assert_eq!(signature.signed_at, time(world.harness.clock.now()));
         assert_eq!(signature.content_hash, draft.content_hash);
     }
@@ -131,6 +132,66 @@ async fn the_wrong_person_role_or_hash_cannot_sign() {
         .await
         .expect_err("refused");
     assert_eq!(told(&status), (Code::PermissionDenied, "PERMISSION_MISSING".into()));
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_role_is_signed_by_whose_token_names_it_and_by_nobody_else() {
+    let world = World::start().await;
+    world.reference("study", None).await;
+    let claim = world.save_claim("onset", claim_content(&["study"])).await;
+    world.submit_claim("onset").await;
+    let module = world.save("hello", module_content("Hallo.")).await;
+    world.submit("hello").await;
+    let head = world.head();
+    // No permission stands for a role, and no other role does.
+    let everything = world.harness.person(ACME, "root", &["*"]);
+    for person in [everything, world.holding("max", &["medical"])] {
+        let review = module_review("hello", 1, &module.content_hash, ReviewRole::Legal);
+        for verdict in [Verdict::Approve, Verdict::Reject] {
+            let review = proto::ReviewModuleRequest {
+                verdict: verdict.into(),
+                comment: "No.".into(),
+                ..review.clone()
+            };
+            let status = ModuleServiceClient::new(person.clone()).review_module(review).await;
+            let status = status.expect_err("not their role");
+            assert_eq!(told(&status), (Code::PermissionDenied, "ROLE_NOT_HELD".into()));
+            let said = violations(&status).remove(0);
+            assert!(said.field == "role" && said.remedy.contains("legal"), "{said:?}");
+        }
+        let review = claim_review("onset", 1, &claim.content_hash, ReviewRole::Legal);
+        let status = LibraryServiceClient::new(person).review_claim(review).await;
+        let status = status.expect_err("not their role");
+        assert_eq!(told(&status), (Code::PermissionDenied, "ROLE_NOT_HELD".into()));
+    }
+    assert_eq!(world.head(), head, "nothing was recorded");
+    // Issuers write roles as they like.
+    let review = module_review("hello", 1, &module.content_hash, ReviewRole::Legal);
+    let written = world.holding("leo", &["Legal"]);
+    ModuleServiceClient::new(written).review_module(review).await.expect("signed");
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn who_wrote_a_version_signs_no_role_of_it_whatever_roles_the_token_names() {
+    let world = World::start().await;
+    let draft = world.save("hello", module_content("Hallo.")).await;
+    world.submit("hello").await;
+    for (role, name) in [
+        (ReviewRole::Medical, "medical"),
+        (ReviewRole::Legal, "legal"),
+        (ReviewRole::Regulatory, "regulatory"),
+    ] {
+        let review = module_review("hello", 1, &draft.content_hash, role);
+        let author = ModuleServiceClient::new(world.holding("author", &[name]))
+            .review_module(review.clone())
+            .await;
+        assert_eq!(told(&author.expect_err("the author")).1, "AUTHOR_MAY_NOT_SIGN");
+        let other = world.holding(&format!("other-{name}"), &[name]);
+        ModuleServiceClient::new(other).review_module(review).await.expect("signed");
+    }
+    assert!(world.check("hello").await.usable);
     world.harness.stop().await;
 }
 

@@ -3,9 +3,9 @@
 use eventstore::{Database, Error, Tx, Value, values};
 use prost::Message as _;
 use rapport_proto::content::v1::assembly_rule::Rule;
-use rapport_proto::content::v1::{ClaimContent, ModuleContent, SlotKind};
+use rapport_proto::content::v1::{ClaimContent, ModuleContent, SlotKind, State};
 
-use super::version::Move;
+use super::review::{Move, OVER};
 use crate::domain::review::Fact;
 
 /// A part and where it is named.
@@ -16,21 +16,18 @@ struct Named {
 }
 
 pub(super) async fn apply(tx: &mut Tx, moves: &[Move<'_>]) -> Result<(), Error> {
-    // Runs of drafts are written at once; what ends versions is rare and goes in between.
+    // Runs of drafts are written at once; what moves versions on goes in between.
     let mut rows = Vec::new();
     for it in moves {
-        match &it.fact {
-            Fact::Drafted { version, content, .. } => rows.extend(rows_of(it, *version, content)),
-            Fact::Superseded { version, .. }
-            | Fact::Expired { version }
-            | Fact::Withdrawn { version, .. } => {
-                insert(tx, std::mem::take(&mut rows)).await?;
-                forget(tx, it, *version).await?;
+        match (&it.fact, it.leads_to()) {
+            (Fact::Drafted { version, content, .. }, _) => {
+                rows.extend(rows_of(it, *version, content))
             }
-            Fact::Submitted { .. }
-            | Fact::Reviewed(_)
-            | Fact::ChangesRequested { .. }
-            | Fact::Approved { .. } => {}
+            (_, Some((version, state))) => {
+                insert(tx, std::mem::take(&mut rows)).await?;
+                stand(tx, it, version, state).await?;
+            }
+            (_, None) => {}
         }
     }
     insert(tx, rows).await
@@ -38,7 +35,10 @@ pub(super) async fn apply(tx: &mut Tx, moves: &[Move<'_>]) -> Result<(), Error> 
 
 fn rows_of(of: &Move<'_>, version: u32, content: &[u8]) -> Vec<Vec<Value>> {
     let named = if of.kind == "claim" { by_claim(content) } else { by_module(content) };
-    let row = |it: Named| values![of.tenant, it.part, of.kind, of.id, version, it.place, it.prints];
+    let state = State::Draft as i32;
+    let row = |it: Named| {
+        values![of.tenant, it.part, of.kind, of.id, version, it.place, it.prints, state]
+    };
     named.into_iter().map(row).collect()
 }
 
@@ -108,7 +108,7 @@ fn by_rule(n: usize, rule: &Rule) -> Vec<Named> {
 
 async fn insert(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
     tx.insert_many(
-        "INSERT INTO part_use (tenant, part, kind, id, version, place, prints)",
+        "INSERT INTO part_use (tenant, part, kind, id, version, place, prints, state)",
         rows,
         "ON CONFLICT (tenant, part, kind, id, version, place) DO NOTHING",
     )
@@ -116,18 +116,26 @@ async fn insert(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
     .map(drop)
 }
 
-/// A version that is over uses nothing any more; 0 is all of them.
-async fn forget(tx: &mut Tx, of: &Move<'_>, version: u32) -> Result<(), Error> {
+/// Notes where a version stands now; 0 is all of them that are not over.
+async fn stand(tx: &mut Tx, of: &Move<'_>, version: u32, state: State) -> Result<(), Error> {
+    let [one, two, three] = OVER.map(|it| it as i32);
     tx.exec(
-        "DELETE FROM part_use
-         WHERE tenant = $1 AND kind = $2 AND id = $3 AND ($4 = 0 OR version = $4)",
-        values![of.tenant, of.kind, of.id, version],
+        "UPDATE part_use SET state = $5
+         WHERE tenant = $1 AND kind = $2 AND id = $3 AND ($4 = 0 OR version = $4) AND state NOT IN ($6, $7, $8)",
+        values![of.tenant, of.kind, of.id, version, state as i32, one, two, three],
     )
     .await
     .map(drop)
 }
 
-/// Ids of the claims or modules (`kind`) that print or cite a part, after one, in their order.
+pub(crate) const PRINTING: &str = "SELECT DISTINCT id
+     FROM part_use
+     WHERE tenant = $1 AND part = $2 AND kind = $3 AND prints = 1 AND state = $4 AND id > $5
+     ORDER BY id
+     LIMIT $6";
+
+/// Ids of the claims or modules (`kind`) with an approved version that prints or cites a part, after one, in their
+/// order.
 pub(crate) async fn printing(
     database: &Database,
     tenant: &str,
@@ -136,26 +144,20 @@ pub(crate) async fn printing(
     after: &str,
     limit: u32,
 ) -> Result<Vec<String>, Error> {
-    let rows = database
-        .query(
-            "SELECT DISTINCT id
-             FROM part_use
-             WHERE tenant = $1 AND part = $2 AND kind = $3 AND prints = 1 AND id > $4
-             ORDER BY id
-             LIMIT $5",
-            values![tenant, part, kind, after, limit],
-        )
-        .await?;
+    let wanted = values![tenant, part, kind, State::Approved as i32, after, limit];
+    let rows = database.query(PRINTING, wanted).await?;
     rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
-/// A use of a part by a module, a policy or a journey.
+/// A use of a part by a claim, a module, a policy or a journey.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Use {
     pub(crate) kind: String,
     pub(crate) id: String,
     pub(crate) version: u32,
     pub(crate) place: String,
+    /// Unspecified for policies and journeys, and where a page went on from.
+    pub(crate) state: State,
 }
 
 /// Where a page of uses went on from: `kind`, `id`, `version`, `place`, with spaces between.
@@ -167,16 +169,31 @@ impl std::fmt::Display for Use {
 
 impl Use {
     /// Before every use.
-    pub(crate) const START: Self =
-        Self { kind: String::new(), id: String::new(), version: 0, place: String::new() };
+    pub(crate) const START: Self = Self {
+        kind: String::new(),
+        id: String::new(),
+        version: 0,
+        place: String::new(),
+        state: State::Unspecified,
+    };
 
     /// Reads what was printed.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(4, ' ').map(str::to_owned);
         let (kind, id, version) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
-        Some(Self { kind, id, version, place: parts.next()? })
+        Some(Self { kind, id, version, place: parts.next()?, state: State::Unspecified })
     }
 }
+
+pub(crate) const LIST: &str = "SELECT kind, id, version, place, state
+     FROM (
+         SELECT kind, id, version, place, state FROM part_use WHERE tenant = $1 AND part = $2
+         UNION ALL
+         SELECT kind, id, version, place, 0 FROM plan_use WHERE tenant = $1 AND part = $2
+     ) uses
+     WHERE (kind, id, version, place) > ($3, $4, $5, $6)
+     ORDER BY kind, id, version, place
+     LIMIT $7";
 
 /// Uses of a part after one, in their order: by kind, id, version and place.
 pub(crate) async fn list(
@@ -186,26 +203,15 @@ pub(crate) async fn list(
     after: &Use,
     limit: u32,
 ) -> Result<Vec<Use>, Error> {
-    let rows = database
-        .query(
-            "SELECT kind, id, version, place
-             FROM (
-                 SELECT kind, id, version, place FROM part_use WHERE tenant = $1 AND part = $2
-                 UNION ALL
-                 SELECT kind, id, version, place FROM plan_use WHERE tenant = $1 AND part = $2
-             ) uses
-             WHERE (kind, id, version, place) > ($3, $4, $5, $6)
-             ORDER BY kind, id, version, place
-             LIMIT $7",
-            values![tenant, part, &after.kind, &after.id, after.version, &after.place, limit],
-        )
-        .await?;
+    let wanted = values![tenant, part, &after.kind, &after.id, after.version, &after.place, limit];
+    let rows = database.query(LIST, wanted).await?;
     let use_of = |row: &eventstore::Row| {
         Ok(Use {
             kind: row.text(0)?.to_owned(),
             id: row.text(1)?.to_owned(),
             version: u32::try_from(row.count(2)?).unwrap_or(u32::MAX),
             place: row.text(3)?.to_owned(),
+            state: super::state(row.int(4)?),
         })
     };
     rows.iter().map(use_of).collect()
@@ -222,6 +228,7 @@ mod tests {
             id: "default".into(),
             version: 3,
             place: "actions.a b".into(),
+            state: State::Unspecified,
         };
         assert_eq!(Use::parse(&one.to_string()), Some(one));
         assert_eq!(Use::parse(&Use::START.to_string()), Some(Use::START));

@@ -47,20 +47,21 @@ pub(crate) async fn in_force(
         .query_keys(
             "k(tenant, market, now)",
             &keys,
-            "SELECT p.market, p.retired, p.activated
+            "SELECT p.market, p.activated
              FROM k
-             JOIN rule_pack p ON p.tenant = k.tenant AND p.market = k.market AND p.effective_at <= k.now
-             ORDER BY p.market, p.effective_at, p.version",
+             JOIN rule_pack p ON p.tenant = k.tenant AND p.market = k.market AND p.retired = 0
+               AND p.version = (
+                   SELECT l.version FROM rule_pack l
+                   WHERE l.tenant = k.tenant AND l.market = k.market AND l.effective_at <= k.now
+                   ORDER BY l.effective_at DESC, l.version DESC
+                   LIMIT 1
+               )",
         )
         .await?;
     let mut packs = BTreeMap::new();
     for row in rows {
         let market = row.text(0)?.to_owned();
-        if row.flag(1)? {
-            packs.remove(&market);
-            continue;
-        }
-        let pack = RulePackActivated::decode(row.blob(2)?)
+        let pack = RulePackActivated::decode(row.blob(1)?)
             .map_err(|it| Error::corrupt(format!("rule pack of {market}: {it}")))?;
         packs.insert(market, pack);
     }

@@ -1,7 +1,12 @@
 //! What came of decisions: facts of touches by the decision they carry out, interactions by the last decision of the
 //! party that waits for them.
+//!
+//! Which decision a touch carries out, its first event tells. This consumer reads that event before all others of the
+//! touch, and remembers it. Of a touch that was asked for before this replica took over, a table of the other consumer
+//! tells it; where that one has not read as far yet, the event is read again later.
 
-use std::time::Duration;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use eventstore::consumer::read_checkpoint;
 use eventstore::{AsOf, Decider as _, Error, Metadata, Reactor, Recorded, Store, Unit, UnitError};
@@ -13,16 +18,40 @@ use rapport_proto::profiles::v1::interaction_event;
 use crate::domain::decision::{Command, Decision, Seen};
 use crate::domain::instant;
 use crate::view;
-use crate::view::outside::{CONSUMER, touch};
+use crate::view::outside::{CONSUMER, interaction, touch};
 
-/// How often, and how many times, the tables of the other consumer are waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-const LOOKS: usize = 100;
+/// Where the types of delivery's events begin.
+pub(crate) const DELIVERY: &str = "rapport.delivery.v1.";
+const REQUESTED: &str = "rapport.delivery.v1.TouchRequested";
+/// Touches that are remembered, at most: the newest.
+const REMEMBERED: usize = 10_000;
 
 /// Notes what came of decisions.
-pub(crate) struct Outcomes;
+#[derive(Default)]
+pub(crate) struct Outcomes {
+    asked_for: Mutex<AskedFor>,
+}
+
+/// The decision of each touch that was asked for lately; empty when it carries out none.
+#[derive(Default)]
+struct AskedFor {
+    decisions: HashMap<TouchName, String>,
+    order: VecDeque<TouchName>,
+}
+
+/// Tenant and touch.
+type TouchName = (String, String);
 
 impl Reactor for Outcomes {
+    fn reads(&self, type_name: &str) -> bool {
+        type_name == REQUESTED || type_name == interaction::READ || is_one(type_name)
+    }
+
+    /// A decision is about one party, and so is all that comes of it.
+    fn lane<'e>(&self, event: &'e Recorded) -> Option<&'e str> {
+        Some(event.envelope.party_id.as_str()).filter(|it| !it.is_empty())
+    }
+
     fn react<'a>(
         &'a self,
         store: &'a Store,
@@ -31,13 +60,68 @@ impl Reactor for Outcomes {
     ) -> BoxFuture<'a, Result<Option<Unit>, Error>> {
         Box::pin(async move {
             let found = match event.aggregate() {
-                "touch" => of_touch(store, event).await?,
+                "touch" => self.of_touch(store, event).await?,
                 "interaction" => of_interaction(store, event).await?,
                 _ => None,
             };
             let Some((decision_id, seen)) = found else { return Ok(None) };
             observe(store, &decision_id, seen, meta).await
         })
+    }
+}
+
+impl Outcomes {
+    /// The decision that a touch carries out, and what was seen of it.
+    async fn of_touch(
+        &self,
+        store: &Store,
+        event: &Recorded,
+    ) -> Result<Option<(String, Seen)>, Error> {
+        let Some(fact) = event.decode::<Fact>()? else { return Ok(None) };
+        let name = (event.envelope.tenant.clone(), event.id().to_owned());
+        if let Fact::Requested(it) = fact {
+            self.asked_for().remember(name, it.decision_id);
+            return Ok(None);
+        }
+        let Some(seen) = seen(&fact, event) else { return Ok(None) };
+        let known = self.asked_for().decisions.get(&name).cloned();
+        let decision_id = match known {
+            Some(known) => known,
+            None => in_tables(store, event).await?,
+        };
+        Ok(Some((decision_id, seen)).filter(|(it, _)| !it.is_empty()))
+    }
+
+    fn asked_for(&self) -> std::sync::MutexGuard<'_, AskedFor> {
+        self.asked_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AskedFor {
+    fn remember(&mut self, name: TouchName, decision_id: String) {
+        if self.decisions.insert(name.clone(), decision_id).is_none() {
+            self.order.push_back(name);
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.decisions.remove(&oldest);
+        }
+    }
+}
+
+/// The decision of a touch as the other consumer's tables tell it; empty when there is none.
+async fn in_tables(store: &Store, event: &Recorded) -> Result<String, Error> {
+    // Read before the table: what it has read by then stands there.
+    let read = read_checkpoint(store, CONSUMER, &event.envelope.source).await?;
+    let found = touch::find(store.database(), &event.envelope.tenant, event.id()).await?;
+    match found {
+        Some(found) => Ok(found.decision_id),
+        None if read.position >= event.position => Ok(String::new()),
+        None => Err(Error::unavailable(format!(
+            "{CONSUMER} has read {} up to {} only",
+            event.envelope.source, read.position
+        ))),
     }
 }
 
@@ -63,31 +147,6 @@ async fn observe(
     })
 }
 
-/// The decision that a touch carries out, and what was seen of it.
-async fn of_touch(store: &Store, event: &Recorded) -> Result<Option<(String, Seen)>, Error> {
-    let Some(seen) = event.decode()?.and_then(|fact| seen(&fact, event)) else { return Ok(None) };
-    let tenant = &event.envelope.tenant;
-    let mut found = touch::find(store.database(), tenant, event.id()).await?;
-    if found.is_none() {
-        wait_for_tables(store, event).await?;
-        found = touch::find(store.database(), tenant, event.id()).await?;
-    }
-    let decision_id = found.map(|it| it.decision_id).filter(|it| !it.is_empty());
-    Ok(decision_id.map(|it| (it, seen)))
-}
-
-/// Waits until the other consumer has read as far.
-async fn wait_for_tables(store: &Store, event: &Recorded) -> Result<(), Error> {
-    for _ in 0..LOOKS {
-        let read = read_checkpoint(store, CONSUMER, &event.envelope.source).await?;
-        if read.position >= event.position {
-            return Ok(());
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-    Err(Error::unavailable(format!("{CONSUMER} has not read as far as its reactor")))
-}
-
 async fn of_interaction(store: &Store, event: &Recorded) -> Result<Option<(String, Seen)>, Error> {
     let party_id = &event.envelope.party_id;
     if party_id.is_empty() {
@@ -105,6 +164,14 @@ async fn of_interaction(store: &Store, event: &Recorded) -> Result<Option<(Strin
         reason: String::new(),
     };
     Ok(decision.map(|id| (id, seen)))
+}
+
+/// Whether an event of a type may be an outcome: whether [`seen`] may tell something.
+pub(crate) fn is_one(type_name: &str) -> bool {
+    const NONE: [&str; 6] =
+        ["Requested", "Deferred", "Ready", "Attempted", "RetryScheduled", "Unresolved"];
+    let Some(name) = type_name.strip_prefix(DELIVERY) else { return false };
+    name.strip_prefix("Touch").map_or(name.starts_with("Task"), |it| !NONE.contains(&it))
 }
 
 /// What a fact of a touch tells about its decision. What a machine did does not count.
@@ -135,6 +202,7 @@ pub(crate) fn seen(fact: &Fact, event: &Recorded) -> Option<Seen> {
         Fact::Unsubscribed(it) => provider = it.fact.as_ref(),
         Fact::TaskDismissed(it) => reason = dismissed(it.reason()).to_owned(),
         Fact::TaskCompleted(it) => reason.clone_from(&it.outcome),
+        Fact::TaskWithdrawn(it) => reason.clone_from(&it.reason),
         Fact::Sent(_) | Fact::TaskAccepted(_) | Fact::TaskExpired(_) => {}
     }
     let occurred_at = provider.and_then(|it| instant(it.occurred_at.as_ref()));

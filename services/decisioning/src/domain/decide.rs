@@ -10,11 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use ::authored::rule::Failing;
+use ::authored::rule::{Failing, Judge};
 use eventstore::Timestamp;
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::{Candidate, Chosen, DecisionMade, HoldoutStarted, Stage};
-use rapport_proto::types::{Channel, Clear, ContentClass};
+use rapport_proto::types::{Channel, Clear, ContentClass, Purpose};
 use rapport_proto::{audience_of, purpose_of};
 
 use super::explore::{self, Arm, THOMPSON_NORMAL};
@@ -25,6 +25,7 @@ use super::{DO_NOTHING, holdout, later};
 pub(crate) mod content;
 pub(crate) mod facts;
 pub(crate) mod pressure;
+pub(crate) mod reads;
 
 use content::Modules;
 use facts::PartyFacts;
@@ -95,12 +96,12 @@ pub(crate) struct Stopped {
     pub(crate) next_allowed_at: Option<Timestamp>,
 }
 
-impl From<Failing> for Stopped {
-    fn from(failing: Failing) -> Self {
+impl From<&Failing> for Stopped {
+    fn from(failing: &Failing) -> Self {
         Self {
-            clause: failing.clause,
-            value: failing.unknown.unwrap_or(failing.value),
-            required: failing.required,
+            clause: failing.clause.clone(),
+            value: failing.unknown.as_ref().unwrap_or(&failing.value).clone(),
+            required: failing.required.clone(),
             next_allowed_at: None,
         }
     }
@@ -108,27 +109,42 @@ impl From<Failing> for Stopped {
 
 struct Deciding<'i> {
     inputs: &'i Inputs<'i>,
+    /// The policy's rules over the party's facts.
+    judge: Judge<'i>,
     pressure: Pressure<'i>,
+    /// Answers that several candidates share.
+    consents: Asked<(Purpose, Channel)>,
+    countries: Asked<Question>,
     affinities: Vec<proto::Affinity>,
-    /// The action, treatment and class behind each candidate.
+    /// What stands behind each candidate.
     behind: Vec<Behind<'i>>,
 }
+
+/// Questions that were answered, with what stops whom they are asked for.
+type Asked<Q> = Vec<(Q, Option<Stopped>)>;
 
 struct Behind<'i> {
     action: &'i Action,
     class: Option<ContentClass>,
-    topic: String,
+    topic: &'i str,
 }
 
 impl<'i> Deciding<'i> {
     fn new(inputs: &'i Inputs<'i>) -> Self {
-        let pressure = Pressure::new(inputs.policy, inputs.happenings, inputs.at);
-        Self { inputs, pressure, affinities: Vec::new(), behind: Vec::new() }
+        Self {
+            inputs,
+            judge: inputs.policy.judge(inputs.party),
+            pressure: Pressure::new(inputs.policy, inputs.happenings, inputs.at),
+            consents: Asked::new(),
+            countries: Asked::new(),
+            affinities: Vec::new(),
+            behind: Vec::new(),
+        }
     }
 
     /// Every action and treatment that is offered for this slot, each with the first stage that stops it.
     fn candidates(&mut self) -> Vec<Candidate> {
-        let Inputs { policy, wish, at, .. } = self.inputs;
+        let Inputs { policy, wish, modules, at, content_position, .. } = self.inputs;
         let mut candidates = Vec::new();
         for action in policy.actions.iter().filter(|it| it.is_offered(*at)) {
             if !wish.groups.is_empty() && !wish.groups.contains(&action.group) {
@@ -148,8 +164,7 @@ impl<'i> Deciding<'i> {
                     module: treatment.module.clone(),
                     ..Candidate::default()
                 };
-                let known =
-                    self.inputs.modules.newest(&treatment.module, self.inputs.content_position);
+                let known = modules.newest(&treatment.module, *content_position);
                 let stopped = self
                     .gates(&candidate, known)
                     .or_else(|| rules.get_or_insert_with(|| self.rules(action)).clone())
@@ -165,8 +180,8 @@ impl<'i> Deciding<'i> {
                     candidate.next_allowed_at = stopped.next_allowed_at.map(Timestamp::to_proto);
                 }
                 let topic = match (treatment.topic.as_str(), known) {
-                    ("", Some(module)) => module.topic.clone(),
-                    (stated, _) => stated.to_owned(),
+                    ("", Some(module)) => module.topic.as_str(),
+                    (stated, _) => stated,
                 };
                 self.behind.push(Behind { action, class: known.map(|it| it.class), topic });
                 candidates.push(candidate);
@@ -177,19 +192,23 @@ impl<'i> Deciding<'i> {
 
     /// Consent, content and country: what no score may outweigh.
     fn gates(
-        &self,
+        &mut self,
         candidate: &Candidate,
         known: Option<&content::Module>,
     ) -> Option<(Stage, Stopped)> {
-        let Inputs { party, wish, modules, at, content_position, .. } = self.inputs;
+        let Inputs { party, wish, modules, pack, at, content_position, .. } = self.inputs;
         let channel = candidate.channel();
         if let Some(stopped) = party.inactive() {
             return Some((Stage::Consent, stopped));
         }
+        // Without a class nobody can tell which consent it would need.
         let Some(known) = known else {
             return Some((Stage::Content, content::never_approved(&candidate.module)));
         };
-        if let Some(stopped) = party.no_consent(purpose_of(known.class), channel, &wish.sender_id) {
+        let asked = (purpose_of(known.class), channel);
+        let no_consent =
+            once(&mut self.consents, asked, || party.no_consent(asked.0, channel, &wish.sender_id));
+        if let Some(stopped) = no_consent {
             return Some((Stage::Consent, stopped));
         }
         let place = content::Place {
@@ -203,31 +222,14 @@ impl<'i> Deciding<'i> {
             return Some((Stage::Content, stopped));
         }
         let question = Question { class: known.class, audience: place.audience, channel };
-        self.country(question).map(|stopped| (Stage::CountryRule, stopped))
-    }
-
-    fn country(&self, question: Question) -> Option<Stopped> {
-        let party = self.inputs.party;
-        let Some(pack) = self.inputs.pack else {
-            return Some(denied(&Answer::no_pack(), &party.market));
-        };
-        if !pack.enables(party.kind) {
-            return Some(Stopped {
-                clause: "enabled_kinds".to_owned(),
-                value: format!("party.kind = {}", super::names::kind(party.kind)),
-                required: "a kind that the market's pack enables".to_owned(),
-                next_allowed_at: None,
-            });
-        }
-        let answer = pack.answer(question, Some(party));
-        (!answer.allows()).then(|| denied(&answer, &party.market))
+        let denied = once(&mut self.countries, question, || country(*pack, party, question));
+        denied.map(|stopped| (Stage::CountryRule, stopped))
     }
 
     fn rules(&self, action: &Action) -> Option<(Stage, Stopped)> {
-        let party = self.inputs.party;
         let first = |stage, conditions: &[Condition]| {
-            let failing = conditions.iter().find_map(|it| it.first_failing(party))?;
-            Some((stage, Stopped::from(failing)))
+            let failing = conditions.iter().find_map(|it| it.first_failing(&self.judge))?;
+            Some((stage, Stopped::from(&*failing)))
         };
         first(Stage::Eligibility, &action.eligibility)
             .or_else(|| first(Stage::Applicability, &action.applicability))
@@ -236,8 +238,8 @@ impl<'i> Deciding<'i> {
 
     /// Scores the survivors, adds DO_NOTHING, and returns π over all, 0 for those that were stopped.
     fn score(&mut self, candidates: &mut Vec<Candidate>) -> Vec<f64> {
-        let Inputs { policy, party, at, .. } = self.inputs;
-        let holding = policy.holding(*party);
+        let Inputs { policy, at, .. } = self.inputs;
+        let holding = policy.holding(&self.judge);
         let mut arms = Vec::new();
         let mut surviving = Vec::new();
         for (index, candidate) in candidates.iter_mut().enumerate() {
@@ -280,14 +282,15 @@ impl<'i> Deciding<'i> {
             channel: candidate.channel,
             pi: drawn.pi,
             draw: drawn.draw,
-            topic: behind.map(|it| it.topic.clone()).unwrap_or_default(),
+            topic: behind.map(|it| it.topic.to_owned()).unwrap_or_default(),
             group: behind.map(|it| it.action.group.clone()).unwrap_or_default(),
             rewards: behind.map(|it| it.action.rewards.clone()).unwrap_or_default(),
         }
     }
 
     fn record(self, candidates: Vec<Candidate>, chosen: Vec<Chosen>) -> DecisionMade {
-        let Inputs { wish, policy, party, at, .. } = self.inputs;
+        let Inputs { wish, policy, party, pack, at, .. } = self.inputs;
+        let read = policy.names().iter().chain(pack.iter().flat_map(|it| &it.reads));
         let first = chosen.first().and_then(|first| {
             let same =
                 |it: &Candidate| it.action == first.action && it.treatment == first.treatment;
@@ -308,15 +311,10 @@ impl<'i> Deciding<'i> {
             sender_id: wish.sender_id.clone(),
             policy_version: policy.version,
             policy_hash: policy.hash.clone(),
-            packs: self
-                .inputs
-                .pack
-                .map(|it| (party.market.clone(), it.version))
-                .into_iter()
-                .collect(),
+            packs: pack.map(|it| (party.market.clone(), it.version)).into_iter().collect(),
             model_as_of: self.inputs.model.map(|it| it.as_of.to_proto()),
             model_hash: self.inputs.model.map(|it| it.hash.clone()).unwrap_or_default(),
-            facts: party.to_proto(policy.names()),
+            facts: party.to_proto(read),
             positions: self.inputs.positions.clone(),
             candidates,
             epsilon: policy.epsilon,
@@ -364,6 +362,37 @@ fn tell_survivors(candidates: &mut [Candidate], drawn: &[usize]) {
             candidate.stage_failed = stage.into();
         }
     }
+}
+
+/// What a question was answered, asked now if it was not before.
+fn once<Q: PartialEq + Copy>(
+    asked: &mut Asked<Q>,
+    question: Q,
+    answer: impl FnOnce() -> Option<Stopped>,
+) -> Option<Stopped> {
+    if let Some((_, answered)) = asked.iter().find(|it| it.0 == question) {
+        return answered.clone();
+    }
+    let answered = answer();
+    asked.push((question, answered.clone()));
+    answered
+}
+
+/// Why the rules of the party's country do not allow a contact.
+fn country(pack: Option<&Pack>, party: &PartyFacts, question: Question) -> Option<Stopped> {
+    let Some(pack) = pack else {
+        return Some(denied(&Answer::no_pack(), &party.market));
+    };
+    if !pack.enables(party.kind) {
+        return Some(Stopped {
+            clause: "enabled_kinds".to_owned(),
+            value: format!("party.kind = {}", super::names::kind(party.kind)),
+            required: "a kind that the market's pack enables".to_owned(),
+            next_allowed_at: None,
+        });
+    }
+    let answer = pack.answer(question, Some(party));
+    (!answer.allows()).then(|| denied(&answer, &party.market))
 }
 
 fn denied(answer: &Answer, market: &str) -> Stopped {

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::decision_event::Event;
-use rapport_proto::decisioning::v1::{DecisionMade, OutcomeObserved, Reward};
+use rapport_proto::decisioning::v1::{Chosen, DecisionMade, OutcomeObserved, Reward};
 
 use super::policy::compiled::micros;
 use super::{DO_NOTHING, instant};
@@ -151,8 +151,8 @@ fn reached(outcomes: &[OutcomeObserved]) -> bool {
 }
 
 /// The rewards of what was drawn first: the only one that is learnt from.
-pub(crate) fn rewards(made: &DecisionMade) -> &[Reward] {
-    made.chosen.first().filter(|it| it.action != DO_NOTHING).map_or(&[], |it| &it.rewards)
+pub(crate) fn rewards(chosen: &[Chosen]) -> &[Reward] {
+    chosen.first().filter(|it| it.action != DO_NOTHING).map_or(&[], |it| &it.rewards)
 }
 
 /// Which reward an event is worth, if it happened within its window.
@@ -160,7 +160,7 @@ fn worth(made: &DecisionMade, kind: &str, occurred_at: Timestamp) -> Option<(usi
     let decided_at = instant(made.decided_at.as_ref())?;
     let after = occurred_at.0.checked_sub(decided_at.0).filter(|it| *it >= 0)?;
     let fits = |it: &Reward| it.event == kind && after <= micros(&it.within);
-    let (index, reward) = rewards(made).iter().enumerate().find(|(_, it)| fits(it))?;
+    let (index, reward) = rewards(&made.chosen).iter().enumerate().find(|(_, it)| fits(it))?;
     Some((index, reward.value))
 }
 

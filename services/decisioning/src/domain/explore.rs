@@ -11,7 +11,9 @@
 //! certain: below it nobody wins. The choice is drawn from the logged π, so the logged probability is exact by
 //! construction.
 
-use super::normal::normal;
+use std::collections::HashMap;
+
+use super::normal;
 
 /// Name of this explorer in the record.
 pub(crate) const THOMPSON_NORMAL: &str = "thompson-normal";
@@ -61,9 +63,7 @@ pub(crate) fn best(arms: &[Arm], certain: f64) -> Vec<f64> {
     // Below `floor` the best arm's Φ, or the certain score, leaves nothing.
     let floor = arms.iter().map(Arm::low).fold(certain, f64::max);
     let end = arms.iter().map(Arm::high).fold(floor, f64::max);
-    let racing: Vec<usize> = (0..arms.len()).filter(|it| arms[*it].high() > floor).collect();
-    let mut won = vec![0.0; arms.len()];
-    let mut race = Race { arms: racing.iter().map(|it| arms[*it]).collect(), ..Race::default() };
+    let (mut race, racers) = Race::new(arms, floor);
     let mut from = floor;
     for _ in 0..STEPS {
         if from >= end {
@@ -73,41 +73,64 @@ pub(crate) fn best(arms: &[Arm], certain: f64) -> Vec<f64> {
         race.integrate(from, to);
         from = to;
     }
-    for (index, part) in racing.into_iter().zip(&race.won) {
-        won[index] = part.clamp(0.0, 1.0);
-    }
-    won
+    let won = |racer: &Option<usize>| racer.map_or(0.0, |it| race.racers[it].won.clamp(0.0, 1.0));
+    racers.iter().map(won).collect()
 }
 
-/// The arms that can win, and what each has won so far.
-#[derive(Default)]
+/// The arms that can win. Equal ones, such as two treatments that nothing is known of yet, are computed once.
 struct Race {
-    arms: Vec<Arm>,
-    won: Vec<f64>,
-    /// At one place: the probability of being below it, and the density there.
-    below: Vec<f64>,
+    racers: Vec<Racer>,
+    /// Those that the walk has not left behind.
+    left: Vec<usize>,
+    /// Of those at one place: how many deviations away it is, the density there, the probability of being below it.
+    away: Vec<f64>,
     density: Vec<f64>,
+    below: Vec<f64>,
+}
+
+struct Racer {
+    arm: Arm,
+    /// How many arms are this one.
+    times: usize,
+    /// What each of them has won so far.
+    won: f64,
 }
 
 impl Race {
-    /// Where the step from here ends: short against every arm that it crosses, and not beyond where another begins.
+    /// The race, and which racer each arm is, if it can win at all.
+    fn new(arms: &[Arm], floor: f64) -> (Self, Vec<Option<usize>>) {
+        let mut racers: Vec<Racer> = Vec::new();
+        let mut known = HashMap::new();
+        let mut racer = |arm: &Arm| {
+            let at =
+                *known.entry((arm.mean.to_bits(), arm.deviation.to_bits())).or_insert_with(|| {
+                    racers.push(Racer { arm: *arm, times: 0, won: 0.0 });
+                    racers.len() - 1
+                });
+            racers[at].times += 1;
+            at
+        };
+        let which = arms.iter().map(|it| (it.high() > floor).then(|| racer(it))).collect();
+        let left = (0..racers.len()).collect();
+        let empty = Vec::new;
+        (Self { racers, left, away: empty(), density: empty(), below: empty() }, which)
+    }
+
+    /// Where the step from here ends: short against every arm that it crosses.
     fn step(&self, from: f64) -> f64 {
-        let mut to = f64::INFINITY;
-        for arm in &self.arms {
-            if from < arm.low() {
-                to = to.min(arm.low());
-            } else if from < arm.high() {
-                to = to.min(from + STEP * arm.deviation);
-            }
-        }
+        let crossed =
+            self.left.iter().map(|it| &self.racers[*it].arm).filter(|it| from < it.high());
+        let to = crossed.map(|it| from + STEP * it.deviation).fold(f64::INFINITY, f64::min);
         // An arm narrower than the distance between two doubles here must not hold the walk.
         to.max(from + from.abs() * 1e-12)
     }
 
     fn integrate(&mut self, from: f64, to: f64) {
-        self.won.resize(self.arms.len(), 0.0);
-        self.below.resize(self.arms.len(), 0.0);
-        self.density.resize(self.arms.len(), 0.0);
+        let racers = &self.racers;
+        self.left
+            .retain(|it| from < racers[*it].arm.mean + normal::FAR * racers[*it].arm.deviation);
+        self.density.resize(self.left.len(), 0.0);
+        self.below.resize(self.left.len(), 0.0);
         let (middle, half) = (f64::midpoint(from, to), (to - from) / 2.0);
         for (node, weight) in NODES {
             for at in [middle - half * node, middle + half * node] {
@@ -117,24 +140,31 @@ impl Race {
     }
 
     fn add(&mut self, at: f64, weight: f64) {
-        let mut all = 1.0;
-        for ((arm, below), density) in self.arms.iter().zip(&mut self.below).zip(&mut self.density)
-        {
-            (*density, *below) = normal((at - arm.mean) / arm.deviation);
-            all *= *below;
-        }
-        for (index, arm) in self.arms.iter().enumerate() {
-            if self.density[index] == 0.0 {
+        self.away.clear();
+        let arms = self.left.iter().map(|it| self.racers[*it].arm);
+        self.away.extend(arms.map(|arm| (at - arm.mean) / arm.deviation));
+        normal::each(&self.away, &mut self.density, &mut self.below);
+        let all = self.all_but(usize::MAX);
+        for (place, racer) in self.left.iter().enumerate() {
+            let (density, below) = (self.density[place], self.below[place]);
+            if density == 0.0 {
                 continue;
             }
-            let others = if self.below[index] > 1e-150 {
-                all / self.below[index]
-            } else {
-                let rest = self.below.iter().enumerate().filter(|it| it.0 != index);
-                rest.map(|it| *it.1).product()
-            };
-            self.won[index] += weight * self.density[index] / arm.deviation * others;
+            let others = if below > 1e-150 { all / below } else { self.all_but(place) };
+            let racer = &mut self.racers[*racer];
+            racer.won += weight * density / racer.arm.deviation * others;
         }
+    }
+
+    /// The probability that all arms are below, but for one of those at a place.
+    fn all_but(&self, place: usize) -> f64 {
+        let mut all = 1.0;
+        for (it, racer) in self.left.iter().enumerate() {
+            for _ in usize::from(it == place)..self.racers[*racer].times {
+                all *= self.below[it];
+            }
+        }
+        all
     }
 }
 

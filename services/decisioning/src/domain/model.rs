@@ -1,4 +1,5 @@
-//! What groups of parties are like: the priors of their affinities. Stream `model/affinity`.
+//! What groups of parties are like: the priors of their affinities. Stream `model/<day>`, for example
+//! `model/2026-11-22`: nobody reads yesterday's to publish today's.
 //!
 //! Empirical Bayes over all parties of a (market, channel, topic): the mean is shrunk towards the channel's, the
 //! strength κ follows by moments from how much parties differ. Everything is summed in millionths, so any order of
@@ -14,8 +15,10 @@ use rapport_proto::decisioning::v1::Prior;
 use rapport_proto::decisioning::v1::model_event::Event;
 use rapport_proto::types::Channel;
 
-/// The one model of a tenant.
-pub(crate) const AFFINITY: &str = "affinity";
+/// The model of a midnight: its day.
+pub(crate) fn id(as_of: Timestamp) -> String {
+    as_of.to_string().chars().take_while(|it| *it != 'T').collect()
+}
 
 const MILLION: i64 = 1_000_000;
 const DAY: i64 = 86_400 * MILLION;
@@ -25,6 +28,8 @@ const SHRINK: i64 = 20;
 const FEW: i64 = 10;
 /// Where κ is clamped, in millionths (`data.md` 1.4).
 const KAPPA: (i64, i64) = (2 * MILLION, 200 * MILLION);
+/// Priors that are published, at most: they are one event.
+const MOST: usize = 1_500;
 
 /// The aggregate.
 pub(crate) enum Model {}
@@ -39,7 +44,7 @@ pub(crate) struct Publish {
 /// What the facts add up to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
-    pub(crate) as_of: Option<Timestamp>,
+    pub(crate) published: bool,
 }
 
 impl Decider for Model {
@@ -50,7 +55,7 @@ impl Decider for Model {
     type Refusal = Infallible;
 
     fn decide(state: &State, command: Publish, _at: Timestamp) -> Result<Vec<Event>, Infallible> {
-        if state.as_of.is_some_and(|it| it >= command.as_of) {
+        if state.published {
             return Ok(Vec::new());
         }
         Ok(vec![Event::Published(proto::ModelSnapshotPublished {
@@ -60,10 +65,8 @@ impl Decider for Model {
         })])
     }
 
-    fn evolve(mut state: State, event: &Event) -> State {
-        let Event::Published(it) = event;
-        state.as_of = super::instant(it.as_of.as_ref());
-        state
+    fn evolve(_: State, Event::Published(_): &Event) -> State {
+        State { published: true }
     }
 }
 
@@ -95,10 +98,18 @@ pub(crate) struct Sums {
 /// A group: market, channel, topic; the topic is empty for the channel as a whole.
 pub(crate) type Group = (String, i32, String);
 
-/// The priors of all groups, by market, channel, topic.
+/// The priors of groups, by market, channel, topic. Of too many those of which most is known: whom one is missing has
+/// its channel's.
 pub(crate) fn priors(groups: &BTreeMap<Group, Sums>) -> Vec<Prior> {
     let half = MILLION / 2;
-    (groups.iter())
+    let mut known: Vec<_> = groups.iter().collect();
+    if known.len() > MOST {
+        known.sort_by_key(|(group, sums)| (!group.2.is_empty(), std::cmp::Reverse(sums.total)));
+        known.truncate(MOST);
+        known.sort_by_key(|it| it.0);
+    }
+    known
+        .into_iter()
         .map(|((market, channel, topic), sums)| {
             let whole = groups.get(&(market.clone(), *channel, String::new()));
             let towards = match whole {

@@ -63,12 +63,14 @@ impl Answer {
 }
 
 /// A pack with what it inherits, nearest first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pack {
     pub(crate) version: u32,
     layers: Vec<Layer>,
     /// Kinds that may be contacted at all; empty: every one.
     enabled_kinds: Vec<PartyKind>,
+    /// Names that conditions look at.
+    pub(crate) reads: BTreeSet<Name>,
 }
 
 #[derive(Clone, Debug)]
@@ -107,7 +109,7 @@ impl Pack {
     pub(crate) fn compile<'a>(
         layers: impl IntoIterator<Item = (u32, &'a proto::RulePack)>,
     ) -> Self {
-        let mut pack = Self { version: 0, layers: Vec::new(), enabled_kinds: Vec::new() };
+        let mut pack = Self::default();
         for (index, (version, document)) in layers.into_iter().enumerate() {
             if index == 0 {
                 pack.version = version;
@@ -115,11 +117,9 @@ impl Pack {
             if pack.enabled_kinds.is_empty() {
                 pack.enabled_kinds = document.enabled_kinds().collect();
             }
-            pack.layers.push(Layer {
-                pack: document.rule_pack.clone(),
-                version,
-                lines: document.outbound.iter().map(Line::compile).collect(),
-            });
+            let lines: Vec<_> = document.outbound.iter().map(Line::compile).collect();
+            pack.reads.extend(lines.iter().flat_map(Line::names).cloned());
+            pack.layers.push(Layer { pack: document.rule_pack.clone(), version, lines });
         }
         pack
     }
@@ -132,15 +132,24 @@ impl Pack {
     /// Names that the conditions of these lines look at.
     pub(crate) fn names(&self, question: Question) -> BTreeSet<Name> {
         let lines = self.layers.iter().flat_map(|it| &it.lines).filter(|it| it.fits(question));
-        lines.flat_map(Line::names).collect()
+        lines.flat_map(Line::names).cloned().collect()
     }
 
     /// Answers for a party, or for parties in general.
     pub(crate) fn answer(&self, question: Question, party: Option<&dyn Facts>) -> Answer {
-        for (index, layer) in self.layers.iter().enumerate() {
-            if let Some(answer) = self.answer_in(layer, index, question, party) {
-                return answer;
-            }
+        self.answer_from(&self.layers, question, party)
+    }
+
+    /// What these layers answer, nearest first.
+    fn answer_from(
+        &self,
+        layers: &[Layer],
+        question: Question,
+        party: Option<&dyn Facts>,
+    ) -> Answer {
+        if let [nearest, farther @ ..] = layers {
+            let answer = self.answer_in(nearest, farther, question, party);
+            return answer.unwrap_or_else(|| self.answer_from(farther, question, party));
         }
         let (pack, version) =
             self.layers.first().map_or(("", 0), |it| (it.pack.as_str(), it.version));
@@ -157,7 +166,7 @@ impl Pack {
     fn answer_in(
         &self,
         layer: &Layer,
-        index: usize,
+        farther: &[Layer],
         question: Question,
         party: Option<&dyn Facts>,
     ) -> Option<Answer> {
@@ -194,8 +203,7 @@ impl Pack {
             (None, _, None, Some((line, truth))) => Some(told(OutboundEffect::Deny, line, truth)),
             (None, Some(line), None, None) => {
                 // Without this line the farther layers answer: only if they allow does it matter.
-                let farther = Self { layers: self.layers[index + 1..].to_vec(), ..self.clone() };
-                let answer = farther.answer(question, party);
+                let answer = self.answer_from(farther, question, party);
                 let matters = answer.effect != OutboundEffect::Deny;
                 Some(if matters { conditional(line) } else { answer })
             }
@@ -244,11 +252,13 @@ impl Line {
         }
     }
 
-    fn names(&self) -> BTreeSet<Name> {
+    fn names(&self) -> impl Iterator<Item = &Name> {
         match &self.when {
-            When::Rule(rule) => rule.names().clone(),
-            When::Always | When::Unreadable => BTreeSet::new(),
+            When::Rule(rule) => Some(rule.names()),
+            When::Always | When::Unreadable => None,
         }
+        .into_iter()
+        .flatten()
     }
 }
 

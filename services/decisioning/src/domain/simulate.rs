@@ -1,7 +1,7 @@
 //! A draft on history: recorded decisions are made again from what they recorded, with the draft in the place of the
 //! policy. An unchanged policy gives no difference; that is the test of determinism.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rapport_proto::decisioning::v1::{Candidate, DecisionMade, SimulationSummary, Stage};
 use rapport_proto::types::Channel;
@@ -76,17 +76,47 @@ fn is_of(it: &rapport_proto::decisioning::v1::Affinity, channel: Channel, topic:
     it.channel() == channel && it.topic == topic
 }
 
-/// Adds one decision, as it was and as it would be.
-pub(crate) fn add(summary: &mut SimulationSummary, before: &DecisionMade, after: &DecisionMade) {
-    summary.decisions += 1;
-    let differs = before.candidates != after.candidates || before.chosen != after.chosen;
-    summary.changed += u64::from(differs);
-    let nothing = |it: &DecisionMade| it.chosen.first().is_none_or(|it| it.action == DO_NOTHING);
-    summary.now_nothing += u64::from(nothing(after) && !nothing(before));
-    count_chosen(&mut summary.chosen_before, before);
-    count_chosen(&mut summary.chosen_after, after);
-    count_stopped(&mut summary.stopped_before, &before.candidates);
-    count_stopped(&mut summary.stopped_after, &after.candidates);
+/// What a simulation finds, decision by decision.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    summary: SimulationSummary,
+    /// Facts that the draft reads: those that some record tells, and those that some does not.
+    told: BTreeSet<String>,
+    missing: BTreeSet<String>,
+}
+
+impl Tally {
+    /// Of history up to a position.
+    pub(crate) fn until(position: u64) -> Self {
+        let summary = SimulationSummary { position, ..SimulationSummary::default() };
+        Self { summary, ..Self::default() }
+    }
+
+    /// Adds one decision, as it was and as it would be.
+    pub(crate) fn add(&mut self, before: &DecisionMade, after: &DecisionMade) {
+        let summary = &mut self.summary;
+        summary.decisions += 1;
+        let differs = before.candidates != after.candidates || before.chosen != after.chosen;
+        summary.changed += u64::from(differs);
+        let nothing =
+            |it: &DecisionMade| it.chosen.first().is_none_or(|it| it.action == DO_NOTHING);
+        summary.now_nothing += u64::from(nothing(after) && !nothing(before));
+        count_chosen(&mut summary.chosen_before, before);
+        count_chosen(&mut summary.chosen_after, after);
+        count_stopped(&mut summary.stopped_before, &before.candidates);
+        count_stopped(&mut summary.stopped_after, &after.candidates);
+        // A context belongs to its request: a name that is not in it was not given.
+        for name in after.facts.keys().filter(|it| !it.starts_with("context.")) {
+            let told = before.facts.contains_key(name);
+            let names = if told { &mut self.told } else { &mut self.missing };
+            names.insert(name.clone());
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> SimulationSummary {
+        self.summary.unread = self.missing.difference(&self.told).cloned().collect();
+        self.summary
+    }
 }
 
 fn count_chosen(counts: &mut BTreeMap<String, u64>, made: &DecisionMade) {

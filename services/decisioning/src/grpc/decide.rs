@@ -2,22 +2,24 @@
 //! the answer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use chassis::status::{CONFLICT, Problem, REQUEST_ID_REUSED};
-use eventstore::{AsOf, Decider as _, Metadata, Outcome, Timestamp, UnitError, hex};
+use eventstore::{AsOf, Decider as _, Metadata, Outcome, Timestamp, UnitError};
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
 use rapport_proto::profiles::v1::{GetFactsRequest, GetFactsResponse};
 
 use super::Api;
-use crate::convert::{self, Questions};
+use crate::convert;
 use crate::domain::decide::facts::PartyFacts;
+use crate::domain::decide::reads::Reads;
 use crate::domain::decide::{Inputs, Wish, decide};
 use crate::domain::decision::{Command, Decision, State};
 use crate::domain::pack::{Answer, Question};
 use crate::refusal::{self, NO_LIVE_POLICY};
-use crate::view;
+use crate::view::past::{Asked, Past};
 use crate::view::shared::Shared;
 
 /// Where facts come from.
@@ -55,38 +57,61 @@ impl Api {
         min_positions: &BTreeMap<String, u64>,
     ) -> Result<proto::DecisionMade, Problem> {
         self.caught_up(min_positions).await?;
-        let (tenant, at) = (meta.tenant.as_str(), meta.at);
-        let database = self.deps.store.database();
-        let shared = self.shared(tenant).await?;
+        // What is read from here on includes at least this.
+        let position = self.position();
+        let (shared, facts, past) = Box::pin(self.gather(meta, wish, min_positions)).await?;
         let policy = shared.policy.as_ref().ok_or(Problem::of(NO_LIVE_POLICY))?;
-        let questions = convert::questions(&shared, wish);
-        let wanted = policy.wanted();
-        let (facts, happenings, counts) = futures::join!(
-            self.facts(tenant, &wish.party_id, at, questions, min_positions),
-            view::happening::of_party(database, tenant, &wish.party_id, &wanted, at),
-            view::affinity::of_party(database, tenant, &wish.party_id),
-        );
-        let (facts, happenings, counts) = (facts?, happenings?, counts?);
-        let party = convert::party(&facts, wish, at);
+        let at = meta.at;
+        let party = convert::party(&facts, &shared.reads, wish, at);
         let affinity = |channel, topic: &str| {
-            shared.affinity(&party.market, &counts, at, policy.half_life, (channel, topic))
+            shared.affinity(&party.market, &past.counts, at, policy.half_life, (channel, topic))
         };
         Ok(decide(&Inputs {
             decision_id,
             at,
-            salt: &hex(&policy.hash[..policy.hash.len().min(8)]),
+            salt: &policy.salt,
             wish,
             policy,
             party: &party,
             pack: shared.pack(&party.market, at),
             modules: &shared.modules,
             content_position: shared.content_position(),
-            happenings: &happenings,
+            happenings: &past.happenings,
             affinity: &affinity,
             holdouts: &shared.holdouts,
-            positions: self.positions(&facts, &shared),
-            model: shared.model.as_ref(),
+            positions: self.positions(facts.positions, &shared, position),
+            model: shared.model(),
         }))
+    }
+
+    /// What counts for everybody, what `profiles` and what own tables know of the party. The rules are those that are
+    /// held; if the tables tell that they have changed, everything is read once more with those that count now.
+    async fn gather(
+        &self,
+        meta: &Metadata,
+        wish: &Wish,
+        min_positions: &BTreeMap<String, u64>,
+    ) -> Result<(Arc<Shared>, GetFactsResponse, Past), Problem> {
+        let (tenant, party_id, at) = (&meta.tenant, &wish.party_id, meta.at);
+        let mut shared = match self.cache.held(tenant).filter(|it| it.policy.is_some()) {
+            Some(held) => held,
+            None => self.shared(tenant).await?,
+        };
+        loop {
+            let policy = shared.policy.clone().ok_or(Problem::of(NO_LIVE_POLICY))?;
+            let asked = convert::asked(&shared.reads, wish);
+            let past = Asked { tenant: tenant.clone(), party_id: party_id.clone(), policy, at };
+            let (facts, past) = futures::join!(
+                self.facts(tenant, party_id, at, asked, min_positions),
+                self.pasts.read(&past),
+            );
+            let (facts, past) = (facts?, past?);
+            if shared.covers(&past.revision) {
+                return Ok((shared, facts, past));
+            }
+            let database = self.deps.store.database();
+            shared = self.cache.at(database, tenant, &past.revision).await?;
+        }
     }
 
     /// Everything `profiles` knows that a decision needs, in one read.
@@ -95,7 +120,7 @@ impl Api {
         tenant: &str,
         party_id: &str,
         at: Timestamp,
-        questions: Questions,
+        asked: GetFactsRequest,
         min_positions: &BTreeMap<String, u64>,
     ) -> Result<GetFactsResponse, Problem> {
         let mut min_positions = min_positions.clone();
@@ -103,19 +128,21 @@ impl Api {
         let request = GetFactsRequest {
             name: chassis::name::print(tenant, &[("parties", party_id)]),
             time: Some(at.to_proto()),
-            without_traits: questions.traits.is_empty(),
-            traits: questions.traits,
-            consents: questions.consents,
             min_positions,
+            ..asked
         };
         let mut profiles = FactsServiceClient::new(self.deps.peers.to(PROFILES));
         let reply = profiles.get_facts(request).await;
         reply.map(tonic::Response::into_inner).map_err(|status| refusal::of_peer(&status))
     }
 
-    fn positions(&self, facts: &GetFactsResponse, shared: &Shared) -> BTreeMap<String, u64> {
-        let mut positions = facts.positions.clone();
-        positions.insert(self.deps.store.source().to_owned(), self.position());
+    fn positions(
+        &self,
+        mut positions: BTreeMap<String, u64>,
+        shared: &Shared,
+        own: u64,
+    ) -> BTreeMap<String, u64> {
+        positions.insert(self.deps.store.source().to_owned(), own);
         if shared.content_position() > 0 {
             positions.insert("content".to_owned(), shared.content_position());
         }
@@ -170,9 +197,11 @@ impl Api {
         }
         let mut party = PartyFacts::default();
         if pack.names(question).iter().any(|it| it.root() != "now") {
-            let (party_id, asked) = (&request.party_id, Questions::default());
+            let (reads, wish) = (Reads::of(&pack.names(question)), Wish::default());
+            let asked = convert::asked(&reads, &wish);
+            let party_id = &request.party_id;
             let facts = self.facts(tenant, party_id, at, asked, &request.min_positions).await?;
-            party = convert::party(&facts, &Wish::default(), at);
+            party = convert::party(&facts, &reads, &wish, at);
         }
         party.set("now", at);
         Ok(pack.answer(question, Some(&party)))

@@ -17,7 +17,7 @@ use crate::domain::decision::Decision;
 use crate::domain::policy::check::{Known, findings};
 use crate::domain::policy::compiled::Compiled;
 use crate::domain::policy::{Command, DEFAULT, Policy, State};
-use crate::domain::simulate;
+use crate::domain::simulate::{self, Tally};
 use crate::refusal::{self, POLICY_INVALID};
 use crate::view;
 
@@ -203,8 +203,7 @@ impl Api {
         let document = state.documents.get(&version).ok_or_else(|| unknown("version"))?;
         let policy = Compiled::new(version, &document::hash(document), document);
         let shared = self.shared(tenant).await?;
-        let mut summary =
-            proto::SimulationSummary { position: self.position(), ..Default::default() };
+        let mut tally = Tally::until(self.position());
         let ids = view::decision::newest(store.database(), tenant, decisions).await?;
         for page in ids.chunks(PAGE) {
             let found = store.load_many::<Decision>(tenant, page).await?;
@@ -212,9 +211,9 @@ impl Api {
                 let version = before.packs.get(&before.market).copied();
                 let pack = version.and_then(|it| shared.pack_version(&before.market, it));
                 let after = simulate::again(&before, &policy, pack, &shared.modules);
-                simulate::add(&mut summary, &before, &after);
+                tally.add(&before, &after);
             }
         }
-        Ok(summary)
+        Ok(tally.finish())
     }
 }

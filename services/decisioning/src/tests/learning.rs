@@ -1,6 +1,8 @@
 //! What came of decisions, from the facts of other services: their stores are real, and what they would have decided is
 //! appended as it would stand there.
 
+use std::sync::Arc;
+
 use eventstore::{Decider, Metadata, Outcome, Schema};
 use rapport_proto::delivery::v1::{
     TaskDismissed, TouchClicked, TouchReady, TouchRequested, TouchSent, TouchSkipped, touch_event,
@@ -10,8 +12,10 @@ use rapport_proto::profiles::v1::{InteractionRecorded, interaction_event};
 use super::*;
 use crate::domain::decide::tests::{AT, fixture};
 use crate::domain::decision::Decision;
+use crate::domain::model;
 use crate::domain::policy::compiled::Compiled;
 use crate::view;
+use crate::view::past::{Asked, Past, Pasts};
 
 /// Declares the facts of another service's aggregate, without its decisions.
 macro_rules! facts {
@@ -59,7 +63,7 @@ const fn source(name: &'static str) -> Target {
 }
 
 impl World {
-    async fn among_others() -> Self {
+    pub(super) async fn among_others() -> Self {
         let targets = [source("content"), source("delivery"), source("profiles"), TARGET];
         Self { harness: Harness::start(&targets).await }
     }
@@ -91,7 +95,7 @@ impl World {
     }
 
     /// A decision of an e-mail, as `Decide` would have recorded it.
-    async fn decided(&self) -> String {
+    pub(super) async fn decided(&self) -> String {
         let mut world = fixture();
         let made = (0..)
             .map(|number| {
@@ -115,7 +119,12 @@ impl World {
         id
     }
 
-    async fn touch(&self, touch_id: &str, decision_id: &str, then: Vec<touch_event::Event>) {
+    pub(super) async fn touch(
+        &self,
+        touch_id: &str,
+        decision_id: &str,
+        then: Vec<touch_event::Event>,
+    ) {
         let requested = touch_event::Event::Requested(TouchRequested {
             touch_id: touch_id.into(),
             party_id: "pty_1".into(),
@@ -146,7 +155,14 @@ impl World {
         panic!("{:?}", self.decision(id).await.outcomes)
     }
 
-    async fn read_all(&self) {
+    async fn past(&self, tenant: &str, policy: &proto::Policy) -> Past {
+        let policy = Arc::new(Compiled::new(1, &[], policy));
+        let asked = Asked { tenant: tenant.into(), party_id: "pty_1".into(), policy, at: START };
+        let database = self.harness.deps("decisioning").store.database();
+        Pasts::new(database).read(&asked).await.expect("read")
+    }
+
+    pub(super) async fn read_all(&self) {
         for of in ["content", "delivery", "profiles"] {
             let position = self.harness.deps(of).store.head().position;
             let positions = [(of.to_owned(), position)].into();
@@ -156,7 +172,7 @@ impl World {
     }
 }
 
-fn sent() -> touch_event::Event {
+pub(super) fn sent() -> touch_event::Event {
     touch_event::Event::Sent(TouchSent::default())
 }
 
@@ -185,8 +201,7 @@ async fn an_interaction_that_is_rewarded_closes_the_last_decision_and_is_learnt_
     assert_eq!((decision.reward, decision.censored), (1.0, false));
     let kinds: Vec<_> = decision.outcomes.iter().map(|it| (it.kind.as_str(), it.value)).collect();
     assert_eq!(kinds, [("TouchSent", 0.0), ("Order Completed", 1.0)]);
-    let database = world.harness.deps("decisioning").store.database();
-    let counts = view::affinity::of_party(database, ACME, "pty_1").await.expect("read");
+    let counts = world.past(ACME, &small_policy()).await.counts;
     let counts: Vec<_> =
         counts.iter().map(|it| (it.topic.as_str(), it.at(AT, 86_400_000_000))).collect();
     assert_eq!(counts, [("", (1.0, 1.0)), ("asthma", (1.0, 1.0))]);
@@ -225,9 +240,9 @@ async fn the_order_in_which_rewards_are_closed_shows_in_no_bit() {
             let outcome = store.append(unit.finish().expect("a unit")).await;
             assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
         }
-        let counts = view::affinity::of_party(store.database(), tenant, "pty_1").await;
+        let counts = world.past(tenant, &small_policy()).await.counts;
         let at = Timestamp(START.0 + 9 * 86_400_000_000);
-        let counts = counts.expect("read").into_iter().map(|it| it.at(at, 90 * 86_400_000_000));
+        let counts = counts.into_iter().map(|it| it.at(at, 90 * 86_400_000_000));
         let bits: Vec<_> = counts.map(|(a, b)| (a.to_bits(), b.to_bits())).collect();
         assert_eq!(bits.len(), 2);
         let groups = view::affinity::groups(store.database(), tenant).await.expect("read");
@@ -263,8 +278,7 @@ async fn a_skipped_touch_is_censored_and_nothing_is_learnt() {
     assert_eq!(decision.outcomes[0].reason, "holdout");
     world.pass(14 * 86_400);
     assert!(world.until(&id, |it| it.closed).await.censored);
-    let database = world.harness.deps("decisioning").store.database();
-    let counts = view::affinity::of_party(database, ACME, "pty_1").await.expect("read");
+    let counts = world.past(ACME, &small_policy()).await.counts;
     assert!(counts.is_empty());
 }
 
@@ -301,11 +315,8 @@ async fn contacts_count_until_they_are_given_back() {
         duration: "7d".into(),
         ..Default::default()
     }];
-    let wanted = Compiled::new(1, &[], &policy).wanted();
-    let database = world.harness.deps("decisioning").store.database();
-    let found = view::happening::of_party(database, ACME, "pty_1", &wanted, START).await;
-    let mut found: Vec<_> =
-        found.expect("read").into_iter().map(|it| (it.name, it.reason, it.action)).collect();
+    let found = world.past(ACME, &policy).await.happenings;
+    let mut found: Vec<_> = found.into_iter().map(|it| (it.name, it.reason, it.action)).collect();
     found.sort();
     let told = |name: &str, reason: &str, action: &str| {
         (name.to_owned(), reason.to_owned(), action.to_owned())
@@ -316,8 +327,7 @@ async fn contacts_count_until_they_are_given_back() {
         told("TaskDismissed", "NOT_RELEVANT", "write"),
     ];
     assert_eq!(found, expected);
-    let other = view::happening::of_party(database, UMBRELLA, "pty_1", &wanted, START).await;
-    assert!(other.expect("read").is_empty());
+    assert!(world.past(UMBRELLA, &policy).await.happenings.is_empty());
 }
 
 #[tokio::test]
@@ -330,19 +340,22 @@ async fn priors_are_published_at_midnight_and_every_midnight_after() {
     world.append::<Interaction>("profiles", "itx_1", order(START)).await;
     world.until(&id, |it| it.closed).await;
     let store = &world.harness.deps("decisioning").store;
-    for day in 1..=2_usize {
+    let of_day = async |day: i64| {
+        let stream = format!("model/{}", model::id(Timestamp(START.0 + day * 86_400_000_000)));
+        store.read_stream(ACME, &stream, eventstore::AsOf::Now).await.expect("read")
+    };
+    for day in 1..=2 {
         world.pass(86_400);
         for _ in 0..500 {
-            let events = store.read_stream(ACME, "model/affinity", eventstore::AsOf::Now).await;
-            if events.expect("read").len() == day {
+            if !of_day(day).await.is_empty() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    let events = store.read_stream(ACME, "model/affinity", eventstore::AsOf::Now).await;
-    let events = events.expect("read");
-    assert_eq!(events.len(), 2);
+    assert_eq!(of_day(2).await.len(), 1);
+    let events = of_day(1).await;
+    assert_eq!(events.len(), 1);
     let Some(proto::model_event::Event::Published(published)) = events[0].decode().expect("whole")
     else {
         panic!("another event")

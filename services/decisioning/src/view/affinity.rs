@@ -12,6 +12,7 @@ use rapport_proto::decisioning::v1::decision_event::Event;
 use rapport_proto::decisioning::v1::model_event;
 use rapport_proto::types::Channel;
 
+use super::past::Asked;
 use crate::domain::model::{Group, Sums};
 use crate::domain::normal::halved;
 use crate::domain::{DO_NOTHING, instant};
@@ -20,7 +21,7 @@ use crate::domain::{DO_NOTHING, instant};
 const WHOLE: i64 = 1_000_000;
 
 /// Decisions of a party that are looked at, newest first: of what is older hardly anything is left.
-const MOST: u32 = 1_000;
+const MOST: usize = 1_000;
 
 /// What became of a party's decisions for a channel, or a topic on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -254,35 +255,55 @@ async fn write(
     .map(drop)
 }
 
-/// A party's own counts.
-pub(crate) async fn of_party(
+/// Not many more than the 1,000 newest are read; several may have been made at the instant of the last of them.
+pub(crate) const LEARNT: &str =
+    "SELECT k.number, d.channel, d.topic, d.decided_at, d.learnt, d.decision_id
+     FROM k
+     JOIN decision d ON d.tenant = k.tenant AND d.party_id = k.party_id AND d.learnt >= 0
+         AND d.decided_at >= COALESCE(
+             (SELECT x.decided_at FROM decision x
+              WHERE x.tenant = k.tenant AND x.party_id = k.party_id AND x.learnt >= 0
+              ORDER BY x.decided_at DESC LIMIT 1 OFFSET 999),
+             k.since)";
+
+/// A decision that something was learnt from: when it was made, its id, channel and topic, and what was learnt.
+type Learnt = (Timestamp, String, i64, String, i64);
+
+/// The own counts of each of several parties.
+pub(super) async fn of_parties(
     database: &Database,
-    tenant: &str,
-    party_id: &str,
-) -> Result<Vec<Count>, Error> {
-    let rows = database
-        .query(
-            "SELECT channel, topic, decided_at, learnt FROM decision
-             WHERE tenant = $1 AND party_id = $2 AND learnt >= 0
-             ORDER BY decided_at DESC, decision_id DESC
-             LIMIT $3",
-            values![tenant, party_id, MOST],
-        )
-        .await?;
-    let mut counts: BTreeMap<(i64, String), Vec<(Timestamp, i64)>> = BTreeMap::new();
+    asked: &[Asked],
+) -> Result<Vec<Vec<Count>>, Error> {
+    let key = |(number, it): (u64, &Asked)| values![number, &it.tenant, &it.party_id, i64::MIN];
+    let keys: Vec<_> = (0_u64..).zip(asked).map(key).collect();
+    let rows = database.query_keys("k(number, tenant, party_id, since)", &keys, LEARNT).await?;
+    let mut learnt: Vec<Vec<Learnt>> = asked.iter().map(|_| Vec::new()).collect();
     for row in &rows {
-        let (channel, topic) = (row.int(0)?, row.text(1)?);
-        let earned = (row.time(2)?, row.int(3)?);
-        counts.entry((channel, String::new())).or_default().push(earned);
-        if !topic.is_empty() {
-            counts.entry((channel, topic.to_owned())).or_default().push(earned);
+        let number = usize::try_from(row.count(0)?).unwrap_or(usize::MAX);
+        let (channel, topic) = (row.int(1)?, row.text(2)?.to_owned());
+        let one = (row.time(3)?, row.text(5)?.to_owned(), channel, topic, row.int(4)?);
+        if let Some(learnt) = learnt.get_mut(number) {
+            learnt.push(one);
         }
+    }
+    Ok(learnt.into_iter().map(counts).collect())
+}
+
+fn counts(mut learnt: Vec<Learnt>) -> Vec<Count> {
+    learnt.sort_unstable_by(|a, b| b.cmp(a));
+    let mut counts: BTreeMap<(i64, String), Vec<(Timestamp, i64)>> = BTreeMap::new();
+    for (decided_at, _, channel, topic, earned) in learnt.into_iter().take(MOST) {
+        let earned = (decided_at, earned);
+        if !topic.is_empty() {
+            counts.entry((channel, topic)).or_default().push(earned);
+        }
+        counts.entry((channel, String::new())).or_default().push(earned);
     }
     let count = |((channel, topic), earned): ((i64, String), Vec<(Timestamp, i64)>)| {
         let channel = i32::try_from(channel).ok().and_then(|it| Channel::try_from(it).ok());
         Count { channel: channel.unwrap_or_default(), topic, earned }
     };
-    Ok(counts.into_iter().map(count).collect())
+    counts.into_iter().map(count).collect()
 }
 
 /// What all closed rewards of each group add up to.

@@ -56,14 +56,7 @@ pub(crate) async fn list(
             values![tenant, after, limit],
         )
         .await?;
-    (rows.iter())
-        .map(|row| {
-            let holdout_id = row.text(0)?.to_owned();
-            let started = HoldoutStarted::decode(row.blob(1)?)
-                .map_err(|it| Error::corrupt(format!("the holdout {holdout_id}: {it}")))?;
-            Ok(Row { holdout_id, started, started_at: row.time(2)?, ended_at: row.time(3)? })
-        })
-        .collect()
+    rows.iter().map(read).collect()
 }
 
 /// The holdouts that run, by id.
@@ -71,6 +64,20 @@ pub(super) async fn running(
     database: &Database,
     tenant: &str,
 ) -> Result<Vec<HoldoutStarted>, Error> {
-    let all = list(database, tenant, "", 10_000).await?;
-    Ok(all.into_iter().filter(|it| it.ended_at == Timestamp::MAX).map(|it| it.started).collect())
+    let rows = database
+        .query(
+            "SELECT holdout_id, started, started_at, ended_at FROM holdout
+             WHERE tenant = $1 AND ended_at = $2
+             ORDER BY holdout_id",
+            values![tenant, Timestamp::MAX],
+        )
+        .await?;
+    rows.iter().map(|row| read(row).map(|it| it.started)).collect()
+}
+
+fn read(row: &eventstore::Row) -> Result<Row, Error> {
+    let holdout_id = row.text(0)?.to_owned();
+    let started = HoldoutStarted::decode(row.blob(1)?)
+        .map_err(|it| Error::corrupt(format!("the holdout {holdout_id}: {it}")))?;
+    Ok(Row { holdout_id, started, started_at: row.time(2)?, ended_at: row.time(3)? })
 }

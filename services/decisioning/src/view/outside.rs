@@ -7,7 +7,7 @@ use eventstore::{Error, Recorded, Tx, View, values};
 use super::Applied;
 
 mod delivery;
-mod interaction;
+pub(crate) mod interaction;
 pub(crate) mod module;
 pub(crate) mod touch;
 pub(crate) mod trait_name;
@@ -30,12 +30,20 @@ impl View for Outside {
         &["outside_revision", "module_version", "trait_name", "touch", "happening"]
     }
 
+    fn reads(&self, type_name: &str) -> bool {
+        module::reads(type_name)
+            || trait_name::READ == type_name
+            || interaction::READ == type_name
+            || delivery::reads(type_name)
+    }
+
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
             let of = |aggregate: &str| -> Vec<&Recorded> {
                 events.iter().filter(|event| event.aggregate() == aggregate).collect()
             };
-            let modules = of("module");
+            let mut modules = of("module");
+            modules.retain(|it| module::reads(&it.envelope.r#type));
             module::apply(tx, &modules).await?;
             revise(tx, &modules).await?;
             trait_name::apply(tx, &of("trait")).await?;

@@ -1,6 +1,9 @@
 //! Packs, and since when and until when each version of one is in force.
 
-use eventstore::{Database, Error, Recorded, Timestamp, Tx, values};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use eventstore::{Database, Error, Recorded, Row, Timestamp, Tx, Value, values};
 use prost::Message as _;
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::rule_pack_event::Event;
@@ -65,41 +68,76 @@ async fn activate(
 }
 
 /// A version of a market's pack, and when it counts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct InForce {
     pub(crate) market: String,
     pub(crate) version: u32,
     pub(crate) effective_at: Timestamp,
     pub(crate) retired_at: Timestamp,
-    pub(crate) pack: Pack,
+    /// Of its activation.
+    position: u64,
+    pub(crate) pack: Arc<Pack>,
 }
 
-/// Every version of every market's pack that was activated, the one that counts first last.
-pub(super) async fn all(database: &Database, tenant: &str) -> Result<Vec<InForce>, Error> {
+/// Every version of every market's pack that was activated, the one that counts first last. What is compiled already
+/// stays so.
+pub(super) async fn all(
+    database: &Database,
+    tenant: &str,
+    compiled: &[InForce],
+) -> Result<Vec<InForce>, Error> {
     let rows = database
         .query(
-            "SELECT market, version, effective_at, retired_at, activated FROM pack_in_force
+            "SELECT market, version, effective_at, retired_at, position FROM pack_in_force
              WHERE tenant = $1 ORDER BY market, effective_at, position",
             values![tenant],
         )
         .await?;
+    let mut known: HashMap<u64, Arc<Pack>> =
+        compiled.iter().map(|it| (it.position, it.pack.clone())).collect();
+    let unknown = |row: &&Row| row.count(4).is_ok_and(|it| !known.contains_key(&it));
+    let keys: Result<Vec<_>, Error> = (rows.iter().filter(unknown))
+        .map(|row| Ok(values![tenant, row.text(0)?, row.int(1)?]))
+        .collect();
+    known.extend(compile(database, &keys?).await?);
     let mut all = Vec::new();
-    for row in rows.iter() {
-        let market = row.text(0)?.to_owned();
-        if !is_market(&market) {
+    for row in &rows {
+        let (market, position) = (row.text(0)?.to_owned(), row.count(4)?);
+        let Some(pack) = known.get(&position).cloned().filter(|_| is_market(&market)) else {
             continue;
-        }
-        let activated = proto::RulePackActivated::decode(row.blob(4)?)
-            .map_err(|it| Error::corrupt(format!("the pack of {market}: {it}")))?;
+        };
         let version = u32::try_from(row.int(1)?).unwrap_or_default();
-        let document = activated.document.unwrap_or_default();
-        let inherited =
-            activated.inherited.iter().filter_map(|it| Some((it.version, it.document.as_ref()?)));
-        let pack = Pack::compile(std::iter::once((version, &document)).chain(inherited));
         let (effective_at, retired_at) = (row.time(2)?, row.time(3)?);
-        all.push(InForce { market, version, effective_at, retired_at, pack });
+        all.push(InForce { market, version, effective_at, retired_at, position, pack });
     }
     Ok(all)
+}
+
+/// Packs, by the position of their activation.
+async fn compile(
+    database: &Database,
+    keys: &[Vec<Value>],
+) -> Result<HashMap<u64, Arc<Pack>>, Error> {
+    let rows = database
+        .query_keys(
+            "k(tenant, market, version)",
+            keys,
+            "SELECT p.position, p.activated FROM k
+             JOIN pack_in_force p ON p.tenant = k.tenant AND p.market = k.market
+                 AND p.version = k.version",
+        )
+        .await?;
+    (rows.iter())
+        .map(|row| {
+            let activated = proto::RulePackActivated::decode(row.blob(1)?)
+                .map_err(|it| Error::corrupt(format!("a pack in force: {it}")))?;
+            let document = activated.document.unwrap_or_default();
+            let inherited = activated.inherited.iter();
+            let inherited = inherited.filter_map(|it| Some((it.version, it.document.as_ref()?)));
+            let own = std::iter::once((activated.version, &document));
+            Ok((row.count(0)?, Arc::new(Pack::compile(own.chain(inherited)))))
+        })
+        .collect()
 }
 
 /// Ids of packs after one, in their order.

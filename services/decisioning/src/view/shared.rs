@@ -1,8 +1,12 @@
-//! What all decisions of a tenant share, compiled and held in memory. It is read again when a revision has moved: one
-//! small statement per decision tells, whichever replica changed it.
+//! What all decisions of a tenant share, compiled and held in memory.
+//!
+//! Each part has a revision: the position of the last event that changed it, written in that event's transaction. Who
+//! decides reads the revisions together with what else it reads; they prove that what is held is what stands in the
+//! database, whichever replica changed it. Of what has moved only the parts that did are read again, once for all that
+//! wait.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use eventstore::{Database, Error, Timestamp, values};
 use prost::Message as _;
@@ -12,6 +16,7 @@ use rapport_proto::types::Channel;
 use super::affinity::Count;
 use super::{holdout, outside, pack, policy};
 use crate::domain::decide::content::Modules;
+use crate::domain::decide::reads::Reads;
 use crate::domain::decide::{Beta, Model};
 use crate::domain::pack::Pack;
 use crate::domain::policy::compiled::Compiled;
@@ -26,18 +31,36 @@ const CONTENT: &str = "content";
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     revision: Revision,
-    pub(crate) policy: Option<Compiled>,
-    packs: Vec<pack::InForce>,
-    pub(crate) holdouts: Vec<proto::HoldoutStarted>,
-    pub(crate) modules: Modules,
-    pub(crate) model: Option<Model>,
+    pub(crate) policy: Option<Arc<Compiled>>,
+    packs: Arc<Vec<pack::InForce>>,
+    pub(crate) holdouts: Arc<Vec<proto::HoldoutStarted>>,
+    pub(crate) modules: Arc<Modules>,
+    snapshot: Arc<Snapshot>,
+    /// What decisions read of a party therefore.
+    pub(crate) reads: Reads,
+}
+
+/// Positions of the last events that changed its parts: by aggregate, or by source for what others said.
+pub(crate) type Revision = BTreeMap<String, u64>;
+
+/// The priors of groups: mean and strength by market, channel and topic.
+#[derive(Debug, Default)]
+struct Snapshot {
+    model: Option<Model>,
     priors: HashMap<(String, i32, String), (f64, f64)>,
 }
 
-/// Positions of the last events that changed it, by source; the own one has no name.
-type Revision = BTreeMap<String, u64>;
-
 impl Shared {
+    /// Whether it holds everything up to a revision.
+    pub(crate) fn covers(&self, revision: &Revision) -> bool {
+        revision.iter().all(|(part, number)| self.revision.get(part).is_some_and(|it| it >= number))
+    }
+
+    /// The snapshot that gave the priors.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.snapshot.model.as_ref()
+    }
+
     /// Position of `content` up to which the modules are known.
     pub(crate) fn content_position(&self) -> u64 {
         self.revision.get(CONTENT).copied().unwrap_or_default()
@@ -58,7 +81,7 @@ impl Shared {
     /// A version of a market's pack, whether or not it counts now.
     pub(crate) fn pack_version(&self, market: &str, version: u32) -> Option<&Pack> {
         let same = |it: &&pack::InForce| it.market == market && it.version == version;
-        self.packs.iter().find(same).map(|it| &it.pack)
+        self.packs.iter().find(same).map(|it| &*it.pack)
     }
 
     /// Markets with a pack in force at an instant.
@@ -86,7 +109,10 @@ impl Shared {
 
     fn prior(&self, market: &str, channel: Channel, topic: &str) -> (f64, f64) {
         let of = |topic: &str| {
-            self.priors.get(&(market.to_owned(), i32::from(channel), topic.to_owned())).copied()
+            self.snapshot
+                .priors
+                .get(&(market.to_owned(), i32::from(channel), topic.to_owned()))
+                .copied()
         };
         of(topic).or_else(|| of("")).unwrap_or(IGNORANT)
     }
@@ -94,7 +120,15 @@ impl Shared {
 
 /// Holds what decisions share, by tenant. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Cache(Arc<Mutex<HashMap<String, Arc<Shared>>>>);
+pub(crate) struct Cache(Arc<Mutex<HashMap<String, Arc<Slot>>>>);
+
+/// What is held of a tenant.
+#[derive(Default)]
+struct Slot {
+    held: Mutex<Option<Arc<Shared>>>,
+    /// One reads, the others wait for it.
+    reading: tokio::sync::Mutex<()>,
+}
 
 impl Cache {
     /// What decisions of a tenant share, as it stands in the database.
@@ -103,57 +137,117 @@ impl Cache {
         database: &Database,
         tenant: &str,
     ) -> Result<Arc<Shared>, Error> {
-        let revision = revision(database, tenant).await?;
-        let held = self.held().get(tenant).cloned();
-        if let Some(held) = held.filter(|it| it.revision == revision) {
-            return Ok(held);
-        }
-        let loaded = Arc::new(load(database, tenant, revision).await?);
-        self.held().insert(tenant.to_owned(), loaded.clone());
-        Ok(loaded)
+        let mut read = revisions(database, &BTreeSet::from([tenant])).await?;
+        self.at(database, tenant, &read.remove(tenant).unwrap_or_default()).await
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Shared>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was held of a tenant when it was last looked at: whether it still stands, a revision tells.
+    pub(crate) fn held(&self, tenant: &str) -> Option<Arc<Shared>> {
+        self.slot(tenant).held().clone()
+    }
+
+    /// What decisions of a tenant share, as it stood at a revision or later.
+    pub(crate) async fn at(
+        &self,
+        database: &Database,
+        tenant: &str,
+        revision: &Revision,
+    ) -> Result<Arc<Shared>, Error> {
+        let slot = self.slot(tenant);
+        let _alone = slot.reading.lock().await;
+        let held = slot.held().clone();
+        if let Some(held) = held.as_ref().filter(|it| it.covers(revision)) {
+            return Ok(held.clone());
+        }
+        let read = Arc::new(read(database, tenant, revision, held.as_deref()).await?);
+        *slot.held() = Some(read.clone());
+        Ok(read)
+    }
+
+    fn slot(&self, tenant: &str) -> Arc<Slot> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(tenant) {
+            return slot.clone();
+        }
+        slots.entry(tenant.to_owned()).or_default().clone()
     }
 }
 
-async fn revision(database: &Database, tenant: &str) -> Result<Revision, Error> {
+impl Slot {
+    fn held(&self) -> MutexGuard<'_, Option<Arc<Shared>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far the parts of what is shared stand, by tenant.
+pub(super) async fn revisions(
+    database: &Database,
+    tenants: &BTreeSet<&str>,
+) -> Result<HashMap<String, Revision>, Error> {
+    let keys: Vec<_> = tenants.iter().map(|it| values![*it]).collect();
     let rows = database
-        .query(
-            "SELECT '' AS source, number FROM revision WHERE tenant = $1
+        .query_keys(
+            "k(tenant)",
+            &keys,
+            "SELECT r.tenant, r.aggregate, r.number FROM k JOIN revision r ON r.tenant = k.tenant
              UNION ALL
-             SELECT source, number FROM outside_revision WHERE tenant = $1",
-            values![tenant],
+             SELECT o.tenant, o.source, o.number
+             FROM k JOIN outside_revision o ON o.tenant = k.tenant",
         )
         .await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.count(1)?))).collect()
+    let mut revisions: HashMap<String, Revision> = HashMap::new();
+    for row in &rows {
+        let revision = revisions.entry(row.text(0)?.to_owned()).or_default();
+        revision.insert(row.text(1)?.to_owned(), row.count(2)?);
+    }
+    Ok(revisions)
 }
 
-/// What is read after the revision is at least as new: what is newer is read once more.
-async fn load(database: &Database, tenant: &str, revision: Revision) -> Result<Shared, Error> {
-    let (model, priors) = snapshot(database, tenant).await?;
-    Ok(Shared {
-        policy: policy::live(database, tenant).await?,
-        packs: pack::all(database, tenant).await?,
-        holdouts: holdout::running(database, tenant).await?,
-        modules: outside::module::all(database, tenant).await?,
-        revision,
-        model,
-        priors,
-    })
+/// Reads the parts that have moved; the others are as they were. What is read after the revision is at least as new:
+/// what is newer is read once more.
+async fn read(
+    database: &Database,
+    tenant: &str,
+    revision: &Revision,
+    held: Option<&Shared>,
+) -> Result<Shared, Error> {
+    let same = |part: &str| held.filter(|it| it.revision.get(part) == revision.get(part));
+    let policy = match same("policy") {
+        Some(held) => held.policy.clone(),
+        None => policy::live(database, tenant).await?.map(Arc::new),
+    };
+    let packs = match same("rule_pack") {
+        Some(held) => held.packs.clone(),
+        None => {
+            let compiled = held.map_or(&[][..], |it| &it.packs);
+            Arc::new(pack::all(database, tenant, compiled).await?)
+        }
+    };
+    let holdouts = match same("holdout") {
+        Some(held) => held.holdouts.clone(),
+        None => Arc::new(holdout::running(database, tenant).await?),
+    };
+    let snapshot = match same("model") {
+        Some(held) => held.snapshot.clone(),
+        None => Arc::new(snapshot(database, tenant).await?),
+    };
+    let modules = match same(CONTENT) {
+        Some(held) => held.modules.clone(),
+        None => Arc::new(outside::module::all(database, tenant).await?),
+    };
+    let standing = packs.iter().filter(|it| it.retired_at == Timestamp::MAX).map(|it| &*it.pack);
+    let reads = policy.as_ref().map(|it| Reads::new(it, standing, &modules)).unwrap_or_default();
+    Ok(Shared { revision: revision.clone(), policy, packs, holdouts, modules, snapshot, reads })
 }
 
-type Priors = HashMap<(String, i32, String), (f64, f64)>;
-
-async fn snapshot(database: &Database, tenant: &str) -> Result<(Option<Model>, Priors), Error> {
+async fn snapshot(database: &Database, tenant: &str) -> Result<Snapshot, Error> {
     let rows = database
         .query(
             "SELECT as_of, hash, published FROM prior_snapshot WHERE tenant = $1",
             values![tenant],
         )
         .await?;
-    let Some(row) = rows.first() else { return Ok((None, Priors::new())) };
+    let Some(row) = rows.first() else { return Ok(Snapshot::default()) };
     let published = proto::ModelSnapshotPublished::decode(row.blob(2)?)
         .map_err(|it| Error::corrupt(format!("the snapshot of priors: {it}")))?;
     #[expect(clippy::cast_precision_loss, reason = "millionths of 200 at most")]
@@ -164,5 +258,6 @@ async fn snapshot(database: &Database, tenant: &str) -> Result<(Option<Model>, P
             ((it.market, it.channel, it.topic), value)
         })
         .collect();
-    Ok((Some(Model { as_of: row.time(0)?, hash: row.blob(1)?.to_vec() }), priors))
+    let model = Some(Model { as_of: row.time(0)?, hash: row.blob(1)?.to_vec() });
+    Ok(Snapshot { model, priors })
 }

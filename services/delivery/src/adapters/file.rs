@@ -1,7 +1,11 @@
-//! The file outbox: one file a touch, named after it. It is written beside its place, synced, and renamed, so that a
-//! file that is there is whole, and one that is there already was sent already.
+//! The file outbox: one file a touch, named after it. It is written beside its place, synced, and linked to its name,
+//! which fails where the name is taken: a file that is there is whole, was made by one replica, and never changes.
+//!
+//! Whoever finds it there did not send it, and compares: it says what was to be said, so the touch is sent; or it says
+//! something else, and a person has to look. Only the instant of the hand-over may differ.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use rapport_proto::types::Channel;
@@ -29,7 +33,11 @@ impl Outbox {
         let (folder, file) = (self.folder.clone(), name.clone());
         let written = tokio::task::spawn_blocking(move || write(&folder, &file, &bytes)).await;
         match written {
-            Ok(Ok(())) => Told::Taken { provider_id: name },
+            Ok(Ok(true)) => Told::Taken { provider_id: name },
+            Ok(Ok(false)) => {
+                tracing::warn!(touch = message.touch_id, "the outbox holds another message of it");
+                Told::Unknown { code: "differs".into() }
+            }
             Ok(Err(error)) => {
                 tracing::warn!(touch = message.touch_id, %error, "the outbox cannot be written");
                 // It may have failed after the file had got its name.
@@ -78,17 +86,55 @@ fn bytes_of(message: &Message) -> Result<Vec<u8>, &'static str> {
     Ok(format!("{document:#}\n").into_bytes())
 }
 
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    use std::io::Write as _;
-    std::fs::create_dir_all(folder)?;
+/// Writes a file unless it is there. Tells whether it says what these bytes say.
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<bool> {
+    fs::create_dir_all(folder)?;
     let place = folder.join(name);
-    if place.try_exists()? {
-        return Ok(());
+    if !place.try_exists()? {
+        let (beside, file) = beside(folder, name)?;
+        let linked = fill(file, bytes).and_then(|()| fs::hard_link(&beside, &place));
+        fs::remove_file(&beside)?;
+        match linked {
+            // Another replica was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            linked => linked?,
+        }
     }
-    let beside = folder.join(format!(".{name}.part"));
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, &place)?;
-    std::fs::File::open(folder)?.sync_all()
+    // Also what another replica linked is only then known to stay.
+    File::open(folder)?.sync_all()?;
+    Ok(said(&fs::read(&place)?) == said(bytes))
 }
+
+/// A file of our own beside a place: replicas on other machines may have our process id, so the name is whatever nobody
+/// has. What a crash leaves behind keeps its name and is no message.
+fn beside(folder: &Path, name: &str) -> io::Result<(PathBuf, File)> {
+    for number in 0_u32.. {
+        let path = folder.join(format!(".{name}.{number}.part"));
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn fill(mut file: File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A message without the line that says when it was handed over, the first of its kind: in an e-mail a header.
+fn said(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let mut start = 0;
+    for line in bytes.split_inclusive(|it| *it == b'\n') {
+        if line.starts_with(b"Date: ") || line.starts_with(b"  \"handed_over_at\": ") {
+            return (&bytes[..start], &bytes[start + line.len()..]);
+        }
+        start += line.len();
+    }
+    (bytes, &[])
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,19 @@
 //!
 //! | until | answer 4xx, silence, connection lost | answer 5xx |
 //! |---|---|---|
+//! | the server let us in: connection, STARTTLS, AUTH | tried again | tried again: the message is not at fault |
 //! | the message itself is begun | tried again: nothing was sent | refused |
 //! | the server has answered the message | 4xx: tried again; else nobody knows | refused |
+//!
+//! Where STARTTLS is asked for, nothing but that is said in clear: a server that does not offer it, or shows a
+//! certificate that nobody vouches for, gets neither the password nor the message.
 
+use std::path::Path;
 use std::time::Duration;
 
 use chassis::settings::{self, SmtpTls};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
@@ -22,12 +27,23 @@ pub(crate) struct Smtp {
     host: String,
     port: u16,
     credentials: Option<Credentials>,
-    tls: SmtpTls,
+    security: Security,
     timeout: Duration,
+}
+
+/// How the conversation is kept from others.
+#[derive(Clone)]
+enum Security {
+    Clear,
+    Starttls(TlsParameters),
+    /// Whom to trust cannot be read: nothing is said to anybody.
+    Untold,
 }
 
 /// Where the conversation ended, and why.
 enum Stopped {
+    /// Before the server let us in, at this step.
+    Outside(&'static str, Failure),
     /// Before the message was begun: nothing was sent.
     Before(Failure),
     /// After it was begun.
@@ -37,6 +53,8 @@ enum Stopped {
 /// What went wrong.
 enum Failure {
     Timeout,
+    /// Whom to trust cannot be read.
+    Untold,
     Smtp(lettre::transport::smtp::Error),
 }
 
@@ -57,8 +75,11 @@ impl Smtp {
             None => (host, 587),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let (tls, timeout) = (settings.smtp_tls, settings.smtp_timeout());
-        Some(Self { host, port, credentials, tls, timeout })
+        let security = match settings.smtp_tls {
+            SmtpTls::None => Security::Clear,
+            SmtpTls::Starttls => starttls(&host, &settings.smtp_ca_file),
+        };
+        Some(Self { host, port, credentials, security, timeout: settings.smtp_timeout() })
     }
 
     pub(super) async fn send(&self, message: &Message) -> Told {
@@ -68,6 +89,7 @@ impl Smtp {
         };
         match self.converse(&built).await {
             Ok(response) => Told::Taken { provider_id: taken_as(&response) },
+            Err(Stopped::Outside(step, failure)) => told_outside(step, &failure),
             Err(Stopped::Before(failure)) => told_before(&failure),
             Err(Stopped::After(failure)) => told_after(&failure),
         }
@@ -75,7 +97,8 @@ impl Smtp {
 
     async fn converse(&self, message: &lettre::Message) -> Result<Response, Stopped> {
         let bytes = message.formatted();
-        let mut connection = self.prepare(message, &bytes).await.map_err(Stopped::Before)?;
+        let mut connection = self.enter(message).await?;
+        self.prepare(&mut connection, message, &bytes).await.map_err(Stopped::Before)?;
         eventstore::failpoint::reach("provider_inside_call").await;
         let answered = self.wait(connection.message(&bytes)).await.map_err(Stopped::After);
         // It is taken or not; saying goodbye is a courtesy that nobody waits for long.
@@ -85,27 +108,40 @@ impl Smtp {
         answered
     }
 
-    /// Everything up to the server's "go ahead".
-    async fn prepare(
-        &self,
-        message: &lettre::Message,
-        bytes: &[u8],
-    ) -> Result<AsyncSmtpConnection, Failure> {
-        let envelope = message.envelope();
-        let domain = envelope.from().map_or("localhost", lettre::Address::domain);
+    /// Everything until the server lets us in: a secret connection, and a password where there is one.
+    async fn enter(&self, message: &lettre::Message) -> Result<AsyncSmtpConnection, Stopped> {
+        let outside = |step: &'static str| move |failure| Stopped::Outside(step, failure);
+        let domain = message.envelope().from().map_or("localhost", lettre::Address::domain);
         let hello = ClientId::Domain(domain.to_owned());
         let server = (self.host.as_str(), self.port);
         let connecting =
             AsyncSmtpConnection::connect_tokio1(server, Some(self.timeout), &hello, None, None);
-        let mut connection = self.wait(connecting).await?;
-        if self.tls == SmtpTls::Starttls {
-            let parameters = TlsParameters::new(self.host.clone()).map_err(Failure::Smtp)?;
-            self.wait(connection.starttls(parameters, &hello)).await?;
+        let tls = match &self.security {
+            Security::Clear => None,
+            Security::Starttls(parameters) => Some(parameters.clone()),
+            Security::Untold => return Err(Stopped::Outside("ca_file", Failure::Untold)),
+        };
+        let mut connection = self.wait(connecting).await.map_err(outside("connection"))?;
+        if let Some(parameters) = tls {
+            let secured = self.wait(connection.starttls(parameters, &hello)).await;
+            secured.map_err(outside("starttls"))?;
         }
         if let Some(credentials) = &self.credentials {
             let mechanisms = [Mechanism::Plain, Mechanism::Login];
-            self.wait(connection.auth(&mechanisms, credentials)).await?;
+            let answered = self.wait(connection.auth(&mechanisms, credentials)).await;
+            answered.map_err(outside("auth"))?;
         }
+        Ok(connection)
+    }
+
+    /// Everything up to the server's "go ahead".
+    async fn prepare(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        message: &lettre::Message,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
+        let envelope = message.envelope();
         let mut options = Vec::new();
         let mut addresses = envelope.to().iter().chain(envelope.from());
         if !addresses.all(|it| AsRef::<str>::as_ref(it).is_ascii()) {
@@ -118,8 +154,7 @@ impl Smtp {
         for to in envelope.to() {
             self.wait(connection.command(Rcpt::new(to.clone(), Vec::new()))).await?;
         }
-        self.wait(connection.command(Data)).await?;
-        Ok(connection)
+        self.wait(connection.command(Data)).await.map(drop)
     }
 
     async fn wait<T>(
@@ -131,12 +166,46 @@ impl Smtp {
     }
 }
 
-/// Nothing was sent: only a clear no is one.
+/// Whom to trust: who vouches for the public, and whoever stands in the file.
+fn starttls(host: &str, ca_file: &Path) -> Security {
+    let mut builder = TlsParameters::builder(host.to_owned());
+    if !ca_file.as_os_str().is_empty() {
+        let read = std::fs::read(ca_file).ok().and_then(|it| Certificate::from_pem(&it).ok());
+        let Some(certificates) = read else {
+            tracing::error!(file = %ca_file.display(), "delivery.smtp_ca_file cannot be read");
+            return Security::Untold;
+        };
+        builder = builder.add_root_certificate(certificates);
+    }
+    builder.build().map_or(Security::Untold, Security::Starttls)
+}
+
+/// The server did not let us in. That is between it and us: no message is at fault, whatever it answers.
+fn told_outside(step: &str, failure: &Failure) -> Told {
+    let code = match failure {
+        Failure::Smtp(error) => match error.status() {
+            Some(status) => format!("{step}_{status}"),
+            None => step.to_owned(),
+        },
+        Failure::Timeout if step == "connection" => "timeout".to_owned(),
+        Failure::Timeout | Failure::Untold => step.to_owned(),
+    };
+    tracing::warn!(code, "the SMTP server does not let us in");
+    Told::Later { code }
+}
+
+/// It wants a password, a better one, or none in clear (RFC 4954, section 6; RFC 3207, section 4).
+const OUTSIDE: [&str; 4] = ["530", "534", "535", "538"];
+
+/// Nothing was sent: only a clear no to this very message is one.
 fn told_before(failure: &Failure) -> Told {
     match failure {
+        Failure::Smtp(error) if OUTSIDE.contains(&code_of(error).as_str()) => {
+            told_outside("auth", failure)
+        }
         Failure::Smtp(error) if error.is_permanent() => Told::Refused { code: code_of(error) },
         Failure::Smtp(error) => Told::Later { code: code_of(error) },
-        Failure::Timeout => Told::Later { code: "timeout".into() },
+        Failure::Timeout | Failure::Untold => Told::Later { code: "timeout".into() },
     }
 }
 
@@ -146,7 +215,7 @@ fn told_after(failure: &Failure) -> Told {
         Failure::Smtp(error) if error.is_permanent() => Told::Refused { code: code_of(error) },
         Failure::Smtp(error) if error.is_transient() => Told::Later { code: code_of(error) },
         Failure::Smtp(_) => Told::Unknown { code: "connection_lost".into() },
-        Failure::Timeout => Told::Unknown { code: "timeout".into() },
+        Failure::Timeout | Failure::Untold => Told::Unknown { code: "timeout".into() },
     }
 }
 

@@ -23,7 +23,8 @@ use super::{Message, Told};
 pub(crate) struct Http {
     keys: Keyring,
     timeout: Duration,
-    /// Plain http and private addresses are let through.
+    schemes: &'static [&'static str],
+    /// Private addresses are let through.
     private: bool,
 }
 
@@ -48,7 +49,8 @@ impl Http {
     pub(super) fn new(settings: &settings::Delivery, keys: Keyring) -> Self {
         // An error says that a provider is installed already, which is what we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { keys, timeout: settings.webhook_timeout(), private: settings.webhook_private }
+        let (timeout, schemes) = (settings.webhook_timeout(), settings.webhook_schemes());
+        Self { keys, timeout, schemes, private: settings.webhook_private }
     }
 
     pub(super) async fn send(&self, message: &Message) -> Told {
@@ -82,7 +84,7 @@ impl Http {
 
     fn url(&self, text: &str) -> Result<Url, &'static str> {
         let url = Url::parse(text).map_err(|_| "url")?;
-        let scheme = url.scheme() == "https" || (self.private && url.scheme() == "http");
+        let scheme = self.schemes.contains(&url.scheme());
         let plain = url.username().is_empty() && url.password().is_none();
         if scheme && plain && url.has_host() { Ok(url) } else { Err("url") }
     }

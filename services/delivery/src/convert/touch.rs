@@ -79,6 +79,9 @@ fn positions(check: &mut Check, positions: &BTreeMap<String, u64>) {
     let sources = ["profiles", "content", "decisioning", "journeys", "delivery"];
     let known = positions.keys().all(|it| sources.contains(&it.as_str()));
     check.require(known, "min_positions", "Name profiles, content, decisioning or journeys.");
+    // Positions are counted in 63 bits.
+    let possible = positions.values().all(|it| i64::try_from(*it).is_ok());
+    check.require(possible, "min_positions", "Use positions that replies told you.");
 }
 
 /// What a person found out about a touch.
@@ -89,14 +92,12 @@ pub(crate) fn settle(request: &proto::SettleTouchRequest) -> Result<Command, Pro
     Ok(Command::Resolve { by: "person", sent: request.sent, reason })
 }
 
-pub(crate) fn complete(
-    request: &proto::CompleteTaskRequest,
-    by: String,
-) -> Result<Command, Problem> {
+/// What came of a task.
+pub(crate) fn outcome(request: &proto::CompleteTaskRequest) -> Result<String, Problem> {
     let mut check = Check::default();
     let outcome = optional_code(&mut check, "outcome", &request.outcome);
     check.finish()?;
-    Ok(Command::Complete { by, outcome })
+    Ok(outcome)
 }
 
 pub(crate) fn dismiss(request: &proto::DismissTaskRequest, by: String) -> Result<Command, Problem> {
@@ -115,11 +116,12 @@ pub(crate) fn task_states(state: i32) -> Result<[Status; 2], Problem> {
             | Status::Accepted
             | Status::Completed
             | Status::Dismissed
-            | Status::Expired),
+            | Status::Expired
+            | Status::Withdrawn),
         ) => Ok([it, it]),
         _ => Err(Problem::field(
             "state",
-            "Use OPEN, ACCEPTED, COMPLETED, DISMISSED or EXPIRED, or leave it unspecified.",
+            "Use OPEN, ACCEPTED, COMPLETED, DISMISSED, EXPIRED or WITHDRAWN, or leave it unspecified.",
         )),
     }
 }

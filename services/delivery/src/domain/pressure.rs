@@ -1,5 +1,10 @@
 //! How often a party is contacted. All reservations of a party stand in one stream: two touches that want the last
 //! place at the same moment meet at its version, and the second looks again.
+//!
+//! The stream grows with every touch, what it adds up to does not: a contact that no line can count any more is
+//! forgotten. `view::pressure` keeps that sum beside the version, so that the gate reads one row and never the stream.
+
+use std::time::Duration;
 
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::delivery::v1::pressure_event::Event;
@@ -7,6 +12,9 @@ use rapport_proto::delivery::v1::{ContactReleased, ContactReserved};
 use rapport_proto::types::Channel;
 
 use super::instant;
+
+/// The longest window a hard line may have. A line with a longer one cannot be kept, and lets nothing pass.
+pub(crate) const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// The aggregate; stream `pressure/<party_id>`.
 pub(crate) enum Pressure {}
@@ -33,7 +41,7 @@ pub(crate) struct Contact {
     pub(crate) at: Timestamp,
 }
 
-/// The touches that count, oldest reservation first.
+/// The touches that count, oldest reservation first. What was reserved the longest window before the newest is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) contacts: Vec<Contact>,
@@ -59,14 +67,11 @@ impl Decider for Pressure {
 
     fn evolve(mut state: State, event: &Event) -> State {
         match event {
-            Event::Reserved(ContactReserved { touch_id, product_id, reserved_at, .. }) => {
-                state.contacts.retain(|it| it.touch_id != *touch_id);
-                state.contacts.push(Contact {
-                    touch_id: touch_id.clone(),
-                    channel: reserved_channel(event),
-                    product_id: product_id.clone(),
-                    at: instant(reserved_at.as_ref()),
-                });
+            Event::Reserved(it) => {
+                let new = Contact::of(it);
+                let since = new.at.minus(LONGEST);
+                state.contacts.retain(|it| it.touch_id != new.touch_id && it.at > since);
+                state.contacts.push(new);
             }
             Event::Released(it) => state.contacts.retain(|held| held.touch_id != it.touch_id),
         }
@@ -78,9 +83,16 @@ impl Decider for Pressure {
     }
 }
 
-fn reserved_channel(event: &Event) -> Channel {
-    match event {
-        Event::Reserved(it) => it.channel(),
-        Event::Released(_) => Channel::Unspecified,
+impl Contact {
+    pub(crate) fn of(reserved: &ContactReserved) -> Self {
+        Self {
+            touch_id: reserved.touch_id.clone(),
+            channel: reserved.channel(),
+            product_id: reserved.product_id.clone(),
+            at: instant(reserved.reserved_at.as_ref()),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! ```text
 //! REQUESTED ─┬→ SKIPPED
 //!            ├→ DEFERRED ──(until)──→ REQUESTED
-//!            └→ READY → SENDING ─┬→ SENT                      a task: OPEN → ACCEPTED → COMPLETED | DISMISSED | EXPIRED
+//!            └→ READY → SENDING ─┬→ SENT                      a task: OPEN → ACCEPTED → COMPLETED | DISMISSED | EXPIRED | WITHDRAWN
 //!                                ├→ FAILED
 //!                                ├→ REQUESTED (refused for now; the gate starts again)
 //!                                └→ UNKNOWN → SENT | FAILED
@@ -56,12 +56,31 @@ pub(crate) enum Command {
     Observe(Fact),
     /// A field user takes the task on.
     Accept { by: String },
-    /// It is done.
-    Complete { by: String, outcome: String },
+    /// It is done; with what the gate found then.
+    Complete { by: String, outcome: String, judged: Judged },
     /// It is dismissed.
     Dismiss { by: String, reason: DismissReason },
     /// Its time is over.
     Expire,
+    /// It may not be done any more.
+    Withdraw(Withdrawal),
+}
+
+/// Why a task may not be done any more; with all verdicts if the gate judged it again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Withdrawal {
+    pub(crate) reason: String,
+    pub(crate) detail: String,
+    pub(crate) verdicts: Vec<Verdict>,
+}
+
+/// What the gate found when it judged a task again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Judged {
+    /// Of steps 1 to 10.
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) content: Vec<proto::ContentPart>,
+    pub(crate) render_hash: String,
 }
 
 /// What an attempt came to.
@@ -146,8 +165,14 @@ impl State {
             | Status::Accepted
             | Status::Completed
             | Status::Dismissed
-            | Status::Expired => false,
+            | Status::Expired
+            | Status::Withdrawn => false,
         }
+    }
+
+    /// Whether it is a task that somebody may still do.
+    pub(crate) fn is_open_task(&self) -> bool {
+        matches!(self.status, Status::Open | Status::Accepted)
     }
 
     /// Whether a provider has told that it took it.
@@ -179,6 +204,7 @@ pub(crate) fn status_after(channel: Channel, event: &Event) -> Option<Status> {
         Event::TaskCompleted(_) => Status::Completed,
         Event::TaskDismissed(_) => Status::Dismissed,
         Event::TaskExpired(_) => Status::Expired,
+        Event::TaskWithdrawn(_) => Status::Withdrawn,
         Event::Delivered(_)
         | Event::Opened(_)
         | Event::Clicked(_)
@@ -238,9 +264,16 @@ impl Decider for Touch {
                 Status::Accepted if state.task_user == by => Ok(Vec::new()),
                 _ => Err(Refusal::WrongState),
             },
-            Command::Complete { by, outcome } => {
+            Command::Complete { by, outcome, judged } => {
                 workable(state)?;
-                Ok(vec![Event::TaskCompleted(proto::TaskCompleted { by, outcome })])
+                let Judged { verdicts, content, render_hash } = judged;
+                Ok(vec![Event::TaskCompleted(proto::TaskCompleted {
+                    by,
+                    outcome,
+                    verdicts,
+                    content,
+                    render_hash,
+                })])
             }
             Command::Dismiss { by, reason } => {
                 workable(state)?;
@@ -254,6 +287,17 @@ impl Decider for Touch {
                 }
                 _ => Vec::new(),
             }),
+            Command::Withdraw(Withdrawal { reason, detail, verdicts }) => {
+                Ok(match workable(state) {
+                    Ok(()) => {
+                        let accepted = state.status == Status::Accepted;
+                        let withdrawn = proto::TaskWithdrawn { reason, detail, verdicts, accepted };
+                        vec![Event::TaskWithdrawn(withdrawn)]
+                    }
+                    // It is over already.
+                    Err(_) => Vec::new(),
+                })
+            }
         }
     }
 
@@ -315,6 +359,18 @@ impl Decider for Touch {
             Event::TaskCompleted(it) => {
                 state.task_user.clone_from(&it.by);
                 state.reason.clone_from(&it.outcome);
+                // Facts of before tasks were judged again have none.
+                if !it.verdicts.is_empty() {
+                    state.judged_again(&it.verdicts);
+                    state.ready.content.clone_from(&it.content);
+                    state.ready.render_hash.clone_from(&it.render_hash);
+                }
+            }
+            Event::TaskWithdrawn(it) => {
+                state.reason.clone_from(&it.reason);
+                if !it.verdicts.is_empty() {
+                    state.verdicts.clone_from(&it.verdicts);
+                }
             }
             Event::TaskDismissed(it) => {
                 state.task_user.clone_from(&it.by);
@@ -352,6 +408,12 @@ impl State {
         self.conclude(verdict);
     }
 
+    /// Puts the verdicts of another run before that of step 11.
+    fn judged_again(&mut self, verdicts: &[Verdict]) {
+        self.verdicts.retain(|it| it.step() == GateStep::Provider);
+        self.verdicts.splice(0..0, verdicts.iter().cloned());
+    }
+
     /// Puts the verdict of step 11 behind the ten others.
     fn conclude(&mut self, verdict: Option<&Verdict>) {
         self.verdicts.retain(|it| it.step() != GateStep::Provider);
@@ -373,8 +435,7 @@ fn gated(state: &State) -> Result<(), Refusal> {
 }
 
 fn workable(state: &State) -> Result<(), Refusal> {
-    let can = matches!(state.status, Status::Open | Status::Accepted);
-    if can { Ok(()) } else { Err(Refusal::WrongState) }
+    if state.is_open_task() { Ok(()) } else { Err(Refusal::WrongState) }
 }
 
 /// A task is placed by the commit itself: nobody is called, so it is sent in the same unit.

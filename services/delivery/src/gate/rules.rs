@@ -1,10 +1,35 @@
 //! The sections of a country's rule pack that `delivery` evaluates: enabled kinds, quiet hours, calendar. A pack that
 //! was activated carries what it inherits, nearest first; for each question the nearest layer that says something
-//! answers.
+//! answers. A version never changes, so it is read once.
 
 use authored::calendar::{Calendar, QuietHours};
 use rapport_proto::decisioning::v1::{RulePack, RulePackActivated};
 use rapport_proto::types::{Channel, PartyKind};
+
+/// A version of a market's pack with what it inherits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pack {
+    kinds: Option<Kinds>,
+    quiet: Option<Quiet>,
+}
+
+/// The kinds that may be contacted, and the layer that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kinds {
+    pub(super) pack: String,
+    pub(super) version: u32,
+    enabled: Vec<i32>,
+}
+
+/// The quiet hours of a market, and the layer that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Quiet {
+    pub(super) pack: String,
+    pub(super) version: u32,
+    channels: Vec<i32>,
+    /// `None` when they cannot be read: a pack is checked before it is approved, so this fails closed.
+    pub(super) parsed: Option<(QuietHours, Calendar)>,
+}
 
 /// A layer of a pack: its name, version and document.
 struct Layer<'a> {
@@ -26,42 +51,46 @@ fn layers(pack: &RulePackActivated) -> impl Iterator<Item = Layer<'_>> {
     own.into_iter().chain(inherited)
 }
 
-/// The line that refuses a kind of party.
-pub(super) struct Refused<'a> {
-    pub(super) pack: &'a str,
-    pub(super) version: u32,
-}
-
-/// Which layer says that this kind may not be contacted; where no layer lists kinds, none does.
-pub(super) fn kind_refused(pack: &RulePackActivated, kind: PartyKind) -> Option<Refused<'_>> {
-    let layer = layers(pack).find(|it| !it.document.enabled_kinds.is_empty())?;
-    let enabled = layer.document.enabled_kinds.contains(&kind.into());
-    (!enabled).then_some(Refused { pack: layer.pack, version: layer.version })
-}
-
-/// The quiet hours of a market on a channel.
-pub(super) struct Quiet<'a> {
-    pub(super) pack: &'a str,
-    pub(super) version: u32,
-    /// `None` when they cannot be read: a pack is checked before it is approved, so this fails closed.
-    pub(super) parsed: Option<(QuietHours, Calendar)>,
-}
-
-/// The quiet hours that hold on a channel; `None` when there are none.
-pub(super) fn quiet_hours(pack: &RulePackActivated, channel: Channel) -> Option<Quiet<'_>> {
-    let (layer, hours) =
-        layers(pack).find_map(|it| it.document.quiet_hours.as_ref().map(|hours| (it, hours)))?;
-    if !hours.channels.contains(&channel.into()) {
-        return None;
+impl Pack {
+    pub(crate) fn compile(pack: &RulePackActivated) -> Self {
+        let kinds = layers(pack).find(|it| !it.document.enabled_kinds.is_empty());
+        let quiet =
+            layers(pack).find_map(|it| it.document.quiet_hours.as_ref().map(|hours| (it, hours)));
+        let calendar = layers(pack).find_map(|it| it.document.calendar.as_ref());
+        Self {
+            kinds: kinds.map(|layer| Kinds {
+                pack: layer.pack.to_owned(),
+                version: layer.version,
+                enabled: layer.document.enabled_kinds.clone(),
+            }),
+            quiet: quiet.map(|(layer, hours)| Quiet {
+                pack: layer.pack.to_owned(),
+                version: layer.version,
+                channels: hours.channels.clone(),
+                parsed: parse(hours, calendar),
+            }),
+        }
     }
-    let calendar = layers(pack).find_map(|it| it.document.calendar.as_ref());
-    let parse = || {
-        let hours = QuietHours::parse(&hours.from, &hours.to, &hours.also).ok()?;
-        let calendar = match calendar {
-            Some(it) => Calendar::parse(&it.time_zones, &it.weekend, &it.holidays).ok()?,
-            None => Calendar::default(),
-        };
-        Some((hours, calendar))
+
+    /// Which layer says that this kind may not be contacted; where no layer lists kinds, none does.
+    pub(super) fn kind_refused(&self, kind: PartyKind) -> Option<&Kinds> {
+        self.kinds.as_ref().filter(|it| !it.enabled.contains(&kind.into()))
+    }
+
+    /// The quiet hours that hold on a channel; `None` when there are none.
+    pub(super) fn quiet_hours(&self, channel: Channel) -> Option<&Quiet> {
+        self.quiet.as_ref().filter(|it| it.channels.contains(&channel.into()))
+    }
+}
+
+fn parse(
+    hours: &rapport_proto::decisioning::v1::QuietHours,
+    calendar: Option<&rapport_proto::decisioning::v1::Calendar>,
+) -> Option<(QuietHours, Calendar)> {
+    let hours = QuietHours::parse(&hours.from, &hours.to, &hours.also).ok()?;
+    let calendar = match calendar {
+        Some(it) => Calendar::parse(&it.time_zones, &it.weekend, &it.holidays).ok()?,
+        None => Calendar::default(),
     };
-    Some(Quiet { pack: layer.pack, version: layer.version, parsed: parse() })
+    Some((hours, calendar))
 }

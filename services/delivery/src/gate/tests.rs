@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rapport_proto::content::v1::Part;
-use rapport_proto::decisioning::v1::{Calendar, ContactLine, QuietHours, RulePack};
+use rapport_proto::decisioning::v1::{
+    Calendar, ContactLine, Policy as PolicyDocument, QuietHours, RulePack, RulePackActivated,
+};
 use rapport_proto::delivery::v1::{SuppressionCause, TouchCause};
 use rapport_proto::profiles::v1::ConsentVerdict;
 use rapport_proto::types::{PartyKind, Purpose};
@@ -85,11 +87,8 @@ fn lawful() -> Gathered {
             position: 31,
             ..Default::default()
         }),
-        pack: Some(pack()),
-        policy: Some(Policy {
-            version: 6,
-            lines: vec![line(&["EMAIL", "Call Completed"], "7d", 2)],
-        }),
+        pack: Some(compiled(&pack())),
+        policy: Some(policy(line(&["EMAIL", "Call Completed"], "7d", 2))),
         sender: Some(Sender {
             sender_id: "northwind".into(),
             from_address: "news@northwind.example".into(),
@@ -98,6 +97,15 @@ fn lawful() -> Gathered {
         position: 40,
         ..Default::default()
     }
+}
+
+fn compiled(pack: &RulePackActivated) -> Arc<rules::Pack> {
+    Arc::new(rules::Pack::compile(pack))
+}
+
+fn policy(line: ContactLine) -> Arc<Policy> {
+    let document = PolicyDocument { contact_policy: vec![line], ..Default::default() };
+    Arc::new(Policy::compile(6, &document))
 }
 
 fn pack() -> RulePackActivated {
@@ -275,8 +283,9 @@ fn failures() -> Vec<(Break, GateStep, &'static str, &'static str)> {
         (
             |it| {
                 it.told().time_zone.clear();
-                let pack = it.pack.as_mut().and_then(|it| it.document.as_mut()).expect("a pack");
-                pack.calendar = None;
+                let mut pack = pack();
+                pack.document.as_mut().expect("a document").calendar = None;
+                it.pack = Some(compiled(&pack));
             },
             S::QuietHours,
             "deferred",
@@ -314,6 +323,20 @@ impl Gathered {
     fn told(&mut self) -> &mut ResolveRecipientResponse {
         self.recipient.as_mut().expect("told")
     }
+}
+
+#[test]
+fn what_a_paused_journey_says_waits_until_it_moves_again_or_is_out_of_date() {
+    let mut gathered = lawful();
+    let told = gathered.instance.as_mut().expect("told");
+    (told.live, told.rule) = (false, "paused".into());
+    let judged = judge(&gathered, NOON);
+    let until = instant(gathered.request.expires_at.as_ref());
+    assert_eq!(judged.outcome, Outcome::Defer { until, time_zone: String::new() });
+    let live = verdict(&judged, GateStep::Live);
+    assert_eq!((live.reason.as_str(), live.rule.as_str()), ("deferred", "paused"));
+    let stale = judge(&gathered, until);
+    assert_eq!(verdict(&stale, GateStep::Live).reason, "stale");
 }
 
 #[test]
@@ -455,14 +478,73 @@ fn a_place_is_free_again_when_its_window_is_over() {
 #[test]
 fn a_line_for_a_product_counts_that_product_only() {
     let mut gathered = lawful();
-    let policy = gathered.policy.as_mut().expect("a policy");
-    policy.lines[0].product_id = "cardiol".into();
+    let of_product = ContactLine { product_id: "cardiol".into(), ..line(&["EMAIL"], "7d", 2) };
+    gathered.policy = Some(policy(of_product));
     let other = Contact { product_id: "other".into(), ..contact("tch_8", NOON) };
     gathered.contacts = vec![other.clone(), other.clone(), contact("tch_9", NOON)];
     assert!(matches!(judge(&gathered, NOON).outcome, Outcome::Ready(_)));
     let same = Contact { product_id: "cardiol".into(), ..contact("tch_7", NOON) };
     gathered.contacts = vec![same.clone(), Contact { touch_id: "tch_6".into(), ..same }];
     assert!(matches!(judge(&gathered, NOON).outcome, Outcome::Skip { .. }));
+}
+
+#[test]
+fn a_line_counts_and_limits_what_it_names() {
+    let calls = |count: u64| -> Vec<Seen> {
+        let call = |n| Seen { name: "Call Completed".into(), at: NOON.minus(hours(n)) };
+        (1..=count).map(call).collect()
+    };
+    let stopped = |counts: &[&str], max, contacts: usize, interactions: Vec<Seen>| {
+        let mut gathered = lawful();
+        gathered.policy = Some(policy(line(counts, "7d", max)));
+        gathered.contacts =
+            (0..contacts).map(|it| contact(&format!("tch_9{it}"), NOON.minus(hours(1)))).collect();
+        gathered.interactions = interactions;
+        let judged = judge(&gathered, NOON);
+        (matches!(judged.outcome, Outcome::Skip { .. }), verdict(&judged, GateStep::Cap).clone())
+    };
+    // Both dimensions add up.
+    assert!(!stopped(&["EMAIL", "Call Completed"], 3, 1, calls(1)).0);
+    assert!(stopped(&["EMAIL", "Call Completed"], 3, 2, calls(1)).0);
+    // Another channel neither counts nor is limited.
+    assert!(!stopped(&["SMS"], 1, 5, Vec::new()).0);
+    assert!(!stopped(&["SMS", "Call Completed"], 1, 0, calls(5)).0);
+    // A line of interactions only limits every channel, and takes no place of a touch.
+    let (full, _) = stopped(&["Call Completed"], 2, 0, calls(2));
+    let (free, verdict) = stopped(&["Call Completed"], 2, 9, calls(1));
+    assert!(full && !free && verdict.proof_ids.is_empty(), "{verdict:?}");
+    // What an interaction calls itself makes it no message.
+    let named_so = vec![Seen { name: "EMAIL".into(), at: NOON.minus(hours(1)) }];
+    assert!(!stopped(&["EMAIL"], 1, 0, named_so).0);
+}
+
+#[test]
+fn a_line_that_nobody_can_keep_lets_nothing_pass() {
+    for (window, passes) in [("366d", true), ("367d", false), ("a week", false)] {
+        let mut gathered = lawful();
+        gathered.policy = Some(policy(line(&["EMAIL"], window, 2)));
+        let judged = judge(&gathered, NOON);
+        let cap = verdict(&judged, GateStep::Cap);
+        assert_eq!(cap.outcome() == VerdictOutcome::Pass, passes, "{window}");
+        assert_eq!(cap.detail == "line_invalid", !passes, "{window}");
+    }
+}
+
+#[test]
+fn interactions_are_looked_for_no_farther_than_lines_need() {
+    let document = PolicyDocument {
+        contact_policy: vec![
+            line(&["EMAIL", "Call Completed"], "7d", 2),
+            line(&["Call Completed", "Order Completed"], "1d", 5),
+            ContactLine { hard: false, ..line(&["Visit"], "90d", 50) },
+        ],
+        ..Default::default()
+    };
+    let compiled = Policy::compile(1, &document);
+    let looks: Vec<_> =
+        compiled.looks().into_iter().map(|(name, it)| (name, it.back, it.most)).collect();
+    let day = 86_400_000_000;
+    assert_eq!(looks, [("Call Completed", 7 * day, 5), ("Order Completed", day, 5)]);
 }
 
 #[test]
@@ -514,6 +596,33 @@ fn an_unsubscription_stops_its_purpose_and_a_complaint_the_channel() {
 }
 
 proptest! {
+    /// The newest of each name that lines look for decide as all of them would.
+    #[test]
+    fn looking_no_farther_changes_no_verdict(
+        all in proptest::collection::vec((0_usize..3, 0_u64..400), 0..40),
+        lines in proptest::collection::vec((1_u32..4, 1_u64..300, 0_usize..3, 0_usize..3), 1..4),
+    ) {
+        const NAMES: [&str; 3] = ["Call Completed", "Order Completed", "Visit"];
+        let contact_policy = lines.into_iter().map(|(max, window, one, other)| {
+            line(&["EMAIL", NAMES[one], NAMES[other]], &format!("{window}h"), max)
+        });
+        let document = PolicyDocument { contact_policy: contact_policy.collect(), ..Default::default() };
+        let compiled = Arc::new(Policy::compile(6, &document));
+        let mut seen: Vec<Seen> = (all.into_iter())
+            .map(|(name, ago)| Seen { name: NAMES[name].into(), at: NOON.minus(hours(ago)) })
+            .collect();
+        seen.sort_by_key(|it| std::cmp::Reverse(it.at));
+        let found = compiled.looks().into_iter().flat_map(|(name, look)| {
+            let since = NOON.0 - look.back;
+            let of_name = seen.iter().filter(move |it| it.name == name && it.at.0 > since);
+            of_name.take(look.most as usize).cloned().collect::<Vec<_>>()
+        });
+        let whole = Gathered { policy: Some(compiled.clone()), interactions: seen.clone(), ..lawful() };
+        let part = Gathered { interactions: found.collect(), ..whole.clone() };
+        let next = |it: &Gathered| caps::first_full(it, NOON).map(|it| it.map(|it| (it.line, it.next_allowed_at)));
+        prop_assert_eq!(next(&whole), next(&part));
+    }
+
     /// Whatever is broken: eleven verdicts, and what passes is proven.
     #[test]
     fn what_passes_is_proven(broken in proptest::collection::vec(0_usize..24, 0..3), hour in 0_u64..60) {

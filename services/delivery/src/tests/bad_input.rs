@@ -80,6 +80,33 @@ async fn what_a_touch_needs_is_named() {
 }
 
 #[tokio::test]
+async fn a_position_that_nobody_has_reached_is_told_and_not_waited_for() {
+    let world = World::start().await;
+    let at = |source: &str, position| proto::RequestTouchRequest {
+        min_positions: [(source.to_owned(), position)].into(),
+        ..email()
+    };
+    for source in ["profiles", "content", "decisioning", "journeys", "delivery"] {
+        let refused = world.api().request_touch(at(source, u64::MAX)).await.expect_err(source);
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec!["min_positions".to_owned()])
+        );
+        // It is possible, and may be on its way.
+        let beyond = world.store(source).head().position + 1;
+        let refused = world.api().request_touch(at(source, beyond)).await.expect_err(source);
+        assert_eq!(told(&refused), (Code::Unavailable, "BEHIND".into()), "{source}");
+    }
+    let listed = proto::ListTouchesRequest { parent: parent(), ..Default::default() };
+    let listed = world.api().list_touches(listed).await.expect("listed").into_inner().touches;
+    assert!(listed.is_empty(), "nothing waits for it");
+    let reached = world.store("delivery").head().position;
+    let touch_id = world.request(at("delivery", reached)).await;
+    world.reaches(&touch_id, State::Sent).await;
+    world.harness.stop().await;
+}
+
+#[tokio::test]
 async fn a_sender_cannot_smuggle_headers_in() {
     let world = World::start().await;
     type Put = fn(&mut proto::Sender, String);

@@ -3,7 +3,9 @@ use rapport_proto::decisioning::v1::{
     RulePack as RulePackDocument, RulePackActivated, policy_event, rule_pack_event,
 };
 use rapport_proto::delivery::v1::{GateStep, VerdictOutcome};
-use rapport_proto::journeys::v1::{InstanceTouchRequested, instance_event};
+use rapport_proto::journeys::v1::{
+    CheckInstanceResponse, InstanceResumed, InstanceTouchRequested, instance_event,
+};
 use rapport_proto::profiles::v1::{InteractionRecorded, interaction_event};
 use rapport_proto::types::ContentClass;
 
@@ -134,6 +136,27 @@ async fn a_journey_asks_once_and_is_asked_whether_it_still_lives() {
 }
 
 #[tokio::test]
+async fn what_a_paused_journey_says_is_judged_again_when_it_moves_again() {
+    let world = World::start().await;
+    let paused = CheckInstanceResponse { rule: "paused".into(), ..Default::default() };
+    let live = std::mem::replace(&mut world.script.lock().instance, paused);
+    let touch_id = ask_by_journey(&world).await;
+    let touch = world.reaches(&touch_id, State::Deferred).await;
+    assert_eq!(failed(&touch).0, GateStep::Live);
+    assert_eq!(touch.next_time, touch.request.expect("what was asked for").expires_at);
+    // Consent went meanwhile: what moves again is judged from the first step.
+    world.script.lock().instance = live;
+    world.script.lock().recipient.consent.as_mut().expect("a verdict").allowed = false;
+    let resumed = InstanceResumed { touch_id: touch_id.clone(), ..Default::default() };
+    let resumed = instance_event::Event::Resumed(resumed);
+    world.harness.clock.advance(Duration::from_secs(1));
+    write::<Instance>(&world.store("journeys"), "ins_1", resumed).await;
+    let touch = world.reaches(&touch_id, State::Skipped).await;
+    assert_eq!((touch.reason.as_str(), failed(&touch).0), ("consent", GateStep::Consent));
+    world.harness.stop().await;
+}
+
+#[tokio::test]
 async fn a_touch_out_of_date_is_stale_and_nobody_is_asked() {
     let world = World::start().await;
     world.script.lock().down = "Render";
@@ -200,6 +223,11 @@ async fn safety_communication_leaves_at_night() {
 }
 
 async fn cap(world: &World, max: u32) {
+    cap_of_version(world, 3, max).await;
+}
+
+/// A version of the policy with a cap goes live.
+async fn cap_of_version(world: &World, version: u32, max: u32) {
     let line = ContactLine {
         id: "weekly".into(),
         counts: vec!["EMAIL".into(), "Call Completed".into()],
@@ -209,12 +237,12 @@ async fn cap(world: &World, max: u32) {
         ..Default::default()
     };
     let activated = policy_event::Event::Activated(PolicyVersionActivated {
-        version: 3,
+        version,
         policy: Some(PolicyDocument { contact_policy: vec![line], ..Default::default() }),
         ..Default::default()
     });
     write::<Policy>(&world.store("decisioning"), "default", activated).await;
-    world.script.lock().outbound.policy_version = 3;
+    world.script.lock().outbound.policy_version = version;
     consumed(world, crate::RULES, "decisioning").await;
 }
 
@@ -260,6 +288,23 @@ async fn rules_that_have_not_arrived_let_nothing_pass() {
     assert_eq!(world.get(&touch_id).await.state(), State::Requested);
     cap(&world, 1).await;
     world.reaches(&touch_id, State::Sent).await;
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn each_answer_is_judged_by_the_rules_it_was_given_by() {
+    let world = World::start().await;
+    cap_of_version(&world, 3, 1).await;
+    world.email(State::Sent).await;
+    assert_eq!(world.email(State::Skipped).await.reason, "cap");
+    // Another version goes live: what was read of the one before is not what counts.
+    cap_of_version(&world, 4, 5).await;
+    world.email(State::Sent).await;
+    // An answer that was given before it went live is still judged by the one before.
+    world.script.lock().outbound.policy_version = 3;
+    let stopped = world.email(State::Skipped).await;
+    let cap = &stopped.verdicts[7];
+    assert_eq!((cap.detail.as_str(), cap.pack_version), ("2 of 1 in 7d", 3));
     world.harness.stop().await;
 }
 

@@ -15,7 +15,7 @@ use chassis::service::Service;
 use eventstore::{Clock, Decider, Metadata, Schema, Store, Timestamp};
 use http::Request;
 use prost::Message;
-use rapport_proto::content::v1::{Part, RenderRequest, RenderResponse};
+use rapport_proto::content::v1::{Part, RenderRequest, RenderResponse, module_event};
 use rapport_proto::decisioning::v1::{
     CheckOutboundRequest, CheckOutboundResponse, OutboundEffect, policy_event, rule_pack_event,
 };
@@ -253,6 +253,7 @@ written!(Consent, "consent", consent_event::Event);
 written!(Interaction, "interaction", interaction_event::Event);
 written!(RulePack, "rule_pack", rule_pack_event::Event);
 written!(Policy, "policy", policy_event::Event);
+written!(Module, "module", module_event::Event);
 
 /// Writes an event into a stream of another service; returns its position.
 pub(super) async fn write<D: Decider<Command = Vec<<D as Decider>::Event>>>(

@@ -13,14 +13,14 @@ use rapport_proto::delivery::v1::{GateStep, VerdictOutcome};
 
 use super::*;
 
-struct Receiver {
+pub(super) struct Receiver {
     process: Child,
-    port: u16,
+    pub(super) port: u16,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Receiver {
-    fn start(script: &str, arguments: &[&str]) -> Self {
+    pub(super) fn start(script: &str, arguments: &[&str]) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/receivers");
         let mut process = Command::new(python())
             .arg(here.join(script))
@@ -41,7 +41,7 @@ impl Receiver {
         Self { process, port, lines }
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.lines.lock().expect("nobody panics with it").clone()
     }
 }
@@ -73,12 +73,12 @@ async fn over_smtp(port: u16) -> World {
 }
 
 impl World {
-    fn address(&self, address: &str) {
+    pub(super) fn address(&self, address: &str) {
         address.clone_into(&mut self.script.lock().recipient.address);
     }
 
     /// The touch once its attempt was refused for now.
-    async fn retries(&self, touch_id: &str, attempts: u32) -> proto::Touch {
+    pub(super) async fn retries(&self, touch_id: &str, attempts: u32) -> proto::Touch {
         let found = until(async || {
             let touch = self.get(touch_id).await;
             (touch.state() == State::Requested && touch.attempts == attempts).then_some(touch)

@@ -120,3 +120,174 @@ async fn tasks_come_by_due_time_page_by_page() {
     assert_eq!(all, names.into_iter().map(|it| it.1).collect::<Vec<_>>());
     world.harness.stop().await;
 }
+
+fn accept(touch: &proto::Touch) -> proto::AcceptTaskRequest {
+    proto::AcceptTaskRequest { name: touch.name.clone(), ..Default::default() }
+}
+
+fn complete(touch: &proto::Touch) -> proto::CompleteTaskRequest {
+    let (name, outcome) = (touch.name.clone(), "talked".into());
+    proto::CompleteTaskRequest { name, outcome, request_id: "complete-1".into() }
+}
+
+fn id(touch: &proto::Touch) -> String {
+    touch.request.clone().unwrap_or_default().touch_id
+}
+
+/// Content is withdrawn, and nobody has told `delivery` yet.
+fn withdraw_content(world: &World) {
+    let content = &mut world.script.lock().content;
+    content.content_reason = "content_withdrawn".into();
+    content.content_detail = "withdrawn".into();
+    content.render_hash.clear();
+}
+
+fn is_withdrawn(refused: &Status, reason: &str) {
+    assert_eq!(told(refused), (Code::FailedPrecondition, "TASK_WITHDRAWN".into()));
+    let said = violations(refused).remove(0);
+    assert!(said.field == "name" && said.remedy.contains(reason), "{said:?}");
+}
+
+/// Checks that a task is over for a reason and keeps no place, and nothing will happen to it.
+async fn ended(world: &World, touch: &proto::Touch, reason: &str) -> proto::Touch {
+    let touch = world.get(&id(touch)).await;
+    assert_eq!((touch.state(), touch.reason.as_str()), (State::Withdrawn, reason), "{touch:#?}");
+    assert_eq!(touch.verdicts.len(), 11);
+    assert!(tasks(world, |_| ()).await.is_empty());
+    assert_eq!(tasks(world, |it| it.state = State::Withdrawn.into()).await.len(), 1);
+    assert_eq!(world.store("delivery").next_due().await.expect("read"), None);
+    touch
+}
+
+#[tokio::test]
+async fn a_task_whose_content_was_withdrawn_is_not_taken_on() {
+    let world = World::start().await;
+    let touch = open(&world).await;
+    withdraw_content(&world);
+    for _ in 0..2 {
+        let refused = world.api().accept_task(accept(&touch)).await.expect_err("withdrawn");
+        if told(&refused).1 == "WRONG_STATE" {
+            continue;
+        }
+        is_withdrawn(&refused, "content_withdrawn");
+    }
+    let touch = ended(&world, &touch, "content_withdrawn").await;
+    let step = |step: proto::GateStep| {
+        touch.verdicts.iter().find(|it| it.step() == step).expect("a verdict").clone()
+    };
+    assert_eq!(step(proto::GateStep::Content).outcome(), proto::VerdictOutcome::Fail);
+    assert_eq!(step(proto::GateStep::Consent).outcome(), proto::VerdictOutcome::Pass);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_content_was_withdrawn_is_not_done_and_who_took_it_on_counts() {
+    let world = World::start().await;
+    let touch = open(&world).await;
+    world.api().accept_task(accept(&touch)).await.expect("accepted");
+    withdraw_content(&world);
+    let refused = world.api().complete_task(complete(&touch)).await.expect_err("withdrawn");
+    is_withdrawn(&refused, "content_withdrawn");
+    let touch = ended(&world, &touch, "content_withdrawn").await;
+    assert_eq!(touch.task_user, "admin");
+    let events = world.store("delivery").read(0, 1_000).await.expect("read");
+    let types: Vec<_> = events.iter().map(|it| it.envelope().expect("decodes").r#type).collect();
+    let released = "rapport.delivery.v1.ContactReleased";
+    assert!(!types.iter().any(|it| it == released), "the party may have been reached: {types:?}");
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_may_not_be_addressed_any_more_is_no_task_either() {
+    let world = World::start().await;
+    let touch = open(&world).await;
+    world.api().accept_task(accept(&touch)).await.expect("accepted");
+    let denied = |world: &World| {
+        let recipient = &mut world.script.lock().recipient;
+        let consent = recipient.consent.as_mut().expect("a verdict");
+        (consent.allowed, consent.detail) = (false, "withdrawn".into());
+    };
+    denied(&world);
+    let refused = world.api().complete_task(complete(&touch)).await.expect_err("no consent");
+    is_withdrawn(&refused, "consent");
+    ended(&world, &touch, "consent").await;
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_cannot_be_asked_lets_no_task_be_done() {
+    let world = World::start().await;
+    let touch = open(&world).await;
+    let head = world.store("delivery").head().position;
+    for rpc in ["Render", "ResolveRecipient", "CheckOutbound"] {
+        world.script.lock().down = rpc;
+        let refused = world.api().complete_task(complete(&touch)).await.expect_err("down");
+        assert_eq!(told(&refused), (Code::Unavailable, "PEER_UNAVAILABLE".into()));
+    }
+    assert_eq!(world.store("delivery").head().position, head, "nothing was recorded");
+    world.script.lock().down = "";
+    let request = complete(&touch);
+    let done = world.api().complete_task(request.clone()).await.expect("done").into_inner();
+    // A repeat is answered, whatever holds by then.
+    withdraw_content(&world);
+    let again = world.api().complete_task(request).await.expect("repeated").into_inner();
+    assert_eq!(again, done);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_is_done_with_what_is_approved_then() {
+    let world = World::start().await;
+    let touch = open(&world).await;
+    assert_eq!((touch.content[0].version, touch.render_hash.as_str()), (1, &*"ab".repeat(32)));
+    {
+        let mut script = world.script.lock();
+        script.content.parts[0].version = 2;
+        script.content.render_hash = "ef".repeat(32);
+        // A holdout that began since stops nothing that was placed.
+        script.outbound.arm = rapport_proto::decisioning::v1::Arm::HeldOut.into();
+    }
+    let done = world.api().complete_task(complete(&touch)).await.expect("done").into_inner();
+    let done = done.touch.expect("a task");
+    assert_eq!((done.content[0].version, done.render_hash.as_str()), (2, &*"ef".repeat(32)));
+    assert_eq!(done.verdicts.len(), 11);
+    for it in &done.verdicts {
+        assert_eq!(it.outcome(), proto::VerdictOutcome::Pass, "{it:#?}");
+    }
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_module_that_ends_takes_the_tasks_with_it_that_carry_it() {
+    use rapport_proto::content::v1::{ModuleExpired, ModuleWithdrawn, module_event::Event};
+    let world = World::start().await;
+    let withdrawn =
+        |version: u32| Event::Withdrawn(ModuleWithdrawn { version, ..Default::default() });
+    let [first, second] = [open(&world).await, {
+        world.script.lock().content.parts[0].version = 2;
+        open(&world).await
+    }];
+    let content = world.store("content");
+    // Of another module, and of a version that none carries.
+    peers::write::<peers::Module>(&content, "other", withdrawn(0)).await;
+    peers::write::<peers::Module>(&content, "welcome", withdrawn(3)).await;
+    peers::write::<peers::Module>(&content, "welcome", withdrawn(1)).await;
+    let touch = world.reaches(&id(&first), State::Withdrawn).await;
+    assert_eq!((touch.reason.as_str(), touch.verdicts.len()), ("content_withdrawn", 11));
+    assert_eq!(world.get(&id(&second)).await.state(), State::Open);
+    let expired = Event::Expired(ModuleExpired { version: 2 });
+    peers::write::<peers::Module>(&content, "welcome", expired).await;
+    let touch = world.reaches(&id(&second), State::Withdrawn).await;
+    assert_eq!(touch.reason, "content_expired");
+    let refused = world.api().accept_task(accept(&touch)).await.expect_err("over");
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "WRONG_STATE".into()));
+    // What is done is done.
+    world.script.lock().content.parts[0].version = 4;
+    let third = open(&world).await;
+    world.api().complete_task(complete(&third)).await.expect("done");
+    peers::write::<peers::Module>(&content, "welcome", withdrawn(0)).await;
+    let fourth = open(&world).await;
+    world.reaches(&id(&fourth), State::Open).await;
+    assert_eq!(world.get(&id(&third)).await.state(), State::Completed);
+    world.harness.stop().await;
+}

@@ -1,10 +1,12 @@
 //! Interactions of parties, as `profiles` recorded them: lines of the contact policy count them by name.
 
-use eventstore::{Database, Error, Recorded, Timestamp, Tx, View, values};
+use eventstore::{Database, Error, Recorded, Row, Timestamp, Tx, View, values};
 use rapport_proto::profiles::v1::interaction_event::Event;
 
 use super::Applied;
-use crate::gate::caps::Seen;
+use crate::gate::caps::{Policy, Seen};
+
+const RECORDED: &str = "rapport.profiles.v1.InteractionRecorded";
 
 /// Follows `profiles`.
 pub(crate) struct Contacts;
@@ -18,12 +20,14 @@ impl View for Contacts {
         &["interaction"]
     }
 
+    fn reads(&self, type_name: &str) -> bool {
+        type_name == RECORDED
+    }
+
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
             let mut rows = Vec::new();
-            for event in
-                events.iter().filter(|it| it.envelope.r#type.ends_with(".InteractionRecorded"))
-            {
+            for event in events {
                 let (tenant, party_id) = (&event.envelope.tenant, &event.envelope.party_id);
                 if let (Some(Event::Recorded(it)), false) = (event.decode()?, party_id.is_empty()) {
                     rows.push(values![
@@ -46,23 +50,27 @@ impl View for Contacts {
     }
 }
 
-/// Interactions of a party by these names, after an instant.
+/// Interactions of a party that lines may count at an instant: of each name the newest, no more than lines look for.
 pub(crate) async fn of_party(
     database: &Database,
     tenant: &str,
     party_id: &str,
-    names: impl Iterator<Item = &str>,
-    after: Timestamp,
+    policy: &Policy,
+    at: Timestamp,
 ) -> Result<Vec<Seen>, Error> {
-    let keys: Vec<_> = names.map(|name| values![tenant, party_id, name, after]).collect();
-    let rows = database
-        .query_keys(
-            "k(tenant, party_id, name, after)",
-            &keys,
-            "SELECT i.name, i.occurred_at FROM k
-             JOIN interaction i ON i.tenant = k.tenant AND i.party_id = k.party_id AND i.name = k.name
-                 AND i.occurred_at > k.after",
-        )
-        .await?;
-    rows.iter().map(|row| Ok(Seen { name: row.text(0)?.to_owned(), at: row.time(1)? })).collect()
+    let reads = policy.looks().into_iter().map(|(name, look)| async move {
+        let since = Timestamp(at.0.saturating_sub(look.back));
+        let rows = database
+            .query(
+                "SELECT occurred_at FROM interaction
+                 WHERE tenant = $1 AND party_id = $2 AND name = $3 AND occurred_at > $4
+                 ORDER BY occurred_at DESC
+                 LIMIT $5",
+                values![tenant, party_id, name, since, look.most],
+            )
+            .await?;
+        let one = |row: &Row| Ok(Seen { name: name.to_owned(), at: row.time(0)? });
+        rows.iter().map(one).collect::<Result<Vec<_>, Error>>()
+    });
+    Ok(futures::future::try_join_all(reads).await?.concat())
 }

@@ -1,12 +1,15 @@
-//! Rule packs and the live policy, as `decisioning` activated them.
+//! Versions of rule packs and of the policy, as `decisioning` activated them. A version is activated once and never
+//! changes; which one is in force at an instant is not looked up here, `CheckOutbound` tells it.
 
-use eventstore::{Database, Error, Recorded, Timestamp, Tx, View, values};
+use eventstore::{Database, Error, Recorded, Tx, View, values};
 use prost::Message as _;
 use rapport_proto::decisioning::v1::{Policy, RulePackActivated, policy_event, rule_pack_event};
 
 use super::Applied;
-use crate::domain::instant;
-use crate::gate::caps;
+use crate::gate::{caps, rules};
+
+const PACK_ACTIVATED: &str = "rapport.decisioning.v1.RulePackActivated";
+const POLICY_ACTIVATED: &str = "rapport.decisioning.v1.PolicyVersionActivated";
 
 /// Follows `decisioning`.
 pub(crate) struct Rules;
@@ -20,114 +23,78 @@ impl View for Rules {
         &["rule_pack", "policy"]
     }
 
+    fn reads(&self, type_name: &str) -> bool {
+        [PACK_ACTIVATED, POLICY_ACTIVATED].contains(&type_name)
+    }
+
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
+            let mut packs = Vec::new();
+            let mut policies = Vec::new();
             for event in events {
-                match event.aggregate() {
-                    "rule_pack" => apply_pack(tx, event).await?,
-                    "policy" => apply_policy(tx, event).await?,
-                    _ => {}
+                let tenant = &event.envelope.tenant;
+                if let Some(rule_pack_event::Event::Activated(it)) = event.decode()? {
+                    packs.push(values![tenant, &it.market, it.version, it.encode_to_vec()]);
+                }
+                if let Some(policy_event::Event::Activated(it)) = event.decode()? {
+                    let policy = it.policy.unwrap_or_default();
+                    // Only what limits contacts is kept.
+                    let lines =
+                        Policy { contact_policy: policy.contact_policy, ..Policy::default() };
+                    policies.push(values![tenant, it.version, lines.encode_to_vec()]);
                 }
             }
-            Ok(())
+            tx.insert_many(
+                "INSERT INTO rule_pack (tenant, market, version, pack)",
+                packs,
+                "ON CONFLICT (tenant, market, version) DO NOTHING",
+            )
+            .await?;
+            tx.insert_many(
+                "INSERT INTO policy (tenant, version, policy)",
+                policies,
+                "ON CONFLICT (tenant, version) DO NOTHING",
+            )
+            .await
+            .map(drop)
         })
     }
 }
 
-async fn apply_pack(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
-    use rule_pack_event::Event;
-    let tenant = &event.envelope.tenant;
-    match event.decode::<Event>()? {
-        Some(Event::Activated(it)) => {
-            let effective_at = instant(it.effective_at.as_ref());
-            let row =
-                values![tenant, &it.market, it.version, effective_at, 0_i64, it.encode_to_vec()];
-            tx.insert_many(
-                "INSERT INTO rule_pack (tenant, market, version, effective_at, retired, pack)",
-                vec![row],
-                "ON CONFLICT (tenant, market, version) DO UPDATE SET
-                     effective_at = excluded.effective_at, retired = 0, pack = excluded.pack",
-            )
-            .await
-            .map(drop)
-        }
-        Some(Event::Retired(it)) => tx
-            .exec(
-                "UPDATE rule_pack SET retired = 1 WHERE tenant = $1 AND market = $2 AND version = $3",
-                values![tenant, event.id(), it.version],
-            )
-            .await
-            .map(drop),
-        Some(Event::Drafted(_) | Event::Simulated(_) | Event::Approved(_)) | None => Ok(()),
-    }
-}
-
-async fn apply_policy(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
-    use policy_event::Event;
-    let tenant = &event.envelope.tenant;
-    match event.decode::<Event>()? {
-        Some(Event::Activated(it)) => {
-            let policy = it.policy.unwrap_or_default();
-            // Only what limits contacts is kept.
-            let lines = Policy { contact_policy: policy.contact_policy, ..Policy::default() };
-            tx.insert_many(
-                "INSERT INTO policy (tenant, version, policy)",
-                vec![values![tenant, it.version, lines.encode_to_vec()]],
-                "ON CONFLICT (tenant) DO UPDATE SET version = excluded.version, policy = excluded.policy",
-            )
-            .await
-            .map(drop)
-        }
-        Some(Event::Retired(it)) => tx
-            .exec(
-                "DELETE FROM policy WHERE tenant = $1 AND version = $2",
-                values![tenant, it.version],
-            )
-            .await
-            .map(drop),
-        Some(Event::Drafted(_) | Event::Simulated(_) | Event::Approved(_)) | None => Ok(()),
-    }
-}
-
-/// The pack in force in a market at an instant: the one that took effect last, unless it was retired.
+/// What this service evaluates of a version of a market's pack; `None` when it has not arrived.
 pub(crate) async fn pack(
     database: &Database,
     tenant: &str,
     market: &str,
-    at: Timestamp,
-) -> Result<Option<RulePackActivated>, Error> {
+    version: u32,
+) -> Result<Option<rules::Pack>, Error> {
     let rows = database
         .query(
-            "SELECT pack, retired FROM rule_pack
-             WHERE tenant = $1 AND market = $2 AND effective_at <= $3
-             ORDER BY effective_at DESC, version DESC
-             LIMIT 1",
-            values![tenant, market, at],
+            "SELECT pack FROM rule_pack
+             WHERE tenant = $1 AND market = $2 AND version = $3",
+            values![tenant, market, version],
         )
         .await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    if row.flag(1)? {
-        return Ok(None);
-    }
-    let pack = RulePackActivated::decode(row.blob(0)?);
-    pack.map(Some).map_err(|error| Error::corrupt(format!("rule pack of {market}: {error}")))
+    let Some(row) = rows.first() else { return Ok(None) };
+    let pack = RulePackActivated::decode(row.blob(0)?)
+        .map_err(|error| Error::corrupt(format!("rule pack of {market}: {error}")))?;
+    Ok(Some(rules::Pack::compile(&pack)))
 }
 
-/// What of the live policy limits contacts.
+/// What of a version of the policy limits contacts; `None` when it has not arrived.
 pub(crate) async fn policy(
     database: &Database,
     tenant: &str,
+    version: u32,
 ) -> Result<Option<caps::Policy>, Error> {
     let rows = database
-        .query("SELECT version, policy FROM policy WHERE tenant = $1", values![tenant])
+        .query(
+            "SELECT policy FROM policy WHERE tenant = $1 AND version = $2",
+            values![tenant, version],
+        )
         .await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    let version = u32::try_from(row.int(0)?).unwrap_or(u32::MAX);
-    let policy = Policy::decode(row.blob(1)?)
+    let Some(row) = rows.first() else { return Ok(None) };
+    let policy = Policy::decode(row.blob(0)?)
         .map_err(|error| Error::corrupt(format!("policy of {tenant}: {error}")))?;
-    Ok(Some(caps::Policy::of(version, &policy)))
+    Ok(Some(caps::Policy::compile(version, &policy)))
 }

@@ -1,4 +1,4 @@
-//! Which suppressions hold, by party and by contact point.
+//! Which suppressions hold, by party.
 
 use eventstore::{Database, Error, Recorded, Tx, values};
 use rapport_proto::delivery::v1::recipient_event::Event;
@@ -9,8 +9,8 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
         match event.decode::<Event>()? {
             Some(Event::Suppressed(it)) => {
                 tx.insert_many(
-                    "INSERT INTO suppression (tenant, party_id, suppression_id, contact_point_id)",
-                    vec![values![tenant, event.id(), it.suppression_id, it.contact_point_id]],
+                    "INSERT INTO suppression (tenant, party_id, suppression_id)",
+                    vec![values![tenant, event.id(), it.suppression_id]],
                     "ON CONFLICT (tenant, party_id, suppression_id) DO NOTHING",
                 )
                 .await?;
@@ -76,22 +76,4 @@ pub(crate) async fn list(
             Ok(Key { party_id: row.text(0)?.to_owned(), suppression_id: row.text(1)?.to_owned() })
         })
         .collect()
-}
-
-/// Parties with a suppression of one of these contact points.
-pub(crate) async fn parties_of(
-    database: &Database,
-    tenant: &str,
-    contact_point_ids: &[String],
-) -> Result<Vec<String>, Error> {
-    let keys: Vec<_> = contact_point_ids.iter().map(|it| values![tenant, it]).collect();
-    let rows = database
-        .query_keys(
-            "k(tenant, contact_point_id)",
-            &keys,
-            "SELECT DISTINCT s.party_id FROM k
-             JOIN suppression s ON s.tenant = k.tenant AND s.contact_point_id = k.contact_point_id",
-        )
-        .await?;
-    rows.iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }

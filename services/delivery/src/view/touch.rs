@@ -6,8 +6,9 @@ use eventstore::{Database, Error, Recorded, Timestamp, Tx, Value, values};
 use rapport_proto::delivery::v1::touch_event::Event;
 use rapport_proto::types::Channel;
 
-use crate::domain::instant;
+use super::task;
 use crate::domain::touch::{Status, status_after};
+use crate::domain::{instant, is_task};
 
 /// A row without its key.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,13 @@ struct Row {
     requested_position: i64,
 }
 
+impl Row {
+    fn channel(&self) -> Channel {
+        let channel = i32::try_from(self.channel).ok().and_then(|it| Channel::try_from(it).ok());
+        channel.unwrap_or_default()
+    }
+}
+
 type Rows = BTreeMap<(String, String), Row>;
 
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
@@ -29,12 +37,24 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
         return Ok(());
     }
     let mut rows = read(tx, events).await?;
+    let (mut placed, mut over) = (Vec::new(), Vec::new());
     for event in events {
-        let key = (event.envelope.tenant.clone(), event.id().to_owned());
-        if let Some(fact) = event.decode::<Event>()? {
-            fold(rows.entry(key).or_default(), &fact, event.position);
+        let (tenant, touch_id) = (&event.envelope.tenant, event.id());
+        let Some(fact) = event.decode::<Event>()? else { continue };
+        let row = rows.entry((tenant.clone(), touch_id.to_owned())).or_default();
+        fold(row, &fact, event.position);
+        match fact {
+            Event::Ready(it) if is_task(row.channel()) => {
+                placed.extend(task::rows_of(tenant, touch_id, &it));
+            }
+            Event::TaskCompleted(_)
+            | Event::TaskDismissed(_)
+            | Event::TaskExpired(_)
+            | Event::TaskWithdrawn(_) => over.push(values![tenant, touch_id]),
+            _ => {}
         }
     }
+    task::apply(tx, placed, over).await?;
     let rows = rows
         .into_iter()
         .map(|((tenant, touch_id), it)| {
@@ -115,8 +135,7 @@ fn fold(row: &mut Row, event: &Event, position: u64) {
         }
         _ => {}
     }
-    let channel = i32::try_from(row.channel).ok().and_then(|it| Channel::try_from(it).ok());
-    if let Some(status) = status_after(channel.unwrap_or_default(), event) {
+    if let Some(status) = status_after(row.channel(), event) {
         row.state = i32::from(status).into();
     }
 }

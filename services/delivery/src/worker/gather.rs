@@ -1,4 +1,18 @@
-//! Finds out what the gate judges: asks the peers, and reads what this service holds of others.
+//! Finds out what the gate judges: asks the peers, and reads what this service holds of others. For one touch:
+//!
+//! | asked or read | when | fresh because |
+//! |---|---|---|
+//! | `journeys.CheckInstance` | a journey asked, beside the rest | asked in each run |
+//! | `profiles.ResolveRecipient` | first: rendering needs the recipient | asked in each run |
+//! | `content.Render`, `decisioning.CheckOutbound` | after it, at once | asked in each run |
+//! | rule pack, policy | by the versions that `CheckOutbound` names | a version never changes: kept |
+//! | interactions | only those that lines count | read in each run |
+//! | sender | beside the peers | read in each run |
+//! | the touch, its party's pressure and suppressions | once, beside the peers | the commit insists on their versions |
+//! | suppressions of the same address | only where others have it | the commit insists on their versions |
+//!
+//! Nothing that can be withdrawn is kept: whether content is approved, consent stands or a country allows is asked anew
+//! each time, and the answer holds for five seconds.
 //!
 //! Which consent is asked for follows from the content's class, which only the content tells; rendering needs the
 //! recipient. So a module's class is remembered from the last time and used as a guess, and what was asked with a wrong
@@ -16,10 +30,8 @@ use eventstore::{AsOf, Error, Metadata, Timestamp};
 use rapport_proto::content::v1::module_service_client::ModuleServiceClient;
 use rapport_proto::content::v1::{RenderRequest, RenderResponse};
 use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
-use rapport_proto::decisioning::v1::{
-    CheckOutboundRequest, CheckOutboundResponse, OutboundEffect, RulePackActivated,
-};
-use rapport_proto::delivery::v1::{TouchCause, TouchRequested};
+use rapport_proto::decisioning::v1::{CheckOutboundRequest, CheckOutboundResponse, OutboundEffect};
+use rapport_proto::delivery::v1::{Sender as SenderDocument, TouchCause, TouchRequested};
 use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
 use rapport_proto::journeys::v1::{CheckInstanceRequest, CheckInstanceResponse};
 use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
@@ -28,25 +40,22 @@ use rapport_proto::types::ContentClass;
 use rapport_proto::{audience_of, purpose_of};
 use tonic::{Code, Status};
 
+use super::in_force::InForce;
 use crate::domain::instant;
-use crate::domain::recipient::Recipient;
 use crate::domain::sender::Sender;
 use crate::gate::Gathered;
-use crate::gate::caps::Policy;
 use crate::ledger::Ledger;
-use crate::{RULES, view};
+use crate::{CONTACTS, RULES, view};
 
 /// What all calls of one run may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Modules whose meaning is remembered.
 const REMEMBERED: usize = 10_000;
-/// Longest window a line may have that interactions are read for.
-const LOOKS_BACK: Duration = Duration::from_secs(366 * 86_400);
 
-/// What the peers and the views said; the rest is read in the unit's own loop.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
-    pub(crate) gathered: Gathered,
+/// What the peers and the views said; what the party's own streams say is added in the unit's own loop.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) gathered: Gathered,
 }
 
 /// What a module says, as far as consent and coverage depend on it.
@@ -57,35 +66,47 @@ struct Meaning {
 }
 
 /// Asks.
-pub(crate) struct Gatherer {
+pub(super) struct Gatherer {
     deps: Deps,
     meanings: Mutex<HashMap<(String, String), Meaning>>,
+    in_force: InForce,
 }
 
 impl Facts {
-    /// Everything, with what the store holds of the party now.
-    pub(super) fn with(
-        &self,
-        request: &TouchRequested,
+    pub(super) fn contact_point_id(&self) -> &str {
+        self.gathered.recipient.as_ref().map_or("", |it| &it.contact_point_id)
+    }
+
+    /// Every contact point that is or was the recipient's address.
+    pub(super) fn same_address(&self) -> &[String] {
+        self.gathered.recipient.as_ref().map_or(&[], |it| &it.same_address)
+    }
+
+    /// Everything, with what the streams of the party and of its neighbours at the address say.
+    pub(super) fn complete(
+        &mut self,
+        request: TouchRequested,
         ledger: &Ledger,
-        position: u64,
-    ) -> Gathered {
-        let mut gathered = self.gathered.clone();
-        gathered.request = request.clone();
-        gathered.position = position;
-        gathered.contacts = ledger.pressure(&request.party_id).contacts;
-        let own = ledger.recipient(&request.party_id).suppressions;
-        gathered.suppressions.extend(own.into_values());
-        gathered
+        neighbours: &[String],
+    ) {
+        let (party_id, same_address) = (&request.party_id, self.same_address());
+        let own = ledger.recipient(party_id).suppressions.into_values();
+        let others =
+            neighbours.iter().flat_map(|it| ledger.recipient(it).suppressions.into_values());
+        let others = others.filter(|it| same_address.contains(&it.contact_point_id));
+        let suppressions = own.chain(others).collect();
+        self.gathered.suppressions = suppressions;
+        self.gathered.contacts = ledger.pressure(party_id).contacts;
+        self.gathered.request = request;
     }
 }
 
 impl Gatherer {
-    pub(crate) fn new(deps: &Deps) -> Self {
-        Self { deps: deps.clone(), meanings: Mutex::default() }
+    pub(super) fn new(deps: &Deps) -> Self {
+        Self { deps: deps.clone(), meanings: Mutex::default(), in_force: InForce::default() }
     }
 
-    /// Everything that does not change with the party's own streams.
+    /// Everything that does not stand in the party's own streams.
     pub(super) async fn gather(
         &self,
         meta: &Metadata,
@@ -109,53 +130,43 @@ impl Gatherer {
     ) -> Result<Gathered, Error> {
         let tenant = meta.tenant.as_str();
         self.caught_up(request).await?;
-        let (instance, said) = futures::try_join!(
+        let (instance, said, sender) = futures::try_join!(
             self.check_instance(tenant, request, at),
             self.ask_about(tenant, request, at),
+            self.sender(tenant, &request.sender_id),
         )?;
         let Said { recipient, content, outbound } = said;
-        let (market, same_address) = match &recipient {
-            Some(it) => (it.market.clone(), it.same_address.clone()),
-            None => Default::default(),
-        };
         let database = self.deps.store.database();
-        let pack = view::rules::pack(database, tenant, &market, at).await?;
-        let policy = view::rules::policy(database, tenant).await?;
-        same_rules(outbound.as_ref(), pack.as_ref(), policy.as_ref())?;
-        let names = policy.iter().flat_map(|it| &it.lines).flat_map(|it| &it.counts);
-        let names: std::collections::BTreeSet<&str> = names.map(String::as_str).collect();
-        let interactions = view::contact::of_party(
-            database,
-            tenant,
-            &request.party_id,
-            names.into_iter(),
-            at.minus(LOOKS_BACK),
-        )
-        .await?;
+        let market = recipient.as_ref().map(|it| it.market.clone()).unwrap_or_default();
+        let told = outbound.clone().unwrap_or_default();
+        let (pack, policy) = self.in_force.named_by(&told, database, tenant, &market).await?;
+        let interactions = match &policy {
+            Some(it) => {
+                view::contact::of_party(database, tenant, &request.party_id, it, at).await?
+            }
+            None => Vec::new(),
+        };
         Ok(Gathered {
-            request: request.clone(),
             instance,
             recipient,
             content,
             outbound,
             pack,
             policy,
-            suppressions: self.of_address(tenant, request, &same_address).await?,
             interactions,
-            sender: self.sender(tenant, &request.sender_id).await?,
+            sender,
             ..Gathered::default()
         })
     }
 
     /// Waits for what the touch asks to have been read, as far as this service reads it itself.
     async fn caught_up(&self, request: &TouchRequested) -> Result<(), Error> {
-        let known = |source: &str| source == "decisioning";
-        let positions: BTreeMap<String, u64> = (request.positions.iter())
-            .filter(|(source, _)| known(source))
-            .map(|(source, position)| (source.clone(), *position))
-            .collect();
-        let caught_up = self.deps.caught_up(&[RULES], &positions).await;
-        caught_up.map_err(|problem| Error::unavailable(problem.message.clone().into_owned()))
+        for (source, consumer) in [("decisioning", RULES), ("profiles", CONTACTS)] {
+            let caught_up = self.deps.caught_up(&[consumer], &of_source(request, source)).await;
+            caught_up
+                .map_err(|problem| Error::unavailable(problem.message.clone().into_owned()))?;
+        }
+        Ok(())
     }
 
     async fn check_instance(
@@ -204,10 +215,10 @@ impl Gatherer {
             )?;
             let told =
                 Meaning { class: content.content_class(), product_id: content.product_id.clone() };
-            let unknown = told.class == ContentClass::Unspecified;
-            if unknown || told == meaning {
-                let outbound = (!unknown).then_some(outbound);
-                return Ok(Said { recipient: Some(recipient), content: Some(content), outbound });
+            // Of content without a class nothing is asked but the rules in force, which are those of every class.
+            if told.class == ContentClass::Unspecified || told == meaning {
+                let (recipient, content) = (Some(recipient), Some(content));
+                return Ok(Said { recipient, content, outbound: Some(outbound) });
             }
             self.remember(tenant, &request.module, told.clone());
             meaning = told;
@@ -300,26 +311,7 @@ impl Gatherer {
         }
     }
 
-    /// Suppressions of the same address under other parties.
-    async fn of_address(
-        &self,
-        tenant: &str,
-        request: &TouchRequested,
-        same_address: &[String],
-    ) -> Result<Vec<rapport_proto::delivery::v1::RecipientSuppressed>, Error> {
-        let store = &self.deps.store;
-        let found = view::suppression::parties_of(store.database(), tenant, same_address).await?;
-        let others: Vec<_> = found.into_iter().filter(|it| *it != request.party_id).collect();
-        let loaded = store.load_many::<Recipient>(tenant, &others).await?;
-        let all = loaded.into_iter().flat_map(|it| it.state.suppressions.into_values());
-        Ok(all.filter(|it| same_address.contains(&it.contact_point_id)).collect())
-    }
-
-    async fn sender(
-        &self,
-        tenant: &str,
-        sender_id: &str,
-    ) -> Result<Option<rapport_proto::delivery::v1::Sender>, Error> {
+    async fn sender(&self, tenant: &str, sender_id: &str) -> Result<Option<SenderDocument>, Error> {
         let loaded = self.deps.store.load::<Sender>(tenant, sender_id, AsOf::Now).await?;
         Ok(loaded.state.sender)
     }
@@ -363,25 +355,5 @@ fn refusal(status: &Status, peer: &str) -> Result<String, Error> {
             Ok(told.to_ascii_lowercase())
         }
         _ => Err(Error::unavailable_because(format!("ask {peer}"), status.clone())),
-    }
-}
-
-/// Quiet hours, kinds and caps are judged by the rules that `decisioning` has in force, not by those that arrived here
-/// last: until both are the same, nothing is judged.
-fn same_rules(
-    told: Option<&CheckOutboundResponse>,
-    pack: Option<&RulePackActivated>,
-    policy: Option<&Policy>,
-) -> Result<(), Error> {
-    let Some(told) = told else {
-        return Ok(());
-    };
-    let same_pack = told.market_pack_version == pack.map_or(0, |it| it.version);
-    let same_policy = told.policy_version == policy.map_or(0, |it| it.version);
-    match same_pack && same_policy {
-        true => Ok(()),
-        false => {
-            Err(Error::unavailable("the rules in force have not arrived from decisioning yet"))
-        }
     }
 }

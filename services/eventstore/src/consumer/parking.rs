@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Consumer, Handler, StreamName, guarded, react_once, reaction};
+use super::react::{react_once, reaction};
+use super::runner::StreamName;
+use super::{Consumer, Handler, guarded, tables};
 use crate::commit::Outcome;
 use crate::error::Error;
 use crate::event::{Recorded, Stored};
@@ -73,7 +75,7 @@ pub async fn retry_parked(
             .await?;
             let events = place.read(store, tx.query(READ, place.values()).await?).await?;
             for event in &events {
-                guarded(super::apply(&**view, &mut tx, std::slice::from_ref(event))).await?;
+                guarded(tables::apply(&**view, &mut tx, std::slice::from_ref(event))).await?;
             }
             place.delete(&mut tx, &events).await?;
             tx.commit().await?;

@@ -234,6 +234,7 @@ impl NatsLog {
             name: self.stream_name(source),
             position: after,
             messages: None,
+            read_at: Instant::now(),
             quiet_since: Instant::now(),
             suspicious: false,
         })
@@ -353,8 +354,8 @@ fn parse_hash(text: &str) -> Option<Hash> {
 
 /// How long a reader may be quiet before it asks whether it misses something.
 const QUIET: Duration = Duration::from_secs(1);
-/// How long messages that follow closely are waited for.
-const LINGER: Duration = Duration::from_millis(20);
+/// At least this long between two pages: what comes alone is read at once, what comes in numbers together.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// An ordered consumer that starts over when the stream it reads is gone, replaced or silent.
 pub struct Reader {
@@ -362,6 +363,8 @@ pub struct Reader {
     name: String,
     position: u64,
     messages: Option<Ordered>,
+    /// When the last page was read.
+    read_at: Instant,
     quiet_since: Instant,
     /// The stream had more than was delivered when it was last looked at, and a fresh consumer was asked.
     suspicious: bool,
@@ -378,13 +381,14 @@ impl Reader {
         while events.len() < max {
             let Some(event) = self.one(deadline).await? else { break };
             if events.is_empty() {
-                // Counted from the first one: an even trickle must not hold it back.
-                deadline = Instant::now() + LINGER;
+                // What is there already is taken too.
+                deadline = Instant::now().max(self.read_at + GATHER);
             }
             events.push(event);
         }
         if !events.is_empty() {
-            self.quiet_since = Instant::now();
+            self.read_at = Instant::now();
+            self.quiet_since = self.read_at;
             self.suspicious = false;
             return Ok(Batch::Events(events));
         }

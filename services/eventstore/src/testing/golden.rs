@@ -62,10 +62,13 @@ impl Sample {
     }
 }
 
+/// Reads a payload by its event's name: how it is shown, and what it is written as again.
+type Read = fn(&str, &[u8]) -> Option<(String, Vec<u8>)>;
+
 /// An event set whose facts the corpus holds.
 pub struct Set {
     types: &'static [&'static str],
-    read: fn(&str, &[u8]) -> Option<(String, Vec<u8>)>,
+    read: Read,
 }
 
 impl Set {

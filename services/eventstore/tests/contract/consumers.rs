@@ -21,7 +21,10 @@ on_every_pair! {
     an_event_that_cannot_be_handled_parks_its_stream_only
     a_panicking_handler_parks_too
     a_reactor_appends_once_whatever_happens
+    a_reactor_with_lanes_appends_once_whatever_happens
+    events_of_different_lanes_are_reacted_to_together
     a_reactor_parks_what_it_cannot_handle
+    a_reactor_with_lanes_parks_what_it_cannot_handle
     a_consumer_that_is_reset_replays
     a_reader_starts_anywhere
     a_consumer_that_parks_too_much_stops
@@ -69,7 +72,7 @@ impl View for Effects {
     }
 }
 
-async fn reading_store(rig: &Rig) -> Store {
+pub(crate) async fn reading_store(rig: &Rig) -> Store {
     let store = rig.neighbour("reader").await;
     let create = "CREATE TABLE effect (position BIGINT PRIMARY KEY, stream TEXT NOT NULL)";
     store.database().exec(create, vec![]).await.unwrap();
@@ -85,10 +88,10 @@ fn consumer_of(view: Effects) -> Consumer {
 }
 
 /// Runs the relay, if one is needed, and consumers, until dropped.
-struct Running(CancellationToken);
+pub(crate) struct Running(CancellationToken);
 
 impl Running {
-    fn start(rig: &Rig, store: &Store, consumer: &Consumer, runners: usize) -> Self {
+    pub(crate) fn start(rig: &Rig, store: &Store, consumer: &Consumer, runners: usize) -> Self {
         let stop = CancellationToken::new();
         tokio::spawn(relay::run(rig.store.clone(), stop.clone()));
         for _ in 0..runners {
@@ -110,12 +113,12 @@ impl Drop for Running {
     }
 }
 
-async fn effects(store: &Store) -> Vec<u64> {
+pub(crate) async fn effects(store: &Store) -> Vec<u64> {
     let rows = store.query("SELECT position FROM effect ORDER BY position", vec![]).await.unwrap();
     rows.iter().map(|it| it.count(0).unwrap()).collect()
 }
 
-async fn caught_up(store: &Store, consumer: &str, position: u64) {
+pub(crate) async fn caught_up(store: &Store, consumer: &str, position: u64) {
     eventually(&format!("{consumer} at {position}"), async || {
         read_checkpoint(store, consumer, "profiles").await.unwrap().position >= position
     })
@@ -204,9 +207,28 @@ struct Mirror {
     fails: AtomicU64,
     /// Cannot handle `party/bad` while set.
     broken: AtomicBool,
+    /// Each stream is a lane of its own.
+    lanes: bool,
+    /// Reactions that have begun and not ended, and how many of them there were at most.
+    running: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Mirror {
+    fn consumer(self: &Arc<Self>) -> Consumer {
+        Consumer {
+            name: "mirror".into(),
+            sources: vec!["profiles".into()],
+            handler: Handler::Reactor(self.clone()),
+        }
+    }
 }
 
 impl Reactor for Mirror {
+    fn lane<'e>(&self, event: &'e Recorded) -> Option<&'e str> {
+        self.lanes.then_some(event.envelope.stream.as_str())
+    }
+
     fn react<'a>(
         &'a self,
         store: &'a Store,
@@ -217,6 +239,10 @@ impl Reactor for Mirror {
             if !event.envelope.r#type.ends_with("PartyRegistered") {
                 return Ok(None);
             }
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(running, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            self.running.fetch_sub(1, Ordering::SeqCst);
             if self
                 .fails
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1))
@@ -241,15 +267,17 @@ impl Reactor for Mirror {
 }
 
 async fn a_reactor_appends_once_whatever_happens(rig: Rig) {
+    appends_once(rig, false).await;
+}
+
+async fn a_reactor_with_lanes_appends_once_whatever_happens(rig: Rig) {
+    appends_once(rig, true).await;
+}
+
+async fn appends_once(rig: Rig, lanes: bool) {
     let store = rig.neighbour("mirror").await;
-    let consumer = Consumer {
-        name: "mirror".into(),
-        sources: vec!["profiles".into()],
-        handler: Handler::Reactor(Arc::new(Mirror {
-            fails: AtomicU64::new(3),
-            ..Mirror::default()
-        })),
-    };
+    let mirror = Mirror { fails: AtomicU64::new(3), lanes, ..Mirror::default() };
+    let consumer = Arc::new(mirror).consumer();
     let running = Running::start(&rig, &store, &consumer, 2);
     for party in 0..12 {
         fill(&rig.store, &format!("p{party}"), 2).await;
@@ -270,18 +298,38 @@ async fn a_reactor_appends_once_whatever_happens(rig: Rig) {
     assert!(reset(&store, &consumer).await.is_err(), "a reactor is never rebuilt");
 }
 
-async fn a_reactor_parks_what_it_cannot_handle(rig: Rig) {
+/// What happens side by side is committed in the order of the events that led to it.
+async fn events_of_different_lanes_are_reacted_to_together(rig: Rig) {
     let store = rig.neighbour("mirror").await;
-    let mirror = Arc::new(Mirror { broken: AtomicBool::new(true), ..Mirror::default() });
-    let consumer = Consumer {
-        name: "mirror".into(),
-        sources: vec!["profiles".into()],
-        handler: Handler::Reactor(mirror.clone()),
-    };
-    let _running = Running::start(&rig, &store, &consumer, 1);
+    let mirror = Arc::new(Mirror { lanes: true, ..Mirror::default() });
+    let parties: Vec<_> = (0..40).map(|it| format!("p{it}")).collect();
+    for party in &parties {
+        fill(&rig.store, party, 0).await;
+    }
+    let _running = Running::start(&rig, &store, &mirror.consumer(), 1);
+    caught_up(&store, "mirror", 40).await;
+    assert!(mirror.most.load(Ordering::SeqCst) > 1, "side by side");
+    let opened = store.recorded(store.read(0, 100).await.unwrap()).await.unwrap();
+    assert_eq!(opened.iter().map(Recorded::id).collect::<Vec<_>>(), parties);
+}
+
+async fn a_reactor_parks_what_it_cannot_handle(rig: Rig) {
+    parks_what_it_cannot_handle(rig, false).await;
+}
+
+async fn a_reactor_with_lanes_parks_what_it_cannot_handle(rig: Rig) {
+    parks_what_it_cannot_handle(rig, true).await;
+}
+
+async fn parks_what_it_cannot_handle(rig: Rig, lanes: bool) {
+    let store = rig.neighbour("mirror").await;
+    let mirror = Mirror { broken: AtomicBool::new(true), lanes, ..Mirror::default() };
+    let mirror = Arc::new(mirror);
+    let consumer = mirror.consumer();
     for party in ["good", "bad", "fine"] {
         fill(&rig.store, party, 1).await;
     }
+    let _running = Running::start(&rig, &store, &consumer, 1);
     caught_up(&store, "mirror", 6).await;
     assert_eq!(store.read_head().await.unwrap().position, 2, "everything else goes on");
     let parked = list_parked(&store, 10).await.unwrap();

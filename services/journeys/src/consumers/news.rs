@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use eventstore::{Error, Recorded};
 use prost::Message;
 use rapport_proto::delivery::v1 as delivery;
+use rapport_proto::feedback::v1 as feedback;
 use rapport_proto::journeys::v1::Crossing;
 use rapport_proto::profiles::v1 as profiles;
 use rapport_proto::types::Clear;
 
 /// What an event says that can matter here.
 pub(super) enum News {
-    Interaction { name: String, properties: BTreeMap<String, Clear> },
     Crossed { segment: String, crossing: Crossing },
     Changed(Change),
     Settled { verdict: &'static str, detail: String },
@@ -22,7 +22,7 @@ pub(super) enum News {
 pub(super) struct Change {
     /// What rules call it.
     pub(super) roots: &'static [&'static str],
-    pub(super) interaction: Option<(String, BTreeMap<String, Clear>)>,
+    pub(super) interaction: Option<Interaction>,
     /// The zone may be another one now.
     pub(super) moved: bool,
     pub(super) attributes: Vec<String>,
@@ -34,59 +34,112 @@ impl Change {
     }
 
     /// An interaction changes traits; segments that follow from them have events of their own.
-    pub(super) fn interaction(name: String, properties: BTreeMap<String, Clear>) -> Self {
-        Self { interaction: Some((name, properties)), ..Self::of(&["traits"]) }
+    fn interaction(name: String, properties: BTreeMap<String, Clear>) -> Self {
+        let interaction = Some(Interaction { name, properties });
+        Self { interaction, ..Self::of(&["traits"]) }
     }
+}
+
+/// What somebody did.
+pub(super) struct Interaction {
+    pub(super) name: String,
+    /// Clear ones.
+    pub(super) properties: BTreeMap<String, Clear>,
+}
+
+/// Events that can matter.
+#[derive(Clone, Copy)]
+enum Kind {
+    Interaction,
+    Entered,
+    Exited,
+    Moved,
+    Attributes,
+    State,
+    Consent,
+    Sent,
+    Skipped,
+    Failed,
+    Resolved,
+    Issued,
+    Declined,
+}
+
+fn kind(type_name: &str) -> Option<Kind> {
+    Some(match type_name.strip_prefix("rapport.")? {
+        "profiles.v1.InteractionRecorded" => Kind::Interaction,
+        "profiles.v1.SegmentEntered" => Kind::Entered,
+        "profiles.v1.SegmentExited" => Kind::Exited,
+        "profiles.v1.PartyMoved" => Kind::Moved,
+        "profiles.v1.PartyAttributesSet" => Kind::Attributes,
+        "profiles.v1.PartySuppressed" | "profiles.v1.PartyReleased" => Kind::State,
+        "profiles.v1.ConsentGranted"
+        | "profiles.v1.ConsentDenied"
+        | "profiles.v1.ConsentWithdrawn"
+        | "profiles.v1.ConsentExpired" => Kind::Consent,
+        "delivery.v1.TouchSent" => Kind::Sent,
+        "delivery.v1.TouchSkipped" => Kind::Skipped,
+        "delivery.v1.TouchFailed" => Kind::Failed,
+        // A touch of which nothing is known yet is waited for until it is resolved.
+        "delivery.v1.TouchResolved" => Kind::Resolved,
+        "feedback.v1.InvitationIssued" => Kind::Issued,
+        "feedback.v1.InvitationDeclined" => Kind::Declined,
+        _ => return None,
+    })
+}
+
+/// Whether an event of a type can matter.
+pub(super) fn reads(type_name: &str) -> bool {
+    kind(type_name).is_some()
 }
 
 /// `None` for what cannot.
 pub(super) fn read(event: &Recorded) -> Result<Option<News>, Error> {
     let payload = &*event.envelope.payload;
-    let Some(name) = event.envelope.r#type.strip_prefix("rapport.") else { return Ok(None) };
-    Ok(Some(match name {
-        "profiles.v1.InteractionRecorded" => {
+    let Some(kind) = kind(&event.envelope.r#type) else { return Ok(None) };
+    let settled = |verdict, detail| News::Settled { verdict, detail };
+    Ok(Some(match kind {
+        Kind::Interaction => {
             let it: profiles::InteractionRecorded = decode(payload)?;
-            News::Interaction { name: it.name, properties: it.clear.into_iter().collect() }
+            News::Changed(Change::interaction(it.name, it.clear))
         }
-        "profiles.v1.SegmentEntered" => {
+        Kind::Entered => {
             let it: profiles::SegmentEntered = decode(payload)?;
             News::Crossed { segment: it.segment_id, crossing: Crossing::Entered }
         }
-        "profiles.v1.SegmentExited" => {
+        Kind::Exited => {
             let it: profiles::SegmentExited = decode(payload)?;
             News::Crossed { segment: it.segment_id, crossing: Crossing::Exited }
         }
-        "profiles.v1.PartyMoved" => {
-            News::Changed(Change { moved: true, ..Change::of(&["party", "consent"]) })
-        }
-        "profiles.v1.PartyAttributesSet" => {
+        Kind::Moved => News::Changed(Change { moved: true, ..Change::of(&["party", "consent"]) }),
+        Kind::Attributes => {
             let it: profiles::PartyAttributesSet = decode(payload)?;
             let attributes = it.clear.into_keys().chain(it.removed).collect();
             News::Changed(Change { attributes, ..Change::of(&["attributes"]) })
         }
-        "profiles.v1.PartySuppressed" | "profiles.v1.PartyReleased" => {
-            News::Changed(Change::of(&["party"]))
-        }
-        "profiles.v1.ConsentGranted"
-        | "profiles.v1.ConsentDenied"
-        | "profiles.v1.ConsentWithdrawn"
-        | "profiles.v1.ConsentExpired" => News::Changed(Change::of(&["consent"])),
-        "delivery.v1.TouchSent" => News::Settled { verdict: "sent", detail: String::new() },
-        "delivery.v1.TouchSkipped" => {
+        Kind::State => News::Changed(Change::of(&["party"])),
+        Kind::Consent => News::Changed(Change::of(&["consent"])),
+        Kind::Sent => settled("sent", String::new()),
+        Kind::Skipped => {
             let it: delivery::TouchSkipped = decode(payload)?;
-            News::Settled { verdict: "skipped", detail: it.reason }
+            settled("skipped", it.reason)
         }
-        "delivery.v1.TouchFailed" => {
+        Kind::Failed => {
             let it: delivery::TouchFailed = decode(payload)?;
-            News::Settled { verdict: "failed", detail: it.code }
+            settled("failed", it.code)
         }
-        // A touch of which nothing is known yet is waited for until it is resolved.
-        "delivery.v1.TouchResolved" => {
+        Kind::Resolved => {
             let it: delivery::TouchResolved = decode(payload)?;
-            let verdict = if it.sent { "sent" } else { "failed" };
-            News::Settled { verdict, detail: if it.sent { String::new() } else { it.by } }
+            match it.sent {
+                true => settled("sent", String::new()),
+                false => settled("failed", it.by),
+            }
         }
-        _ => return Ok(None),
+        Kind::Issued => settled("issued", String::new()),
+        Kind::Declined => {
+            let it: feedback::InvitationDeclined = decode(payload)?;
+            settled("declined", it.reason)
+        }
     }))
 }
 

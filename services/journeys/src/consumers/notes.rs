@@ -9,8 +9,8 @@ use rapport_proto::journeys::v1::{entry_event, instance_event};
 use crate::domain::entry::{self, Entry};
 use crate::domain::instance::{self, Instance};
 
-/// Notes of one unit; each is one event.
-pub(crate) const MOST_NOTES: usize = 200;
+/// Events of one unit; a note has few.
+const MOST_EVENTS: usize = 200;
 
 /// What is written down in one stream.
 pub(super) enum Note {
@@ -34,6 +34,13 @@ impl Note {
         }
     }
 
+    fn len(&self) -> usize {
+        match self {
+            Self::Entry { events, .. } => events.len(),
+            Self::Instance { events, .. } => events.len(),
+        }
+    }
+
     async fn push(self, unit: &mut UnitBuilder) -> Result<(), UnitError> {
         match self {
             Self::Entry { stream, loaded, events } => {
@@ -50,15 +57,20 @@ impl Note {
 pub(super) async fn unit(
     store: &Store,
     meta: Metadata,
-    mut notes: Vec<Note>,
+    notes: Vec<Note>,
 ) -> Result<Option<Unit>, Error> {
-    while notes.len() > MOST_NOTES {
-        let rest = notes.split_off(MOST_NOTES);
-        commit(store, &meta, std::mem::replace(&mut notes, rest)).await?;
+    let (mut some, mut events) = (Vec::new(), 0);
+    for note in notes {
+        if events + note.len() > MOST_EVENTS {
+            commit(store, &meta, std::mem::take(&mut some)).await?;
+            events = 0;
+        }
+        events += note.len();
+        some.push(note);
     }
-    match notes.is_empty() {
+    match some.is_empty() {
         true => Ok(None),
-        false => build(store, meta, notes).await.map(Some),
+        false => build(store, meta, some).await.map(Some),
     }
 }
 

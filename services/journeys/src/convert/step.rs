@@ -177,6 +177,7 @@ fn decided(it: &proto::InstanceDecided) -> Told {
 fn woken(it: &proto::InstanceWoken) -> Told {
     let text = match it.reason.as_str() {
         "event" => format!("{} happened: looks at it.", it.event),
+        "kept" => format!("{} happened: keeps it for a wait that follows.", it.event),
         "settled" => format!("Hears that it was {}.", it.verdict),
         "facts" => "Something about the party changed: looks whether that matters.".to_owned(),
         _ => format!("Goes on at {}.", it.node),

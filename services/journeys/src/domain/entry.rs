@@ -1,18 +1,22 @@
 //! A party's ways into a journey, all versions together: numbers its entries and enforces re-entry.
 //!
 //! What asks is written down first ([`Requested`](Event::Requested)), once for an event, so that the same event never
-//! enters twice. The answer is in the same unit as the instance's start, and the end of an instance is in
-//! the unit that ends it: two replicas that decide at the same time conflict on this stream, and one of them decides
-//! again.
+//! enters twice. What the party does before that is answered, and the instance would want, is written down behind it
+//! ([`Heard`](Event::Heard)): the instance is told when it starts, as if it had been there. The answer is in the same
+//! unit as the instance's start, and the end of an instance is in the unit that ends it: two replicas that decide at the
+//! same time conflict on this stream, and one of them decides again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+#[cfg(test)]
+use std::collections::BTreeSet;
 
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::Cause;
 use rapport_proto::journeys::v1::entry_event::Event;
 
-use super::instant;
+use super::instance::walk::{EVENT, MOST_KEPT};
+use super::{Heard, instant};
 use crate::graph::Reentry;
 
 /// Instances of one journey that a party may have at the same time.
@@ -38,8 +42,11 @@ pub(crate) fn parse_stream_id(id: &str) -> Option<(&str, &str)> {
 /// What can be wished.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Note that something asks.
-    Request(Box<proto::InstanceEntryRequested>),
+    /// Note what one event means: an interaction that entries which are asked for want, a new entry, or both.
+    Note {
+        heard: Option<Box<proto::InstanceEntryHeard>>,
+        requested: Option<Box<proto::InstanceEntryRequested>>,
+    },
     /// Let the party in, or say which rule keeps it out.
     Answer(Box<Asked>),
     /// Note the end of an instance.
@@ -78,10 +85,12 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     version: u64,
-    /// Events that asked, by source and position.
-    taken: BTreeSet<(String, u64)>,
+    /// Events that asked, or were heard for what asks.
+    taken: Heard,
     /// What asked and was not answered, by the version of this stream at which it asked.
     pub(crate) open: BTreeMap<u64, proto::InstanceEntryRequested>,
+    /// What came since the first of them, by the version of this stream at which it did.
+    heard: BTreeMap<u64, proto::InstanceEntryHeard>,
     /// Number of entries by key.
     entries: BTreeMap<String, u32>,
     /// Instances that run, with their keys.
@@ -110,6 +119,28 @@ impl State {
         }
     }
 
+    /// What came since something asked, oldest first, as its instance is told.
+    pub(crate) fn heard_since(&self, request: u64) -> Vec<proto::InstanceWoken> {
+        let told = |it: &proto::InstanceEntryHeard| proto::InstanceWoken {
+            reason: EVENT.to_owned(),
+            event: it.event.clone(),
+            properties: it.properties.clone(),
+            cause: it.cause.clone(),
+            ..Default::default()
+        };
+        // A call asks and is answered at once.
+        let since = if request == 0 { u64::MAX } else { request };
+        self.heard.range(since..).map(|(_, it)| told(it)).collect()
+    }
+
+    fn answered(&mut self, request: u64) {
+        self.open.remove(&request);
+        match self.open.keys().next() {
+            None => self.heard.clear(),
+            Some(first) => self.heard = self.heard.split_off(first),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn runs(&self) -> BTreeSet<&str> {
         self.running.keys().map(String::as_str).collect()
@@ -125,13 +156,15 @@ impl Decider for Entry {
 
     fn decide(state: &State, command: Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
         Ok(match command {
-            Command::Request(requested) => {
-                let cause = requested.cause.clone().unwrap_or_default();
-                if state.taken.contains(&(cause.source, cause.position)) {
-                    Vec::new()
-                } else {
-                    vec![Event::Requested(*requested)]
-                }
+            Command::Note { heard, requested } => {
+                let heard = heard.filter(|it| {
+                    let waits = !state.open.is_empty() && state.heard.len() < MOST_KEPT;
+                    waits && !state.taken.knows(it.cause.as_ref())
+                });
+                let requested = requested.filter(|it| !state.taken.knows(it.cause.as_ref()));
+                // Heard by what asked before, not by what it asks for itself.
+                let heard = heard.map(|it| Event::Heard(*it)).into_iter();
+                heard.chain(requested.map(|it| Event::Requested(*it))).collect()
             }
             Command::Answer(asked) => {
                 if asked.request > 0 && !state.open.contains_key(&asked.request) {
@@ -155,20 +188,22 @@ impl Decider for Entry {
         state.version += 1;
         match event {
             Event::Requested(it) => {
-                if let Some(cause) = it.cause.as_ref().filter(|cause| !cause.source.is_empty()) {
-                    state.taken.insert((cause.source.clone(), cause.position));
-                }
+                state.taken.note(it.cause.as_ref());
                 state.party_id.clone_from(&it.party_id);
                 state.open.insert(state.version, it.clone());
             }
+            Event::Heard(it) => {
+                state.taken.note(it.cause.as_ref());
+                state.heard.insert(state.version, it.clone());
+            }
             Event::Refused(it) => {
-                state.open.remove(&it.request);
+                state.answered(it.request);
                 state.party_id.clone_from(&it.party_id);
                 state.market.clone_from(&it.market);
                 state.last = Some(Answer::Refused(it.rule.clone()));
             }
             Event::Entered(it) => {
-                state.open.remove(&it.request);
+                state.answered(it.request);
                 state.party_id.clone_from(&it.party_id);
                 state.market.clone_from(&it.market);
                 state.entries.insert(it.entry_key.clone(), it.entry_number);
@@ -185,8 +220,9 @@ impl Decider for Entry {
 
     fn about(_id: &str, state: &State, event: &Event) -> About {
         let occurred_at = match event {
-            Event::Requested(it) => {
-                it.cause.as_ref().and_then(|it| instant(it.occurred_at.as_ref()))
+            Event::Requested(proto::InstanceEntryRequested { cause, .. })
+            | Event::Heard(proto::InstanceEntryHeard { cause, .. }) => {
+                cause.as_ref().and_then(|it| instant(it.occurred_at.as_ref()))
             }
             Event::Refused(_) | Event::Entered(_) | Event::Closed(_) => None,
         };

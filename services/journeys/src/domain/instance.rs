@@ -8,6 +8,12 @@
 //! An instance stands at one node and waits for one thing there: an instant, an interaction, a decision, a touch, an
 //! invitation. What other services report is written down as a wake ([`Event::Woken`]); a worker reads facts and lets
 //! [`walk`] go on from there. A wake that names an interaction or an outcome stays open until the instance moves.
+//!
+//! **What comes early.** A decision, a touch or a question takes a while to settle, and workers take a while to look. An
+//! instance hears what happens meanwhile as if none of that took any time: an interaction that a wait may want which is
+//! to be reached without another wait is kept ([`walk::KEPT`]), and on entering such a wait the oldest that fits is
+//! taken. What is kept stands in line by the instant at which it was recorded; a wait that ends takes from the line
+//! everything up to what ended it: its timer's instant, or the interaction that matched.
 
 pub(crate) mod reading;
 pub(crate) mod walk;
@@ -22,7 +28,7 @@ use rapport_proto::journeys::v1::instance_event::Event;
 use rapport_proto::types::{Channel, Clear};
 
 use self::reading::Reading;
-use super::instant;
+use super::{Heard, instant, recorded_at};
 use crate::graph::Graph;
 
 /// How long a decision is tried.
@@ -34,13 +40,14 @@ pub(crate) enum Instance {}
 /// What can be wished of an instance.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Begin, and walk to the first wait.
+    /// Begin, walk to the first wait, and hear what happened since it was asked for.
     Start {
         started: Box<proto::InstanceStarted>,
+        heard: Vec<proto::InstanceWoken>,
         step: Step,
     },
-    /// Write down that something happened.
-    Wake(Box<proto::InstanceWoken>),
+    /// Write down what one event means, in as many ways as it does.
+    Wake(Vec<proto::InstanceWoken>),
     /// Go on.
     Go {
         input: Input,
@@ -161,8 +168,10 @@ pub(crate) struct State {
     pub(crate) goals: BTreeSet<String>,
     /// Wakes that were not handled, oldest first.
     pub(crate) open: Vec<proto::InstanceWoken>,
-    /// Events that woke it, by source and position.
-    heard: BTreeSet<(String, u64)>,
+    /// Interactions that a wait may want which is still to be reached, in line; at most [`walk::MOST_KEPT`].
+    pub(crate) kept: Vec<proto::InstanceWoken>,
+    /// Events that woke it.
+    heard: Heard,
     /// Outcome, exit rule or reason of the end.
     pub(crate) outcome: String,
 }
@@ -175,6 +184,22 @@ pub(crate) struct Paused {
 }
 
 impl State {
+    /// An instance that is asked for, as far as it can be told what it would hear.
+    pub(crate) fn asked_for(requested: &proto::InstanceEntryRequested, graph: &Graph) -> Self {
+        let started = proto::InstanceStarted {
+            entry: requested.entry.clone(),
+            started_at: requested.cause.as_ref().and_then(|it| it.recorded_at),
+            cause: requested.cause.clone(),
+            ..Default::default()
+        };
+        Self {
+            life: Life::Running,
+            started: Some(started),
+            node: graph.start.clone(),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn is_ended(&self) -> bool {
         matches!(self.life, Life::Completed | Life::Exited | Life::Ejected)
     }
@@ -202,14 +227,17 @@ impl State {
         }
     }
 
+    /// The touch or the invitation it waits for.
+    pub(crate) fn awaited(&self) -> Option<&str> {
+        match self.wait.as_ref().map(|it| &it.for_what) {
+            Some(For::Touch(id) | For::Invitation(id)) => Some(id),
+            _ => None,
+        }
+    }
+
     /// Positions of the events that wait to be handled: facts that are read must include them.
     pub(crate) fn positions(&self) -> BTreeMap<String, u64> {
-        let mut positions = BTreeMap::new();
-        for cause in self.open.iter().filter_map(|it| it.cause.as_ref()) {
-            let at = positions.entry(cause.source.clone()).or_insert(0);
-            *at = cause.position.max(*at);
-        }
-        positions
+        positions(self.open.iter().chain(&self.kept).filter_map(|it| it.cause.as_ref()))
     }
 
     fn visit(&self, node: &str) -> u32 {
@@ -240,7 +268,47 @@ impl State {
         self.wait = None;
         self.paused = None;
         self.open.clear();
+        self.kept.clear();
     }
+
+    /// A wait ended at an instant: what was recorded until then is behind it.
+    fn passed(&mut self, until: Option<Timestamp>) {
+        if let Some(until) = until {
+            self.kept.retain(|it| recorded_at(it.cause.as_ref()) > until);
+        }
+    }
+
+    /// A wait ended by an interaction: what stands in line up to it is behind it.
+    fn matched(&mut self, cause: Option<&proto::Cause>) {
+        self.kept.retain(|it| in_line(it.cause.as_ref()) > in_line(cause));
+    }
+
+    /// An interaction waits in line and not for a look.
+    fn keep(&mut self, woken: &proto::InstanceWoken) {
+        self.open.retain(|it| it.reason != walk::EVENT || it.cause != woken.cause);
+        let place = in_line(woken.cause.as_ref());
+        if let Err(free) = self.kept.binary_search_by(|it| in_line(it.cause.as_ref()).cmp(&place)) {
+            self.kept.insert(free, woken.clone());
+        }
+    }
+}
+
+/// The highest position of each source.
+pub(crate) fn positions<'a>(
+    causes: impl Iterator<Item = &'a proto::Cause>,
+) -> BTreeMap<String, u64> {
+    let mut positions = BTreeMap::new();
+    for cause in causes {
+        let at = positions.entry(cause.source.clone()).or_insert(0);
+        *at = cause.position.max(*at);
+    }
+    positions
+}
+
+/// The place of an event in line: by its instant, and by its position among those of an instant.
+fn in_line(cause: Option<&proto::Cause>) -> (Timestamp, &str, u64) {
+    let (source, position) = cause.map_or(("", 0), |it| (it.source.as_str(), it.position));
+    (recorded_at(cause), source, position)
 }
 
 impl Decider for Instance {
@@ -251,9 +319,9 @@ impl Decider for Instance {
     type Refusal = Refusal;
 
     fn decide(state: &State, command: Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
-        if let Command::Start { started, step } = command {
+        if let Command::Start { started, heard, step } = command {
             return Ok(match state.life {
-                Life::Unknown => walk::start(*started, &step, at),
+                Life::Unknown => walk::start(*started, heard, &step, at),
                 _ => Vec::new(),
             });
         }
@@ -269,10 +337,10 @@ impl Decider for Instance {
                 Ok(Vec::new())
             }
             Command::Eject { .. } if ended => Err(Refusal::Ended),
-            Command::Wake(woken) => Ok(match woken.cause.as_ref().and_then(heard) {
-                Some(event) if state.heard.contains(&event) => Vec::new(),
-                _ => vec![Event::Woken(*woken)],
-            }),
+            Command::Wake(mut woken) => {
+                woken.retain(|it| !state.heard.knows(it.cause.as_ref()));
+                Ok(woken.into_iter().map(Event::Woken).collect())
+            }
             Command::Go { input, step } => Ok(walk::go(state, &input, &step, at)),
             Command::Pause { timers, reason, paused_at } => Ok(match state.paused {
                 Some(_) => Vec::new(),
@@ -303,12 +371,19 @@ impl Decider for Instance {
                     wait.began_at = at(&it.began_at);
                 }
             }
-            Event::TimerFired(it) => state.moved(&it.node, it.visit),
+            Event::TimerFired(it) => {
+                state.moved(&it.node, it.visit);
+                state.passed(at(&it.due_at));
+            }
             Event::EventMatched(it) => {
                 state.moved(&it.node, it.visit);
-                state.event = it.properties.clone().into_iter().collect();
+                state.matched(it.cause.as_ref());
+                state.event.clone_from(&it.properties);
             }
-            Event::TimedOut(it) => state.moved(&it.node, it.visit),
+            Event::TimedOut(it) => {
+                state.moved(&it.node, it.visit);
+                state.passed(at(&it.due_at));
+            }
             Event::Branched(it) => state.moved(&it.node, it.visit),
             Event::Split(it) => {
                 state.moved(&it.node, it.visit);
@@ -398,7 +473,10 @@ impl Decider for Instance {
 
 /// A wake that carries nothing says that facts changed: one of them is as good as many.
 fn woken(state: &mut State, woken: &proto::InstanceWoken) {
-    state.heard.extend(woken.cause.as_ref().and_then(heard));
+    state.heard.note(woken.cause.as_ref());
+    if woken.reason == walk::KEPT {
+        return state.keep(woken);
+    }
     if woken.reason == walk::CONTINUE {
         state.node.clone_from(&woken.node);
         state.wait = None;
@@ -407,11 +485,6 @@ fn woken(state: &mut State, woken: &proto::InstanceWoken) {
         state.open.retain(|it| it.reason != walk::FACTS);
     }
     state.open.push(woken.clone());
-}
-
-/// The event of a cause; a timer and a call are none.
-fn heard(cause: &proto::Cause) -> Option<(String, u64)> {
-    (!cause.source.is_empty()).then(|| (cause.source.clone(), cause.position))
 }
 
 fn pause(state: &State, timers: TimerMode, reason: String, paused_at: Timestamp) -> Event {
@@ -438,6 +511,7 @@ fn resume(state: &State, paused: Paused, at: Timestamp) -> Event {
         node: state.node.clone(),
         visit: wait.map_or(0, |it| it.visit),
         decides,
+        touch_id: state.awaited_touch().unwrap_or_default().to_owned(),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::facts;
 use crate::refusal;
 use crate::units;
 use crate::view;
+use crate::view::journey::Standing;
 
 /// How often an instance that keeps changing is looked at again.
 const ATTEMPTS: usize = 10;
@@ -39,7 +40,7 @@ impl Api {
             let loaded = self.instance(&meta.tenant, instance_id, "name").await?;
             let eject = Command::Eject { reason: reason.to_owned() };
             let events = Instance::decide(&loaded.state, eject, meta.at).map_err(Problem::from)?;
-            let committed = units::commit(store, meta, instance_id, &loaded, events).await;
+            let committed = units::commit(store, meta, instance_id, &loaded, None, events).await;
             if let Some(position) = committed.map_err(refusal::of_failure)? {
                 let now = self.instance(&meta.tenant, instance_id, "name").await?;
                 return Ok((resource::instance(&meta.tenant, &now), position));
@@ -61,7 +62,16 @@ impl Api {
         self.caught_up(&own.into_iter().collect()).await?;
         for _ in 0..ATTEMPTS {
             let loaded = self.instance(&meta.tenant, instance_id, "name").await?;
-            if let Some(rule) = self.keeps_silent(meta, &loaded.state, touch_id).await? {
+            let standing = self.standing(meta, &loaded.state).await?;
+            if let Some(rule) = keeps_silent(&loaded.state, standing.as_ref(), touch_id) {
+                // Who is told that it stands still is told when it moves again: that is a fact of the instance.
+                if let Some(standing) = standing.filter(|it| !it.moves())
+                    && !units::follow(store, meta, instance_id, &loaded, &standing)
+                        .await
+                        .map_err(refusal::of_failure)?
+                {
+                    continue;
+                }
                 return Ok(self.verdict(&loaded, rule));
             }
             let step = self.fresh(meta, &loaded.state, positions).await?;
@@ -77,38 +87,17 @@ impl Api {
                 method: "check".to_owned(),
                 ..meta.clone()
             };
-            let committed = units::commit(store, &meta, instance_id, &loaded, events).await;
+            let committed = units::commit(store, &meta, instance_id, &loaded, None, events).await;
             committed.map_err(refusal::of_failure)?;
         }
         Err(Problem::of(chassis::status::CONFLICT).into())
     }
 
-    /// Why an instance says nothing, as far as that can be told without asking for facts.
-    async fn keeps_silent(
-        &self,
-        meta: &Metadata,
-        state: &State,
-        touch_id: &str,
-    ) -> Result<Option<String>, Problem> {
+    /// What its version lets happen, as it is now.
+    async fn standing(&self, meta: &Metadata, state: &State) -> Result<Option<Standing>, Problem> {
         let (start, database) = (state.start(), self.deps.store.database());
-        if state.life == Life::Exited {
-            return Ok(Some(state.outcome.clone()));
-        }
-        if state.is_ended() {
-            return Ok(Some("ended".to_owned()));
-        }
-        let standing =
-            view::journey::find(database, &meta.tenant, &start.journey_id, start.version).await?;
-        if state.paused.is_some()
-            || standing.as_ref().is_some_and(view::journey::Standing::is_paused)
-        {
-            return Ok(Some("paused".to_owned()));
-        }
-        if standing.is_some_and(|it| it.retired) {
-            return Ok(Some("ended".to_owned()));
-        }
-        let waits = state.awaited_touch() == Some(touch_id);
-        Ok((!waits).then(|| "not_waiting".to_owned()))
+        let all = view::journey::all(database, &meta.tenant, &start.journey_id).await?;
+        Ok(all.into_iter().find(|it| it.0 == start.version).map(|it| it.1))
     }
 
     async fn fresh(
@@ -134,4 +123,22 @@ impl Api {
             position: self.position(),
         }
     }
+}
+
+/// Why an instance says nothing, as far as that can be told without asking for facts.
+fn keeps_silent(state: &State, standing: Option<&Standing>, touch_id: &str) -> Option<String> {
+    if state.life == Life::Exited {
+        return Some(state.outcome.clone());
+    }
+    if state.is_ended() {
+        return Some("ended".to_owned());
+    }
+    if state.paused.is_some() || standing.is_some_and(Standing::is_paused) {
+        return Some("paused".to_owned());
+    }
+    if standing.is_some_and(|it| it.retired) {
+        return Some("ended".to_owned());
+    }
+    let waits = state.awaited_touch() == Some(touch_id);
+    (!waits).then(|| "not_waiting".to_owned())
 }

@@ -37,7 +37,7 @@ impl World {
         &self.harness.deps("journeys").store
     }
 
-    fn meta(&self, request_id: &str) -> Metadata {
+    pub(super) fn meta(&self, request_id: &str) -> Metadata {
         Metadata {
             tenant: ACME.into(),
             method: "test".into(),
@@ -100,7 +100,11 @@ impl World {
                 };
                 let reading = Reading::default().into();
                 let step = Step { tenant: ACME.into(), graph: graph.clone(), reading };
-                let start = instance::Command::Start { started: Box::new(started), step };
+                let start = instance::Command::Start {
+                    started: Box::new(started),
+                    heard: Vec::new(),
+                    step,
+                };
                 let state = instance::State::default();
                 let events = Instance::decide(&state, start, at).expect("started");
                 unit.push::<Instance>(id, 0, &state, events).await.expect("pushed");
@@ -132,7 +136,12 @@ impl World {
 
 /// An order of the party, as `profiles` tells it.
 async fn order(store: &Store, position: u64) -> Recorded {
-    let said = InteractionRecorded { name: "Order Completed".into(), ..Default::default() };
+    happened(store, "Order Completed", position).await
+}
+
+/// Something that the party did.
+pub(super) async fn happened(store: &Store, name: &str, position: u64) -> Recorded {
+    let said = InteractionRecorded { name: name.into(), ..Default::default() };
     let envelope = Envelope {
         tenant: ACME.into(),
         source: "profiles".into(),

@@ -61,7 +61,8 @@ impl World {
             ..Default::default()
         };
         let step = Step { tenant: ACME.into(), graph, reading: Reading::default().into() };
-        let start = instance::Command::Start { started: Box::new(started), step };
+        let start =
+            instance::Command::Start { started: Box::new(started), heard: Vec::new(), step };
         let state = instance::State::default();
         let events = Instance::decide(&state, start, at).expect("started");
         let mut unit = store.unit(meta);
@@ -228,6 +229,7 @@ async fn the_gate_is_told_why_an_instance_may_not_speak() {
     assert_eq!(rule("check-0001").await, "not_waiting");
     world.pause(proto::TimerMode::Run).await;
     assert_eq!(rule("check-0002").await, "paused");
+    assert_eq!(world.instance(&id).await.state(), S::Paused, "whoever hears it will hear the end");
     world.resume().await;
     world.until(&id, S::Waiting).await;
     let eject = proto::EjectInstanceRequest {

@@ -228,24 +228,6 @@ pub(crate) async fn list(
         .collect()
 }
 
-/// Instances of a party that have not ended.
-pub(crate) async fn running_of_party(
-    database: &Database,
-    tenant: &str,
-    party_id: &str,
-) -> Result<Vec<String>, Error> {
-    let rows = database
-        .query(
-            "SELECT instance_id
-             FROM instance
-             WHERE tenant = $1 AND party_id = $2 AND ended_at = $3
-             ORDER BY started_position, instance_id",
-            values![tenant, party_id, Timestamp::MAX],
-        )
-        .await?;
-    ids(&rows)
-}
-
 /// The instance that waits for a touch or an invitation.
 pub(crate) async fn waiting_for(
     database: &Database,

@@ -26,6 +26,11 @@ impl Standing {
     pub(crate) fn is_paused(&self) -> bool {
         self.timers != TimerMode::Unspecified
     }
+
+    /// Whether its instances move.
+    pub(crate) fn moves(&self) -> bool {
+        !self.is_paused() && !self.retired
+    }
 }
 
 type Key = (String, String, u32);
@@ -207,24 +212,6 @@ async fn save_triggers(tx: &mut Tx, triggers: &Triggers) -> Result<(), Error> {
     .map(drop)
 }
 
-/// What a version lets happen; `None` when it never went live.
-pub(crate) async fn find(
-    database: &Database,
-    tenant: &str,
-    journey_id: &str,
-    version: u32,
-) -> Result<Option<Standing>, Error> {
-    let rows = database
-        .query(
-            "SELECT enters, retired, timers, reason, paused_at, stream_version
-             FROM journey_version
-             WHERE tenant = $1 AND journey_id = $2 AND version = $3",
-            values![tenant, journey_id, version],
-        )
-        .await?;
-    rows.first().map(|row| standing(row, 0)).transpose()
-}
-
 /// Every version that went live once, with what it lets happen.
 pub(crate) async fn all(
     database: &Database,
@@ -241,46 +228,6 @@ pub(crate) async fn all(
         )
         .await?;
     rows.iter().map(|row| Ok((small(row, 0)?, standing(row, 1)?))).collect()
-}
-
-/// The version that lets parties in, with what it lets happen.
-pub(crate) async fn entering(
-    database: &Database,
-    tenant: &str,
-    journey_id: &str,
-) -> Result<Option<(u32, Standing)>, Error> {
-    let rows = database
-        .query(
-            "SELECT version, enters, retired, timers, reason, paused_at, stream_version
-             FROM journey_version
-             WHERE tenant = $1 AND journey_id = $2 AND enters = 1 AND retired = 0 AND timers = 0
-             ORDER BY version DESC
-             LIMIT 1",
-            values![tenant, journey_id],
-        )
-        .await?;
-    rows.first().map(|row| Ok((small(row, 0)?, standing(row, 1)?))).transpose()
-}
-
-/// Journeys that a trigger lets parties into, with the version that is live.
-pub(crate) async fn triggered(
-    database: &Database,
-    tenant: &str,
-    trigger_key: &str,
-) -> Result<Vec<(String, u32)>, Error> {
-    let rows = database
-        .query(
-            "SELECT t.journey_id, t.version
-             FROM entry_trigger t
-             JOIN journey_version v
-                 ON v.tenant = t.tenant AND v.journey_id = t.journey_id AND v.version = t.version
-             WHERE t.tenant = $1 AND t.trigger_key = $2
-                 AND v.enters = 1 AND v.retired = 0 AND v.timers = 0
-             ORDER BY t.journey_id",
-            values![tenant, trigger_key],
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), small(row, 1)?))).collect()
 }
 
 /// Ids of journeys after one, in their order.

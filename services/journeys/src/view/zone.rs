@@ -25,6 +25,13 @@ impl View for Zones {
         &["market_zone"]
     }
 
+    fn reads(&self, type_name: &str) -> bool {
+        matches!(
+            type_name,
+            "rapport.decisioning.v1.RulePackActivated" | "rapport.decisioning.v1.RulePackRetired"
+        )
+    }
+
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
             for event in events {
@@ -48,10 +55,10 @@ async fn activated(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
     let zones = calendar.map(|it| it.time_zones.join(",")).unwrap_or_default();
     let effective_at = instant(it.effective_at.as_ref()).unwrap_or_default();
     tx.exec(
-        "INSERT INTO market_zone (tenant, market, version, effective_at, zones)
-         VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO market_zone (tenant, market, version, effective_at, retired, zones)
+         VALUES ($1, $2, $3, $4, 0, $5)
          ON CONFLICT (tenant, market, version)
-         DO UPDATE SET effective_at = excluded.effective_at, zones = excluded.zones",
+         DO UPDATE SET effective_at = excluded.effective_at, retired = 0, zones = excluded.zones",
         values![&event.envelope.tenant, it.market, it.version, effective_at, zones],
     )
     .await
@@ -61,7 +68,7 @@ async fn activated(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
 async fn retired(tx: &mut Tx, event: &Recorded) -> Result<(), Error> {
     let it = RulePackRetired::decode(&*event.envelope.payload).map_err(|it| malformed(&it))?;
     tx.exec(
-        "DELETE FROM market_zone WHERE tenant = $1 AND market = $2 AND version = $3",
+        "UPDATE market_zone SET retired = 1 WHERE tenant = $1 AND market = $2 AND version = $3",
         values![&event.envelope.tenant, event.id(), it.version],
     )
     .await
@@ -72,7 +79,8 @@ fn malformed(error: &prost::DecodeError) -> Error {
     Error::corrupt(format!("a rule pack: {error}"))
 }
 
-/// All zones of a market at an instant.
+/// All zones of a market at an instant: those of the pack that took effect last. When that one was retired there are no
+/// rules, and an earlier pack does not come back.
 pub(crate) async fn of_market(
     database: &Database,
     tenant: &str,
@@ -81,7 +89,7 @@ pub(crate) async fn of_market(
 ) -> Result<Vec<Zone>, Error> {
     let rows = database
         .query(
-            "SELECT zones
+            "SELECT zones, retired
              FROM market_zone
              WHERE tenant = $1 AND market = $2 AND effective_at <= $3
              ORDER BY effective_at DESC, version DESC
@@ -89,7 +97,10 @@ pub(crate) async fn of_market(
             values![tenant, market, at],
         )
         .await?;
-    let names = rows.first().map(|row| row.text(0)).transpose()?.unwrap_or_default();
+    let names = match rows.first() {
+        Some(row) if !row.flag(1)? => row.text(0)?,
+        _ => "",
+    };
     let zones: Vec<_> = names.split(',').filter_map(|name| Zone::parse(name).ok()).collect();
     Ok(if zones.is_empty() { ends() } else { zones })
 }

@@ -1,17 +1,17 @@
 //! Facts for the other services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::status::Problem;
 use eventstore::Timestamp;
 use rapport_proto::Personal;
 use rapport_proto::profiles::v1 as proto;
-use rapport_proto::types::{Channel, Clear, Money, Regime, clear::Value};
+use rapport_proto::types::{Channel, Clear, Money, clear::Value};
 
 use super::{authored_id, choice, time};
 use crate::domain::party::{State, Status};
+use crate::domain::segment::Question;
 use crate::refusal::Fields;
-use crate::verdict::Question;
 
 /// Most consent questions and most names in one request.
 const MOST_QUESTIONS: usize = 200;
@@ -21,34 +21,48 @@ const MOST_NAMES: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) at: Option<Timestamp>,
+    pub(crate) traits: Names,
+    pub(crate) segments: Names,
+    pub(crate) attributes: Names,
     pub(crate) questions: Vec<Question>,
+}
+
+/// The names asked about; without a list all there are.
+#[derive(Debug)]
+pub(crate) struct Names(Option<BTreeSet<String>>);
+
+impl Names {
+    pub(crate) fn include(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.contains(name))
+    }
 }
 
 pub(crate) fn wanted(request: &proto::GetFactsRequest) -> Result<Wanted, Problem> {
     let mut fields = Fields::default();
     let at = time(&mut fields, "time", request.time.as_ref());
-    fields.require(request.traits.len() <= MOST_NAMES, "traits", "Name 1,000 traits at most.");
-    let none = !request.without_traits || request.traits.is_empty();
-    fields.require(none, "traits", "Name no trait, or leave `without_traits` out.");
+    let traits = listed(&mut fields, "traits", request.traits.as_ref());
+    let segments = listed(&mut fields, "segments", request.segments.as_ref());
+    let attributes = listed(&mut fields, "attributes", request.attributes.as_ref());
     let few = request.consents.len() <= MOST_QUESTIONS;
     fields.require(few, "consents", "Ask 200 questions at most.");
     let mut questions = Vec::new();
     for (index, it) in request.consents.iter().take(MOST_QUESTIONS).enumerate() {
         questions.extend(question(&mut fields, &format!("consents[{index}]."), it));
     }
-    fields.finish(at.map(|at| Wanted { at, questions }))
+    fields.finish(at.map(|at| Wanted { at, traits, segments, attributes, questions }))
+}
+
+fn listed(fields: &mut Fields, field: &str, names: Option<&proto::Names>) -> Names {
+    let few = names.is_none_or(|it| it.ids.len() <= MOST_NAMES);
+    fields.require(few, field, "Name 1,000 at most.");
+    Names(names.map(|it| it.ids.iter().cloned().collect()))
 }
 
 fn question(fields: &mut Fields, path: &str, it: &proto::ConsentQuestion) -> Option<Question> {
     let purpose = choice(fields, &format!("{path}purpose"), it.purpose);
     let channel = choice(fields, &format!("{path}channel"), it.channel);
     let sender_id = authored_id(fields, &format!("{path}sender_id"), &it.sender_id);
-    Some(Question {
-        purpose: purpose?,
-        channel: channel?,
-        sender_id: sender_id?,
-        regime: Regime::Unspecified,
-    })
+    Some(Question { purpose: purpose?, channel: channel?, sender_id: sender_id? })
 }
 
 /// What `ResolveRecipient` asks for beside the party.

@@ -13,7 +13,7 @@ use super::{authored_id, choice, choice_or_none, code, id, place, required, vali
 use crate::domain::Invalid;
 use crate::domain::attribute::{Changes, MOST_AT_ONCE, Name};
 use crate::domain::code::Code;
-use crate::domain::contact_point::Address;
+use crate::domain::contact_point::{Address, Schemes};
 use crate::domain::identifier::Identifier;
 use crate::domain::party::{
     Command, NewContactPoint, NewIdentifier, Preference, Registration, State, Status,
@@ -40,6 +40,7 @@ pub(crate) fn derived_id(prefix: &str, meta: &Metadata, ordinal: usize) -> Strin
 pub(crate) fn registration(
     request: &proto::RegisterPartyRequest,
     meta: &Metadata,
+    schemes: Schemes,
 ) -> Result<Registration, Problem> {
     let mut fields = Fields::default();
     let kind = choice(&mut fields, "kind", request.kind);
@@ -58,7 +59,7 @@ pub(crate) fn registration(
         "contact_points",
         &request.contact_points,
         |fields, field, it, ordinal| {
-            contact_point(fields, field, it, derived_id("cpt", meta, ordinal))
+            contact_point(fields, field, it, derived_id("cpt", meta, ordinal), schemes)
         },
     );
     let whole = || {
@@ -138,11 +139,13 @@ fn contact_point(
     field: &str,
     it: &proto::ContactPoint,
     contact_point_id: String,
+    schemes: Schemes,
 ) -> Option<NewContactPoint> {
     let verification: Option<Verification> =
         choice_or_none(fields, &format!("{field}.verification"), it.verification);
     let channel = choice(fields, &format!("{field}.channel"), it.channel)?;
-    let address = fields.keep(format!("{field}.value"), Address::parse(channel, &it.value));
+    let address =
+        fields.keep(format!("{field}.value"), Address::parse(channel, &it.value, schemes));
     let verified = verification? == Verification::Verified;
     Some(NewContactPoint { contact_point_id, address: address?, verified })
 }
@@ -197,10 +200,12 @@ pub(crate) fn remove_identifier(
 pub(crate) fn add_contact_point(
     request: &proto::AddContactPointRequest,
     meta: &Metadata,
+    schemes: Schemes,
 ) -> Result<Command, Problem> {
     let stated = required("contact_point", request.contact_point.as_ref())?;
     let mut fields = Fields::default();
-    let parsed = contact_point(&mut fields, "contact_point", stated, derived_id("cpt", meta, 0));
+    let contact_point_id = derived_id("cpt", meta, 0);
+    let parsed = contact_point(&mut fields, "contact_point", stated, contact_point_id, schemes);
     fields.finish(parsed.map(Command::AddContactPoint))
 }
 

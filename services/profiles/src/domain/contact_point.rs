@@ -4,6 +4,9 @@ use rapport_proto::types::Channel;
 
 use super::Invalid;
 
+/// Schemes that the URL of a webhook may have.
+pub(crate) type Schemes = &'static [&'static str];
+
 /// An address in the one form under which it is kept and compared.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -14,13 +17,13 @@ pub(crate) struct Address {
 impl Address {
     /// Normalises an address as its channel asks for; the domain of an e-mail address and of a URL is lower-cased, a
     /// telephone number is E.164, anything else is one line of text.
-    pub(crate) fn parse(channel: Channel, value: &str) -> Result<Self, Invalid> {
+    pub(crate) fn parse(channel: Channel, value: &str, schemes: Schemes) -> Result<Self, Invalid> {
         let value = super::line(value, 1..=320)?.trim();
         let value = match channel {
             Channel::Unspecified => Err(Invalid::value("Choose a channel.")),
             Channel::Email => email(value),
             Channel::Sms | Channel::Phone => telephone(value),
-            Channel::Webhook => webhook(value),
+            Channel::Webhook => webhook(value, schemes),
             Channel::Portal | Channel::FieldTask => Ok(value.to_owned()),
         }?;
         Ok(Self { channel, value })
@@ -78,15 +81,17 @@ fn telephone(text: &str) -> Result<String, Invalid> {
     fits.then_some(number).ok_or(REMEDY)
 }
 
-/// `https://host[:port][/path][?query]` without user information or fragment.
-fn webhook(text: &str) -> Result<String, Invalid> {
+/// `scheme://host[:port][/path][?query]` without user information or fragment.
+fn webhook(text: &str, schemes: Schemes) -> Result<String, Invalid> {
     const REMEDY: Invalid = Invalid::value("Use an https URL without user name or fragment.");
     let shaped = text.is_ascii()
         && text.bytes().all(|b| b.is_ascii_graphic())
         && !text.contains(['#', '\\', '"', '<', '>']);
-    let scheme =
-        text.get(..8).filter(|it| shaped && it.eq_ignore_ascii_case("https://")).ok_or(REMEDY)?;
-    let rest = &text[scheme.len()..];
+    let (scheme, rest) = text.split_once("://").filter(|_| shaped).ok_or(REMEDY)?;
+    let scheme = scheme.to_ascii_lowercase();
+    if !schemes.contains(&scheme.as_str()) {
+        return Err(REMEDY);
+    }
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let (host, port) =
         authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
@@ -96,7 +101,7 @@ fn webhook(text: &str) -> Result<String, Invalid> {
         return Err(REMEDY);
     }
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    Ok(format!("https://{host}{port}{path}"))
+    Ok(format!("{scheme}://{host}{port}{path}"))
 }
 
 /// Labels of 1 to 63 letters, digits and inner hyphens, 253 characters in all (RFC 1035, section 2.3.1).
@@ -115,6 +120,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const HTTPS: Schemes = &["https"];
+
     #[test]
     fn addresses_are_normalised_per_channel() {
         let cases = [
@@ -132,8 +139,18 @@ mod tests {
             (Channel::FieldTask, "team-north", "team-north"),
         ];
         for (channel, text, normal) in cases {
-            assert_eq!(Address::parse(channel, text).expect(text).value(), normal);
+            assert_eq!(Address::parse(channel, text, HTTPS).expect(text).value(), normal);
         }
+    }
+
+    #[test]
+    fn a_webhook_has_a_scheme_that_is_let_through() {
+        let parse = |text, schemes| Address::parse(Channel::Webhook, text, schemes);
+        let local = parse("HTTP://127.0.0.1:8080/in", &["https", "http"]).expect("let through");
+        assert_eq!(local.value(), "http://127.0.0.1:8080/in");
+        assert!(parse("http://127.0.0.1:8080/in", HTTPS).is_err());
+        assert!(parse("ftp://127.0.0.1/in", &["https", "http"]).is_err());
+        assert!(parse("://127.0.0.1/in", &["https", "http"]).is_err());
     }
 
     #[test]
@@ -168,7 +185,7 @@ mod tests {
             (Channel::Portal, "a\0"),
         ];
         for (channel, text) in cases {
-            assert!(Address::parse(channel, text).is_err(), "{channel:?} {text:.40?}");
+            assert!(Address::parse(channel, text, HTTPS).is_err(), "{channel:?} {text:.40?}");
         }
     }
 
@@ -182,8 +199,8 @@ mod tests {
         #[test]
         fn normalising_twice_changes_nothing(channel in 0..7_i32, text in any::<String>()) {
             let channel = Channel::try_from(channel).unwrap_or_default();
-            if let Ok(once) = Address::parse(channel, &text) {
-                prop_assert_eq!(Address::parse(channel, once.value()), Ok(once.clone()));
+            if let Ok(once) = Address::parse(channel, &text, HTTPS) {
+                prop_assert_eq!(Address::parse(channel, once.value(), HTTPS), Ok(once.clone()));
             }
         }
     }

@@ -36,19 +36,13 @@ pub(crate) struct Settlement {
     pub(crate) segment_id: String,
     /// Version of the definition that was evaluated.
     pub(crate) version: u32,
-    /// Crossings, in their order.
-    pub(crate) crossings: Vec<Crossing>,
-    /// The next instant at which time alone changes the outcome.
-    pub(crate) next: Option<Timestamp>,
-}
-
-/// A step over the border.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Crossing {
+    /// The instant for which it was.
     pub(crate) at: Timestamp,
     pub(crate) inside: bool,
-    /// Position of the event that caused it; 0 when time alone did.
+    /// Position of the event that was the reason; 0 when time alone was.
     pub(crate) cause_position: u64,
+    /// The next instant at which time alone changes the outcome.
+    pub(crate) next: Option<Timestamp>,
 }
 
 /// There is nothing to refuse.
@@ -80,17 +74,13 @@ impl Decider for Membership {
     type Event = Event;
     type Refusal = Refusal;
 
+    /// A timer that is due by `at` has fired or is about to: it is not counted on.
     fn decide(state: &State, command: Command, at: Timestamp) -> Result<Vec<Event>, Refusal> {
         let Command::Settle(found) = command;
         let mut events: Vec<Event> = Vec::new();
-        let mut inside = state.inside;
-        for crossing in &found.crossings {
-            if crossing.inside != inside {
-                inside = crossing.inside;
-                events.push(crossed(&found, crossing));
-            }
+        if found.inside != state.inside {
+            events.push(crossed(&found));
         }
-        // A timer that is due has fired or is about to, and a later one would only replace it.
         let standing = state.due_at.filter(|due_at| *due_at > at);
         if let Some(next) = found.next.filter(|next| standing.is_none_or(|due_at| *next < due_at)) {
             events.push(Event::CrossingExpected(proto::SegmentCrossingExpected {
@@ -135,11 +125,11 @@ impl Decider for Membership {
     }
 }
 
-fn crossed(found: &Settlement, crossing: &Crossing) -> Event {
-    let Crossing { at, inside, cause_position } = *crossing;
+fn crossed(found: &Settlement) -> Event {
     let (segment_id, party_id) = (found.segment_id.clone(), found.party_id.clone());
-    let (version, crossed_at) = (found.version, Some(at.to_proto()));
-    if inside {
+    let Settlement { version, cause_position, .. } = *found;
+    let crossed_at = Some(found.at.to_proto());
+    if found.inside {
         Event::Entered(proto::SegmentEntered {
             segment_id,
             version,

@@ -169,8 +169,8 @@ fn is_exact(used: &Comparison) -> bool {
     }
 }
 
-/// A consent that a rule asks for: `PROMOTIONAL/EMAIL/northwind`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whether a party may be contacted for a purpose, by a channel, in a sender's name: `PROMOTIONAL/EMAIL/northwind`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Question {
     pub(crate) purpose: Purpose,
     pub(crate) channel: Channel,
@@ -185,6 +185,13 @@ impl Question {
         let sender_id = parts.next().filter(|it| chassis::name::is_authored_id(it))?.to_owned();
         let stated = purpose != Purpose::Unspecified && channel != Channel::Unspecified;
         stated.then_some(Self { purpose, channel, sender_id })
+    }
+
+    /// The key under which rules ask it: what [`parse`](Self::parse) reads.
+    pub(crate) fn key(&self) -> String {
+        let purpose = self.purpose.as_str_name().trim_start_matches("PURPOSE_");
+        let channel = self.channel.as_str_name().trim_start_matches("CHANNEL_");
+        format!("{purpose}/{channel}/{}", self.sender_id)
     }
 }
 

@@ -8,10 +8,11 @@ use rapport_proto::profiles::v1 as proto;
 use rapport_proto::profiles::v1::consent_service_server::ConsentService;
 use tonic::{Request, Response, Status};
 
-use super::{Api, own, own_tenant, unsealed};
+use super::{Api, Frontier, own, own_tenant, unsealed};
 use crate::convert::consent as parse;
 use crate::domain::consent::{Command, Consent, Key, Verdict};
-use crate::verdict::{Question, judge};
+use crate::domain::segment::Question;
+use crate::verdict::judge;
 use crate::view;
 
 #[tonic::async_trait]
@@ -49,21 +50,17 @@ impl ConsentService for Api {
         let request = request.get_ref();
         own_tenant(caller, &request.parent)?;
         let (key, at, regime) = parse::check(request)?;
-        self.caught_up_with_all(&request.min_positions).await?;
+        let tenant = caller.tenant.as_str();
+        let Frontier { live, positions } = self.frontier(tenant, &request.min_positions).await?;
         let at = at.unwrap_or_else(|| self.now());
         // Nobody may be contacted who is not known or is erased, whatever the regime.
-        let party = self.living(&caller.tenant, &key.party_id, "key.party_id").await?;
-        let question = Question {
-            purpose: key.purpose,
-            channel: key.channel,
-            sender_id: key.sender_id,
-            regime,
-        };
+        let party = self.living(tenant, &key.party_id, "key.party_id").await?;
+        let (purpose, channel, sender_id) = (key.purpose, key.channel, key.sender_id);
+        let question = Question { purpose, channel, sender_id };
         let asked = (key.party_id.as_str(), &party);
-        let judged =
-            judge(&self.deps.store, &caller.tenant, asked, std::slice::from_ref(&question), at);
-        let judged = judged.await.map_err(Problem::from)?.into_iter().next();
-        let verdict = judged.map(|it| it.into_proto(&question)).unwrap_or_default();
+        let judged = judge(&self.deps.store, &live, tenant, asked, &question, (regime, at)).await;
+        let position = positions.get(self.deps.store.source()).copied().unwrap_or_default();
+        let verdict = judged.map_err(Problem::from)?.into_proto(&question, position);
         Ok(Response::new(match key.market.as_str() == party.market {
             true => proto::CheckConsentResponse {
                 allowed: verdict.allowed,

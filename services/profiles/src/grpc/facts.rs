@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::auth::Caller;
+use chassis::name::unknown;
 use chassis::status::Problem;
 use eventstore::{AsOf, Error, Timestamp};
 use rapport_proto::profiles::v1 as proto;
 use rapport_proto::profiles::v1::facts_service_server::FactsService;
-use rapport_proto::types::Clear;
+use rapport_proto::types::{Channel, Regime};
 use tonic::{Request, Response, Status};
 
-use super::{Api, own, own_tenant};
+use super::{Api, Frontier, own, own_tenant};
 use crate::convert::facts as parse;
 use crate::domain::party::{Party, State, Status as PartyStatus};
-use crate::verdict::{Question, judge};
-use crate::{segments, traits, view};
+use crate::domain::segment::Question;
+use crate::segments::facts::{self, Asked, Needs};
+use crate::segments::{Live, LiveSegment};
+use crate::verdict::{judge, nowhere};
+use crate::{traits, view};
 
 #[tonic::async_trait]
 impl FactsService for Api {
@@ -26,14 +30,14 @@ impl FactsService for Api {
         let request = request.get_ref();
         let party_id = own(caller, "name", &request.name, "parties")?;
         let wanted = parse::wanted(request)?;
-        self.caught_up_with_all(&request.min_positions).await?;
+        let frontier = self.frontier(&caller.tenant, &request.min_positions).await?;
         let at = wanted.at.unwrap_or_else(|| self.now());
-        // Read before the facts: they include at least what stands up to these positions.
-        let positions = self.positions().await.map_err(Problem::from)?;
-        let party = self.deps.find::<Party>(&caller.tenant, party_id, "name").await?.state;
-        let known = Known { tenant: &caller.tenant, party_id, party: &party, at };
-        let facts = self.facts(known, request, &wanted.questions).await.map_err(Problem::from)?;
-        Ok(Response::new(proto::GetFactsResponse { positions, ..facts }))
+        let Frontier { positions, live } = &frontier;
+        let position = positions.get(self.deps.store.source()).copied().unwrap_or_default();
+        let known = Known { tenant: &caller.tenant, party_id, live, at, position };
+        let facts = self.facts(known, &wanted).await.map_err(Problem::from)?;
+        let facts = facts.ok_or_else(|| unknown("name"))?;
+        Ok(Response::new(proto::GetFactsResponse { positions: frontier.positions, ..facts }))
     }
 
     async fn resolve_recipient(
@@ -44,21 +48,15 @@ impl FactsService for Api {
         let request = request.get_ref();
         let party_id = own(caller, "name", &request.name, "parties")?;
         let parse::Recipient { question, at } = parse::recipient(request)?;
-        self.caught_up_with_all(&request.min_positions).await?;
+        let frontier = self.frontier(&caller.tenant, &request.min_positions).await?;
         let at = at.unwrap_or_else(|| self.now());
-        let positions = self.positions().await.map_err(Problem::from)?;
-        let loaded = self.deps.store.load::<Party>(&caller.tenant, party_id, AsOf::Now).await;
-        let party = loaded.map_err(Problem::from)?.state;
-        if party.status == PartyStatus::Unknown {
-            // An answer, not an error: the gate tells a party that is not there from a service that is not.
-            return Ok(Response::new(proto::ResolveRecipientResponse {
-                positions,
-                ..Default::default()
-            }));
-        }
-        let known = Known { tenant: &caller.tenant, party_id, party: &party, at };
+        let Frontier { positions, live } = &frontier;
+        let position = positions.get(self.deps.store.source()).copied().unwrap_or_default();
+        let known = Known { tenant: &caller.tenant, party_id, live, at, position };
         let found = self.recipient(known, &question, &request.product_id).await;
-        let recipient = found.map_err(Problem::from)?;
+        // Nobody is an answer, not an error: the gate tells a party that is not there from a service that is not.
+        let recipient = found.map_err(Problem::from)?.unwrap_or_default();
+        let positions = frontier.positions;
         Ok(Response::new(proto::ResolveRecipientResponse { positions, ..recipient }))
     }
 
@@ -70,11 +68,11 @@ impl FactsService for Api {
         let request = request.get_ref();
         own_tenant(caller, &request.parent)?;
         parse::names(request)?;
-        self.caught_up_with_all(&request.min_positions).await?;
-        let positions = self.positions().await.map_err(Problem::from)?;
-        let (definitions, tenant) = (&self.definitions, &caller.tenant);
-        let kinds = traits::kinds(definitions, tenant).await.map_err(Problem::from)?;
-        let versions = segments::versions(definitions, tenant).await.map_err(Problem::from)?;
+        let frontier = self.frontier(&caller.tenant, &request.min_positions).await?;
+        let Frontier { positions, live } = frontier;
+        let store = &self.deps.store;
+        let kinds = traits::kinds(store, &caller.tenant, &live).await.map_err(Problem::from)?;
+        let versions = live.segments.iter().map(|(id, it)| (id.clone(), it.version)).collect();
         let kinds = named(kinds, &request.traits).into_iter();
         Ok(Response::new(proto::CheckNamesResponse {
             traits: kinds.map(|(id, kind)| (id, kind.into())).collect(),
@@ -84,78 +82,91 @@ impl FactsService for Api {
     }
 }
 
-/// A party, and the instant asked about.
+/// A party, the instant asked about, and where the tenant stands.
 #[derive(Clone, Copy)]
 struct Known<'a> {
     tenant: &'a str,
     party_id: &'a str,
-    party: &'a State,
+    live: &'a Live,
     at: Timestamp,
-}
-
-impl Known<'_> {
-    fn is_erased(&self) -> bool {
-        self.party.status == PartyStatus::Erased
-    }
+    /// Up to it nothing is missed that was said.
+    position: u64,
 }
 
 impl Api {
-    /// The facts, without the positions read. Of an erased party there is little more than that.
+    /// The facts, without the positions read; nothing when there is no such party. Of an erased one there is little
+    /// more than that. What the traits, the segments and the questions look at is read once for all of them.
     async fn facts(
         &self,
         known: Known<'_>,
-        request: &proto::GetFactsRequest,
-        questions: &[Question],
-    ) -> Result<proto::GetFactsResponse, Error> {
-        let Known { tenant, party_id, party, at } = known;
-        let judged = judge(&self.deps.store, tenant, (party_id, party), questions, at).await?;
-        let consents = judged.into_iter().zip(questions).map(|(it, asked)| it.into_proto(asked));
-        let facts = proto::GetFactsResponse {
+        wanted: &parse::Wanted,
+    ) -> Result<Option<proto::GetFactsResponse>, Error> {
+        let Known { tenant, party_id, live, at, position } = known;
+        let segments: Vec<&LiveSegment> = live
+            .segments
+            .values()
+            .filter(|it| wanted.segments.include(&it.definition.id))
+            .collect();
+        let traits: Vec<&String> =
+            live.traits.keys().filter(|id| wanted.traits.include(id)).collect();
+        let mut needs = Needs::of_party(segments.iter().map(|it| &*it.needs));
+        needs.traits.extend(traits.iter().map(|id| (*id).clone()));
+        needs.questions.extend(wanted.questions.iter().map(|it| (it.key(), it.clone())));
+        let asked = [Asked::new(party_id, &needs)];
+        let found = facts::load(&self.deps.store, live, tenant, &asked, at).await?;
+        let facts = found.first().and_then(|it| Some((it.party.as_ref()?, it)));
+        let Some((party, facts)) = facts.filter(|(it, _)| it.status != PartyStatus::Unknown) else {
+            return Ok(None);
+        };
+        let answer = |asked: &Question| {
+            let judged = facts.judge(&asked.key(), at).ok_or_else(nowhere)?;
+            Ok(judged.into_proto(asked, position))
+        };
+        let consents = wanted.questions.iter().map(answer).collect::<Result<_, Error>>()?;
+        let told = proto::GetFactsResponse {
             party_id: party_id.to_owned(),
             kind: party.kind.into(),
             market: party.market.clone(),
             language: party.language.clone(),
             time_zone: party.time_zone.clone(),
             state: parse::state(party.status).to_owned(),
-            consents: consents.collect(),
+            consents,
             time: Some(at.to_proto()),
             ..Default::default()
         };
-        if known.is_erased() {
-            return Ok(facts);
+        if party.status == PartyStatus::Erased {
+            return Ok(Some(told));
         }
-        Ok(proto::GetFactsResponse {
-            attributes: party.attributes.clone(),
-            traits: self.traits(known, request).await?,
-            segments: segments::of(&self.definitions, tenant, party_id, at).await?,
-            ..facts
-        })
+        let value = |id: &String| Some((id.clone(), facts.of_trait(id, at)?));
+        let inside = segments.iter().filter(|it| facts.hold(&it.definition.rule, at));
+        let attributes =
+            party.attributes.iter().filter(|(name, _)| wanted.attributes.include(name));
+        Ok(Some(proto::GetFactsResponse {
+            attributes: attributes.map(|(name, it)| (name.clone(), it.clone())).collect(),
+            traits: traits.into_iter().filter_map(value).collect(),
+            segments: inside.map(|it| it.definition.id.clone()).collect(),
+            ..told
+        }))
     }
 
-    async fn traits(
-        &self,
-        known: Known<'_>,
-        request: &proto::GetFactsRequest,
-    ) -> Result<BTreeMap<String, Clear>, Error> {
-        if request.without_traits {
-            return Ok(BTreeMap::new());
-        }
-        let Known { tenant, party_id, at, .. } = known;
-        let names = Some(request.traits.as_slice()).filter(|it| !it.is_empty());
-        traits::values(&self.definitions, tenant, party_id, names, at).await
-    }
-
-    /// The recipient, without the positions read.
+    /// The recipient, without the positions read; nothing when there is no such party.
     async fn recipient(
         &self,
         known: Known<'_>,
         question: &Question,
         product_id: &str,
-    ) -> Result<proto::ResolveRecipientResponse, Error> {
-        let Known { tenant, party_id, party, at } = known;
+    ) -> Result<Option<proto::ResolveRecipientResponse>, Error> {
+        let Known { tenant, party_id, live, at, position } = known;
         let (store, channel) = (&self.deps.store, question.channel);
-        let asked = std::slice::from_ref(question);
-        let judged = judge(store, tenant, (party_id, party), asked, at).await?;
+        let party = store.load::<Party>(tenant, party_id, AsOf::Now).await?.state;
+        if party.status == PartyStatus::Unknown {
+            return Ok(None);
+        }
+        let asked = (party_id, &party);
+        let judged = judge(store, live, tenant, asked, question, (Regime::Unspecified, at));
+        let covering = view::relation::covering(store.database(), tenant, party_id, product_id, at);
+        let (judged, assignee, same_address) =
+            futures::try_join!(judged, covering, self.same_address(tenant, &party, channel))?;
         let recipient = proto::ResolveRecipientResponse {
             found: true,
             state: parse::state(party.status).to_owned(),
@@ -163,29 +174,36 @@ impl Api {
             market: party.market.clone(),
             language: party.language.clone(),
             time_zone: party.time_zone.clone(),
-            consent: judged.into_iter().next().map(|it| it.into_proto(question)),
+            consent: Some(judged.into_proto(question, position)),
             ..Default::default()
         };
-        if known.is_erased() {
-            return Ok(recipient);
+        if party.status == PartyStatus::Erased {
+            return Ok(Some(recipient));
         }
-        let covering = view::relation::covering(store.database(), tenant, party_id, product_id, at);
-        let recipient = proto::ResolveRecipientResponse {
-            fields: parse::fields(party),
-            assignee_party_id: covering.await?.unwrap_or_default(),
-            ..recipient
-        };
-        let Some((contact_point_id, address)) = parse::contact_point(party, channel) else {
-            return Ok(recipient);
-        };
-        let keys = store.keys();
-        let same = view::contact_point::same(store.database(), keys, tenant, channel, address);
-        Ok(proto::ResolveRecipientResponse {
+        let point = parse::contact_point(&party, channel);
+        let (contact_point_id, address) = point.unwrap_or_default();
+        Ok(Some(proto::ResolveRecipientResponse {
+            fields: parse::fields(&party),
+            assignee_party_id: assignee.unwrap_or_default(),
             contact_point_id: contact_point_id.to_owned(),
             address: address.to_owned(),
-            same_address: same.await?,
+            same_address,
             ..recipient
-        })
+        }))
+    }
+
+    /// The contact points that are the same address as the one to be used.
+    async fn same_address(
+        &self,
+        tenant: &str,
+        party: &State,
+        channel: Channel,
+    ) -> Result<Vec<String>, Error> {
+        let Some((_, address)) = parse::contact_point(party, channel) else {
+            return Ok(Vec::new());
+        };
+        let store = &self.deps.store;
+        view::contact_point::same(store.database(), store.keys(), tenant, channel, address).await
     }
 }
 

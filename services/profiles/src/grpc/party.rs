@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Api, own, own_tenant, unknown, unsealed};
 use crate::convert::{self, party as parse, relation as relations};
+use crate::domain::contact_point::Schemes;
 use crate::domain::identifier::Identifier;
 use crate::domain::party::{self, Command, Party, Registration};
 use crate::domain::place::Market;
@@ -29,7 +30,7 @@ impl PartyService for Api {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
-        let new = parse::registration(request.get_ref(), &meta)?;
+        let new = parse::registration(request.get_ref(), &meta, self.webhook_schemes())?;
         let party_id = parse::derived_id("pty", &meta, 0);
         self.check_registration(&meta, &party_id, &new).await?;
         if request.get_ref().validate_only {
@@ -151,8 +152,9 @@ impl PartyService for Api {
         request: Request<proto::AddContactPointRequest>,
     ) -> Result<Response<proto::AddContactPointResponse>, Status> {
         let it = request.get_ref();
-        let (party, position) =
-            self.command(&request, &it.name, &it.request_id, parse::add_contact_point).await?;
+        let schemes = self.webhook_schemes();
+        let parse = |it: &_, meta: &_| parse::add_contact_point(it, meta, schemes);
+        let (party, position) = self.command(&request, &it.name, &it.request_id, parse).await?;
         Ok(Response::new(proto::AddContactPointResponse { party: Some(party), position }))
     }
 
@@ -308,13 +310,17 @@ impl PartyService for Api {
 }
 
 impl Api {
+    fn webhook_schemes(&self) -> Schemes {
+        self.deps.settings.delivery.webhook_schemes()
+    }
+
     /// The rhythm of a command on one party.
     async fn command<T: prost::Message>(
         &self,
         request: &Request<T>,
         name: &str,
         request_id: &str,
-        parse: fn(&T, &Metadata) -> Result<Command, Problem>,
+        parse: impl FnOnce(&T, &Metadata) -> Result<Command, Problem>,
     ) -> Result<(proto::Party, u64), Problem> {
         let caller = Caller::of(request)?;
         let party_id = own(caller, "name", name, "parties")?;

@@ -189,7 +189,7 @@ impl Api {
     /// What rules must know of the live traits.
     async fn known(&self, tenant: &str) -> Result<Traits, Problem> {
         let live = self.definitions.live(tenant).await?;
-        let traits = live.traits.values().map(|it| &it.definition);
+        let traits = live.traits.values().map(|it| &*it.definition);
         Ok(self.known_of(tenant, traits).await?)
     }
 
@@ -216,11 +216,11 @@ impl Api {
         if users.is_empty() {
             return Ok(());
         }
-        let others = live.traits.values().map(|it| &it.definition).filter(|it| it.id != new.id);
+        let others = live.traits.values().map(|it| &*it.definition).filter(|it| it.id != new.id);
         let traits: Vec<&Trait> = others.chain([&new]).collect();
         let known = self.known_of(tenant, traits.iter().copied()).await?;
         for user in users {
-            let segment::Segment { id, rule } = &user.definition;
+            let segment::Segment { id, rule } = &*user.definition;
             if let Err(Invalid::Rule(why)) = segment::rule(rule.text(), &known) {
                 let remedy = format!("Change the segment {id} first, which uses it: {why}");
                 return Err(Problem::of(RULE_INVALID).violation("trait", remedy));

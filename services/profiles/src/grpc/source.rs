@@ -1,6 +1,7 @@
 //! `SourceService`.
 
 use chassis::auth::Caller;
+use chassis::name::unknown;
 use chassis::page::Page;
 use chassis::status::Problem;
 use rapport_proto::profiles::v1 as proto;
@@ -93,6 +94,24 @@ impl SourceService for Api {
             .map(|(id, it)| parse::source(&caller.tenant, id, it.state))
             .collect();
         Ok(Response::new(proto::ListSourcesResponse { sources, next_page_token }))
+    }
+
+    async fn authenticate_source(
+        &self,
+        request: Request<proto::AuthenticateSourceRequest>,
+    ) -> Result<Response<proto::AuthenticateSourceResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        own_tenant(caller, &request.get_ref().parent)?;
+        let hash = eventstore::digest(request.get_ref().write_key.as_bytes());
+        let store = &self.deps.store;
+        let ids = view::source::opened(store.database(), &caller.tenant, hash).await;
+        let ids = ids.map_err(Problem::from)?;
+        let found = store.load_many::<Source>(&caller.tenant, &ids).await.map_err(Problem::from)?;
+        let is_active = |it: &domain::source::State| it.status == domain::source::Status::Active;
+        let found = ids.into_iter().zip(found).find(|(_, it)| is_active(&it.state));
+        let (source_id, loaded) = found.ok_or_else(|| unknown("write_key"))?;
+        let source = Some(parse::source(&caller.tenant, &source_id, loaded.state));
+        Ok(Response::new(proto::AuthenticateSourceResponse { source }))
     }
 
     async fn record_interactions(

@@ -1,15 +1,21 @@
-//! The live traits and segments of every tenant, compiled once for each version.
+//! The live traits and segments of every tenant and the rule packs of its markets, compiled once for each version.
+//!
+//! What is held stays right because every commit that changes a definition or a pack changes the tenant's
+//! [`Revision`], which is read before every use: one small statement, whichever replica made the change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eventstore::{Error, Store, Timestamp};
+use eventstore::{Database, Error, Store, Timestamp};
 use prost::Message;
 
+use super::change::Index;
 use super::facts::Needs;
 use crate::domain::segment::Segment;
 use crate::domain::trait_definition::Trait;
 use crate::view::definition::{self as view, Definition, Kind};
+use crate::view::pack::{self, Dated};
+use crate::view::revision::{self, Revision};
 
 /// What is live. Cheap to clone; clones share what they compiled.
 #[derive(Clone)]
@@ -21,37 +27,37 @@ pub(crate) struct Definitions {
 /// What is live in a tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    /// Position of the newest definition.
-    position: u64,
-    pub(crate) traits: BTreeMap<String, Arc<LiveTrait>>,
-    pub(crate) segments: BTreeMap<String, Arc<LiveSegment>>,
+    revision: Revision,
+    pub(crate) traits: BTreeMap<String, LiveTrait>,
+    pub(crate) segments: BTreeMap<String, LiveSegment>,
+    /// Which segments look at what.
+    pub(super) index: Index,
+    packs: Packs,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LiveTrait {
-    pub(crate) definition: Trait,
+    pub(crate) definition: Arc<Trait>,
     pub(crate) version: u32,
-    pub(crate) live_at: Timestamp,
-    pub(crate) position: u64,
+    pub(crate) went_live: Moment,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LiveSegment {
-    pub(crate) definition: Segment,
+    pub(crate) definition: Arc<Segment>,
     pub(crate) version: u32,
-    pub(crate) live_at: Timestamp,
-    pub(crate) position: u64,
+    pub(crate) went_live: Moment,
     /// What its rule reads.
-    pub(crate) needs: Needs,
+    pub(crate) needs: Arc<Needs>,
+    /// When it came to mean what it means: when it went live, or the last of its traits.
+    pub(super) stands: Moment,
 }
 
-impl LiveSegment {
-    /// Whether it was live, with its traits as they are, when an event was recorded. What is live since looks at
-    /// everybody itself.
-    pub(super) fn follows(&self, position: u64, live: &Live) -> bool {
-        let mut traits = self.needs.traits.iter().filter_map(|id| live.traits.get(id));
-        self.position < position && traits.all(|it| it.position < position)
-    }
+/// An instant, and the position in the log at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment {
+    pub(crate) position: u64,
+    pub(crate) at: Timestamp,
 }
 
 impl Definitions {
@@ -63,15 +69,21 @@ impl Definitions {
         &self.store
     }
 
-    /// What is live in a tenant now. Only what changed since it was last asked for is compiled.
+    /// What is live in a tenant now.
     pub(crate) async fn live(&self, tenant: &str) -> Result<Arc<Live>, Error> {
-        let newest = view::newest(self.store.database(), tenant).await?;
+        let revision = revision::of(self.store.database(), tenant).await?;
+        self.at(tenant, revision).await
+    }
+
+    /// What is live in a tenant at a revision that was read just now. Only what changed since it was last asked for is
+    /// compiled.
+    pub(crate) async fn at(&self, tenant: &str, revision: Revision) -> Result<Arc<Live>, Error> {
         let known = self.known(tenant);
-        if known.position == newest {
+        if known.revision == revision {
             return Ok(known);
         }
         let rows = view::all(self.store.database(), tenant).await?;
-        let live = Arc::new(compile(rows, &known));
+        let live = Arc::new(compile(rows, &known, revision));
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(tenant.to_owned(), live.clone());
         Ok(live)
@@ -83,25 +95,76 @@ impl Definitions {
     }
 }
 
-fn compile(rows: Vec<Definition>, known: &Live) -> Live {
-    let mut live = Live::default();
+impl Live {
+    /// The rule packs of a market that count from an instant on, in the order in which they take effect.
+    pub(crate) async fn packs(
+        &self,
+        database: &Database,
+        tenant: &str,
+        market: &str,
+        from: Timestamp,
+    ) -> Result<Arc<[Dated]>, Error> {
+        if let Some(held) = self.packs.held(market, from) {
+            return Ok(held);
+        }
+        let dated: Arc<[Dated]> = pack::from(database, tenant, market, from).await?.into();
+        self.packs.keep(market, from, dated.clone());
+        Ok(dated)
+    }
+}
+
+/// By market the packs that count from an instant on.
+#[derive(Clone, Debug, Default)]
+struct Packs(Arc<Mutex<HashMap<String, (Timestamp, Arc<[Dated]>)>>>);
+
+impl Packs {
+    fn held(&self, market: &str, from: Timestamp) -> Option<Arc<[Dated]>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(market).filter(|(first, _)| *first <= from).map(|(_, dated)| dated.clone())
+    }
+
+    fn keep(&self, market: &str, from: Timestamp, dated: Arc<[Dated]>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(market.to_owned(), (from, dated));
+    }
+}
+
+fn compile(rows: Vec<Definition>, known: &Live, revision: Revision) -> Live {
+    let same_packs = known.revision.packs == revision.packs;
+    let mut live = Live {
+        revision: Revision { definitions: 0, ..revision },
+        packs: if same_packs { known.packs.clone() } else { Packs::default() },
+        ..Live::default()
+    };
     for row in rows {
-        live.position = live.position.max(row.position);
+        // The rows may be newer than the revision.
+        live.revision.definitions = live.revision.definitions.max(row.position);
         let id = row.id.clone();
         match row.kind {
             Kind::Trait => {
-                let same = known.traits.get(&id).filter(|it| it.position == row.position);
-                let compiled = same.cloned().or_else(|| compile_trait(&row).map(Arc::new));
+                let same = known.traits.get(&id).filter(|it| it.went_live == moment(&row));
+                let compiled = same.cloned().or_else(|| compile_trait(&row));
                 live.traits.extend(compiled.map(|it| (id, it)));
             }
             Kind::Segment => {
-                let same = known.segments.get(&id).filter(|it| it.position == row.position);
-                let compiled = same.cloned().or_else(|| compile_segment(&row).map(Arc::new));
+                let same = known.segments.get(&id).filter(|it| it.went_live == moment(&row));
+                let compiled = same.cloned().or_else(|| compile_segment(&row));
                 live.segments.extend(compiled.map(|it| (id, it)));
             }
         }
     }
+    let Live { traits, segments, .. } = &mut live;
+    for segment in segments.values_mut() {
+        let used = segment.needs.traits.iter().filter_map(|id| traits.get(id));
+        let moments = used.map(|it| it.went_live).chain([segment.went_live]);
+        segment.stands = moments.max().unwrap_or(segment.went_live);
+    }
+    live.index = Index::new(&live);
     live
+}
+
+fn moment(row: &Definition) -> Moment {
+    Moment { position: row.position, at: row.live_at }
 }
 
 /// A definition was checked when it was saved. One that today's code refuses counts for nobody, and is told.
@@ -112,17 +175,16 @@ fn compile_trait(row: &Definition) -> Option<LiveTrait> {
             told.collect::<Vec<_>>().join(" ")
         })
     });
-    let Definition { version, live_at, position, .. } = *row;
-    let definition = definition.map_err(|why| tell(row, &why)).ok()?;
-    Some(LiveTrait { definition, version, live_at, position })
+    let definition = Arc::new(definition.map_err(|why| tell(row, &why)).ok()?);
+    Some(LiveTrait { definition, version: row.version, went_live: moment(row) })
 }
 
 fn compile_segment(row: &Definition) -> Option<LiveSegment> {
     let definition = decoded(row).and_then(|it| Segment::of(&it).map_err(|it| it.to_string()));
-    let Definition { version, live_at, position, .. } = *row;
-    let definition = definition.map_err(|why| tell(row, &why)).ok()?;
-    let needs = Needs::of_rule(&definition.rule);
-    Some(LiveSegment { definition, version, live_at, position, needs })
+    let definition = Arc::new(definition.map_err(|why| tell(row, &why)).ok()?);
+    let needs = Arc::new(Needs::of_rule(&definition.rule));
+    let went_live = moment(row);
+    Some(LiveSegment { definition, version: row.version, went_live, needs, stands: went_live })
 }
 
 fn decoded<M: Message + Default>(row: &Definition) -> Result<M, String> {

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use authored::rule::{Name, Rule, Truth, Value};
-use eventstore::{Error, Store, Timestamp};
-use rapport_proto::types::{Clear, PartyKind};
+use eventstore::{AsOf, Decider as _, Error, Store, Timestamp};
+use rapport_proto::types::{Clear, PartyKind, Regime};
 
+use super::change::Fact;
 use super::definitions::Live;
-use crate::domain::consent::{self, Consent, Key, Statement, Terms, Verdict};
 use crate::domain::party::{Party, State, Status};
-use crate::domain::place::Market;
 use crate::domain::segment::{Question, literals};
-use crate::domain::trait_definition::series::Series;
-use crate::view;
-use crate::view::pack::Dated;
+use crate::domain::trait_definition::series::{Activity, Series};
+use crate::verdict::{Consents, Judgement, Said};
+use crate::view::activity::{self, Wanted};
 
 /// Instants looked at for the next turn. A party with more of them is looked at again at the last.
 const MOST_LOOKS: usize = 1_000;
@@ -48,14 +47,35 @@ impl Needs {
         needs
     }
 
-    /// What several need.
-    pub(crate) fn of<'n>(all: impl Iterator<Item = &'n Self>) -> Self {
-        all.fold(Self::default(), |mut sum, it| {
-            sum.party |= it.party;
-            sum.traits.extend(it.traits.iter().cloned());
-            sum.questions.extend(it.questions.iter().map(|(key, it)| (key.clone(), it.clone())));
+    /// Needs what another one needs, too.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.party |= other.party;
+        self.traits.extend(other.traits.iter().cloned());
+        let questions = other.questions.iter();
+        self.questions.extend(questions.map(|(key, it)| (key.clone(), it.clone())));
+    }
+
+    /// The party, and what several need.
+    pub(crate) fn of_party<'n>(all: impl Iterator<Item = &'n Self>) -> Self {
+        all.fold(Self { party: true, ..Self::default() }, |mut sum, it| {
+            sum.extend(it);
             sum
         })
+    }
+}
+
+/// A party of which something is to be known.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) party_id: &'a str,
+    pub(crate) needs: &'a Needs,
+    /// Markets to which it will have moved by the time it is asked about.
+    pub(crate) markets: Vec<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn new(party_id: &'a str, needs: &'a Needs) -> Self {
+        Self { party_id, needs, markets: Vec::new() }
     }
 }
 
@@ -69,125 +89,96 @@ pub(crate) struct Facts<'l> {
     consents: BTreeMap<String, Said>,
 }
 
-/// What was said about one question, and by what it is judged.
-#[derive(Debug)]
-struct Said {
-    statements: Vec<Statement>,
-    /// What counts from when on, in that order; before that nothing is known.
-    terms: Vec<(Timestamp, Terms)>,
-    verified: bool,
-}
-
 /// Reads what is needed of these parties, each thing in one statement for all of them: facts for every instant from
-/// `from` on, in the order of `party_ids`.
+/// `from` on, in the order asked.
 pub(crate) async fn load<'l>(
     store: &Store,
     live: &'l Live,
     tenant: &str,
-    party_ids: &[String],
-    needs: &Needs,
+    asked: &[Asked<'_>],
     from: Timestamp,
 ) -> Result<Vec<Facts<'l>>, Error> {
-    load_until(store, live, tenant, party_ids, needs, (from, u64::MAX)).await
+    load_until(store, live, tenant, asked, (from, u64::MAX)).await.map(|(facts, _)| facts)
 }
 
-/// Like [`load`], with what was recorded up to a position and nothing of what is newer.
+/// Like [`load`], with what was recorded up to a position and nothing of what is newer. What was said about consent
+/// comes beside, for what follows.
 pub(super) async fn load_until<'l>(
     store: &Store,
     live: &'l Live,
     tenant: &str,
-    party_ids: &[String],
-    needs: &Needs,
+    asked: &[Asked<'_>],
     (from, until): (Timestamp, u64),
-) -> Result<Vec<Facts<'l>>, Error> {
-    let traits = || needs.traits.iter().filter_map(|id| live.traits.get_key_value(id));
-    let mut names: BTreeMap<&str, Timestamp> = BTreeMap::new();
-    for (_, it) in traits() {
-        let start = it.definition.start(from).unwrap_or(from);
-        let known = names.entry(&it.definition.event).or_insert(start);
-        *known = start.min(*known);
+) -> Result<(Vec<Facts<'l>>, Consents), Error> {
+    let (parties, mut activities) = futures::try_join!(
+        parties(store, tenant, asked, until),
+        activities(store, live, tenant, asked, (from, until))
+    )?;
+    let mut questions = Vec::new();
+    for (it, party) in asked.iter().zip(&parties) {
+        let now = party.as_ref().map(|it| it.market.as_str());
+        for market in now.iter().chain(&it.markets) {
+            let asked = it.needs.questions.values();
+            questions.extend(asked.map(|question| (it.party_id, *market, question)));
+        }
     }
-    let activities = view::activity::of_parties(store.database(), tenant, party_ids, &names, until);
-    let (parties, mut activities) =
-        futures::try_join!(parties(store, tenant, party_ids, needs, until), activities)?;
-    let mut consents = consents(store, tenant, &parties, needs, (from, until)).await?;
-    let facts = party_ids.iter().zip(parties).map(|(id, (_, party))| {
-        let did = activities.remove(id).unwrap_or_default();
-        let series =
-            traits().map(|(id, it)| (id.as_str(), Series::new(&it.definition, &did))).collect();
-        let consents = consents.remove(id).unwrap_or_default();
-        Facts { party_id: id.clone(), party, series, consents }
+    let consents = Consents::read(store, live, tenant, &questions, (from, until)).await?;
+    let facts = asked.iter().zip(parties).map(|(it, party)| {
+        let did = activities.remove(it.party_id).unwrap_or_default();
+        let traits = it.needs.traits.iter().filter_map(|id| live.traits.get_key_value(id));
+        let series = traits.map(|(id, it)| (id.as_str(), Series::new(&it.definition, &did)));
+        let mut facts = Facts {
+            party_id: it.party_id.to_owned(),
+            party,
+            series: series.collect(),
+            consents: BTreeMap::new(),
+        };
+        facts.hear(it.needs, &consents);
+        facts
     });
-    Ok(facts.collect())
+    Ok((facts.collect(), consents))
 }
 
 async fn parties(
     store: &Store,
     tenant: &str,
-    party_ids: &[String],
-    needs: &Needs,
+    asked: &[Asked<'_>],
     until: u64,
-) -> Result<Vec<(String, Option<State>)>, Error> {
-    if !needs.party {
-        return Ok(party_ids.iter().map(|id| (id.clone(), None)).collect());
+) -> Result<Vec<Option<State>>, Error> {
+    let needed = asked.iter().filter(|it| it.needs.party);
+    let ids: Vec<_> = needed.map(|it| it.party_id.to_owned()).collect();
+    let mut loaded = match &ids[..] {
+        // Together with what other calls want at the same time.
+        [id] if until == u64::MAX => vec![store.load::<Party>(tenant, id, AsOf::Now).await?],
+        ids => store.load_many_until::<Party>(tenant, ids, until).await?,
     }
-    let loaded = store.load_many_until::<Party>(tenant, party_ids, until).await?;
-    Ok(party_ids.iter().cloned().zip(loaded.into_iter().map(|it| Some(it.state))).collect())
+    .into_iter();
+    let state =
+        |it: &Asked<'_>| if it.needs.party { loaded.next().map(|it| it.state) } else { None };
+    Ok(asked.iter().map(state).collect())
 }
 
-/// What parties said about the questions, by party and question.
-async fn consents(
+/// What parties did that can count at an instant or later.
+async fn activities(
     store: &Store,
+    live: &Live,
     tenant: &str,
-    parties: &[(String, Option<State>)],
-    needs: &Needs,
-    (at, until): (Timestamp, u64),
-) -> Result<BTreeMap<String, BTreeMap<String, Said>>, Error> {
-    let mut found: BTreeMap<String, BTreeMap<String, Said>> = BTreeMap::new();
-    if needs.questions.is_empty() {
-        return Ok(found);
-    }
-    let mut packs = BTreeMap::new();
-    let (mut ids, mut asked) = (Vec::new(), Vec::new());
-    for (party_id, party) in parties {
-        let Some(party) = party else { continue };
-        let Ok(market) = Market::parse(&party.market) else { continue };
-        if !packs.contains_key(&party.market) {
-            let dated = view::pack::from(store.database(), tenant, &party.market, at).await?;
-            packs.insert(party.market.clone(), dated);
+    asked: &[Asked<'_>],
+    (from, until): (Timestamp, u64),
+) -> Result<BTreeMap<String, Vec<Activity>>, Error> {
+    let mut wanted = Vec::new();
+    for it in asked {
+        let mut names: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for definition in it.needs.traits.iter().filter_map(|id| live.traits.get(id)) {
+            let definition = &definition.definition;
+            let start = definition.start(from).unwrap_or(from);
+            let known = names.entry(&definition.event).or_insert(start);
+            *known = start.min(*known);
         }
-        for (key, question) in &needs.questions {
-            let Question { purpose, channel, sender_id } = question.clone();
-            let consent = Key { party_id: party_id.clone(), purpose, channel, sender_id, market };
-            ids.push(consent.consent_id(tenant));
-            asked.push((party_id, party, key, question));
-        }
+        let party_id = it.party_id;
+        wanted.extend(names.into_iter().map(|(name, since)| Wanted { party_id, name, since }));
     }
-    let loaded = store.load_many_until::<Consent>(tenant, &ids, until).await?;
-    for ((party_id, party, key, question), consent) in asked.into_iter().zip(loaded) {
-        let dated = packs.get(&party.market).map(Vec::as_slice).unwrap_or_default();
-        let said = Said {
-            statements: consent.state.statements,
-            terms: terms(dated, question),
-            verified: party.contact_point(question.channel).is_some_and(|(_, it)| it.verified),
-        };
-        found.entry(party_id.clone()).or_default().insert(key.clone(), said);
-    }
-    Ok(found)
-}
-
-/// The terms of a question as packs take effect and are retired. An earlier pack does not come back.
-fn terms(dated: &[Dated], question: &Question) -> Vec<(Timestamp, Terms)> {
-    let mut terms = Vec::new();
-    for (index, it) in dated.iter().enumerate() {
-        let of = |pack| Terms::of(pack, question.purpose, question.channel);
-        terms.push((it.effective_at, of(Some(&it.pack))));
-        let replaced_at = dated.get(index + 1).map_or(Timestamp::MAX, |it| it.effective_at);
-        if it.retired_at < replaced_at {
-            terms.push((it.retired_at.max(it.effective_at), of(None)));
-        }
-    }
-    terms
+    activity::of_parties(store.database(), tenant, &wanted, until).await
 }
 
 impl Facts<'_> {
@@ -205,19 +196,14 @@ impl Facts<'_> {
         rule.check(&|name: &Name| self.value(name, at))
     }
 
-    /// Values of all traits that were read, at an instant.
-    pub(crate) fn traits(&self, at: Timestamp) -> BTreeMap<String, Clear> {
-        let value =
-            |(id, series): (&&str, &Series<'_>)| Some(((*id).to_owned(), series.value(at)?));
-        self.series.iter().filter_map(value).collect()
+    /// The value of a trait that was read, at an instant.
+    pub(crate) fn of_trait(&self, id: &str, at: Timestamp) -> Option<Clear> {
+        self.series.get(id)?.value(at)
     }
 
-    /// The verdict on a question at an instant.
-    pub(crate) fn verdict(&self, key: &str, at: Timestamp) -> Option<Verdict> {
-        let said = self.consents.get(key)?;
-        let known = said.terms.iter().rfind(|(from, _)| *from <= at).map(|(_, it)| it.clone());
-        let terms = known.unwrap_or_default();
-        Some(consent::verdict(&said.statements, at, &terms, said.verified))
+    /// The answer to a question at an instant.
+    pub(crate) fn judge(&self, key: &str, at: Timestamp) -> Option<Judgement> {
+        self.consents.get(key).map(|it| it.judge(Regime::Unspecified, at))
     }
 
     fn value(&self, name: &Name, at: Timestamp) -> Option<Value> {
@@ -227,8 +213,8 @@ impl Facts<'_> {
             "attributes" => {
                 self.party.as_ref()?.attributes.get(name.key()).and_then(Value::from_clear)
             }
-            "traits" => self.series.get(name.key())?.value(at).as_ref().and_then(Value::from_clear),
-            "consent" => self.verdict(name.key(), at).map(|it| Value::Bool(it.allows())),
+            "traits" => self.of_trait(name.key(), at).as_ref().and_then(Value::from_clear),
+            "consent" => self.judge(name.key(), at).map(|it| Value::Bool(it.verdict.allows())),
             _ => None,
         }
     }
@@ -280,18 +266,28 @@ impl Facts<'_> {
             _ => {}
         }
     }
-}
 
-impl Said {
-    /// Every instant at which a statement or a pack begins or ceases to count.
-    fn turns(&self) -> impl Iterator<Item = Timestamp> {
-        let spans = self.terms.iter().filter_map(|(_, it)| it.expires_after);
-        let stated = self.statements.iter().flat_map(move |it| {
-            let lasts = |after: i64| Timestamp(it.effective_at.0.saturating_add(after));
-            let ends = spans.clone().map(lasts);
-            [Some(it.effective_at), it.expires_at].into_iter().flatten().chain(ends)
-        });
-        stated.chain(self.terms.iter().map(|(from, _)| *from))
+    /// Takes one more fact. One about consent is noted in `consents` before.
+    pub(super) fn note(&mut self, fact: &Fact, needs: &Needs, consents: &Consents) {
+        match fact {
+            Fact::Party(event) => {
+                self.party = self.party.take().map(|it| Party::evolve(it, event));
+                self.hear(needs, consents);
+            }
+            Fact::Consent(_) => self.hear(needs, consents),
+            Fact::Activity(activity) => {
+                self.series.values_mut().for_each(|series| series.add(activity));
+            }
+        }
+    }
+
+    /// Takes what the party said about consent, in the market where it is.
+    fn hear(&mut self, needs: &Needs, consents: &Consents) {
+        let Some(party) = &self.party else { return };
+        let said = |(key, question): (&String, &Question)| {
+            Some((key.clone(), consents.said(&self.party_id, party, question)?))
+        };
+        self.consents = needs.questions.iter().filter_map(said).collect();
     }
 }
 

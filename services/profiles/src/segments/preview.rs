@@ -6,7 +6,7 @@ use authored::rule::{Rule, Truth};
 use eventstore::{Error, Timestamp};
 
 use super::definitions::Definitions;
-use super::facts::{self, Facts, Needs};
+use super::facts::{self, Asked, Facts, Needs};
 use crate::domain::segment::Question;
 use crate::view;
 use crate::view::party::Filter;
@@ -42,7 +42,7 @@ pub(crate) async fn preview(
     at: Timestamp,
 ) -> Result<Preview, Error> {
     let (store, live) = (definitions.store(), definitions.live(tenant).await?);
-    let mut needs = Needs { party: true, ..Needs::of_rule(rule) };
+    let mut needs = Needs::of_party(std::iter::once(&Needs::of_rule(rule)));
     needs.questions.extend(asked.map(|it| (ASKED.to_owned(), it)));
     let (mut counted, mut after) = (Preview::default(), 0);
     while counted.parties < MOST {
@@ -50,8 +50,8 @@ pub(crate) async fn preview(
             view::party::list(store.database(), tenant, &Filter::EVERYBODY, after, PAGE).await?;
         let Some((_, last)) = page.last() else { break };
         after = *last;
-        let ids: Vec<_> = page.into_iter().map(|(id, _)| id).collect();
-        for facts in facts::load(store, &live, tenant, &ids, &needs, at).await? {
+        let asked: Vec<_> = page.iter().map(|(id, _)| Asked::new(id, &needs)).collect();
+        for facts in facts::load(store, &live, tenant, &asked, at).await? {
             counted.add(&facts, rule, at);
         }
     }
@@ -67,7 +67,7 @@ impl Preview {
             Truth::True => {
                 self.members += 1;
                 let market = facts.party.as_ref().map(|it| it.market.clone()).unwrap_or_default();
-                let verdict = match facts.verdict(ASKED, at) {
+                let verdict = match facts.judge(ASKED, at).map(|it| it.verdict) {
                     None => "",
                     Some(it) if it.allows() => "allowed",
                     Some(it) => it.detail(),

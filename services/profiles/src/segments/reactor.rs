@@ -1,15 +1,15 @@
 //! Follows this service's own events and moves parties over the borders of segments.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use eventstore::{Consumer, Error, Handler, Metadata, Reactor, Recorded, Store, Unit};
 use futures::future::BoxFuture;
 
-use super::change::Change;
-use super::definitions::{Definitions, Live, LiveSegment};
-use super::facts::Needs;
-use super::path::{MOST_TURNS, Occasion};
-use super::settle::{self, Look};
+use super::change::{self, Fact};
+use super::definitions::Definitions;
+use super::settle;
+use super::walk::{Heard, walk};
 
 /// Name of the consumer.
 pub(crate) const CONSUMER: &str = "segments";
@@ -28,6 +28,15 @@ struct Segments {
 }
 
 impl Reactor for Segments {
+    fn reads(&self, type_name: &str) -> bool {
+        change::reads(type_name)
+    }
+
+    /// Memberships carry from one event to the next what it leads to.
+    fn sees_run(&self) -> bool {
+        true
+    }
+
     fn react<'a>(
         &'a self,
         store: &'a Store,
@@ -35,78 +44,88 @@ impl Reactor for Segments {
         meta: Metadata,
     ) -> BoxFuture<'a, Result<Option<Unit>, Error>> {
         Box::pin(async move {
-            match Change::of(event)? {
-                Some(change) => self.change(store, event, &change, meta).await,
-                None => Ok(None),
+            let tenant = &event.envelope.tenant;
+            let Some(fact) = Fact::of(event)? else { return Ok(None) };
+            let live = self.definitions.live(tenant).await?;
+            let steps = walk(store, &live, tenant, &[Heard::new(&live, event, fact)]).await?;
+            let steps: Vec<_> = steps.into_iter().flatten().collect();
+            let parts = settle::cut(&steps);
+            let Some((last, before)) = parts.split_last() else { return Ok(None) };
+            for part in before {
+                if !settle::append_part(store, &live, &meta, part).await? {
+                    return Err(Error::unavailable("memberships changed at the same time"));
+                }
             }
+            settle::unit(store, &live, meta, last).await.map(Some)
+        })
+    }
+
+    fn react_all<'a>(
+        &'a self,
+        store: &'a Store,
+        run: Vec<(&'a Recorded, Metadata)>,
+    ) -> BoxFuture<'a, Vec<Result<Option<Unit>, Error>>> {
+        Box::pin(async move {
+            let mut answers = Vec::new();
+            let mut tenants: BTreeMap<&str, Vec<Told<'_>>> = BTreeMap::new();
+            for (event, meta) in run {
+                // What cannot be read ends the run.
+                let Ok(fact) = Fact::of(event) else { break };
+                let told = fact.map(|fact| Told { index: answers.len(), event, fact, meta });
+                tenants.entry(&event.envelope.tenant).or_default().extend(told);
+                answers.push(Ok(None));
+            }
+            for (tenant, told) in tenants {
+                let indexes: Vec<_> = told.iter().map(|it| it.index).collect();
+                match self.units(store, tenant, told).await {
+                    Ok(units) => {
+                        for (index, unit) in indexes.into_iter().zip(units) {
+                            answers[index] = unit;
+                        }
+                    }
+                    // The first failure ends the run.
+                    Err(error) => {
+                        if let Some(first) = indexes.first() {
+                            answers[*first] = Err(error);
+                        }
+                    }
+                }
+            }
+            answers
         })
     }
 }
 
-impl Segments {
-    /// Looks at the party an event is about.
-    async fn change(
-        &self,
-        store: &Store,
-        event: &Recorded,
-        change: &Change,
-        meta: Metadata,
-    ) -> Result<Option<Unit>, Error> {
-        let tenant = &event.envelope.tenant;
-        let live = self.definitions.live(tenant).await?;
-        let concerned: Vec<&LiveSegment> = (live.segments.values().map(|it| &**it))
-            .filter(|segment| segment.follows(event.position, &live))
-            .filter(|segment| change.concerns(segment, &live))
-            .collect();
-        if concerned.is_empty() {
-            return Ok(None);
-        }
-        let needs = Needs::of(concerned.iter().map(|it| &it.needs));
-        let party_ids = [event.envelope.party_id.clone()];
-        self.turn(store, &live, &concerned, event, &meta).await?;
-        let occasion = Occasion::Event { at: event.recorded_at(), position: event.position };
-        let look = Look { tenant, party_ids: &party_ids, occasion, now: meta.at };
-        let steps = settle::steps(store, &live, &concerned, &needs, &look).await?;
-        let parts = settle::cut(&steps);
-        let Some((last, before)) = parts.split_last() else { return Ok(None) };
-        for part in before {
-            if !settle::append_part(store, &live, &meta, part).await? {
-                return Err(Error::unavailable("memberships changed at the same time"));
-            }
-        }
-        settle::unit(store, &live, meta, last).await.map(Some)
-    }
+/// An event of a run that rules see.
+struct Told<'e> {
+    index: usize,
+    event: &'e Recorded,
+    fact: Fact,
+    meta: Metadata,
+}
 
-    /// Does what timers were to do before an event: what time alone turned crosses first.
-    async fn turn(
+impl Segments {
+    /// The units that events of one tenant lead to.
+    async fn units(
         &self,
         store: &Store,
-        live: &Live,
-        concerned: &[&LiveSegment],
-        event: &Recorded,
-        meta: &Metadata,
-    ) -> Result<(), Error> {
-        let (tenant, party_id) = (event.envelope.tenant.as_str(), &event.envelope.party_id);
-        let (at, party_ids) = (event.recorded_at(), std::slice::from_ref(party_id));
-        for _ in 0..MOST_TURNS {
-            let mut turned = false;
-            for (segment, due_at) in settle::overdue(store, tenant, party_id, concerned, at).await?
-            {
-                let needs = Needs { party: true, ..segment.needs.clone() };
-                let occasion = Occasion::Time { due_at };
-                let look = Look { tenant, party_ids, occasion, now: meta.at };
-                let steps = settle::steps(store, live, &[segment], &needs, &look).await?;
-                for part in settle::cut(&steps) {
-                    turned = true;
-                    if !settle::append_part(store, live, meta, part).await? {
-                        return Err(Error::unavailable("memberships changed at the same time"));
-                    }
-                }
-            }
-            if !turned {
-                return Ok(());
-            }
+        tenant: &str,
+        told: Vec<Told<'_>>,
+    ) -> Result<Vec<Result<Option<Unit>, Error>>, Error> {
+        let live = self.definitions.live(tenant).await?;
+        let (mut heard, mut metas) = (Vec::new(), Vec::new());
+        for Told { event, fact, meta, .. } in told {
+            heard.push(Heard::new(&live, event, fact));
+            metas.push(meta);
         }
-        Err(Error::unavailable("more is due than is followed at once"))
+        let mut units = Vec::new();
+        for (steps, meta) in walk(store, &live, tenant, &heard).await?.iter().zip(metas) {
+            units.push(match settle::cut(steps)[..] {
+                [] => Ok(None),
+                [part] => settle::unit(store, &live, meta, part).await.map(Some),
+                _ => Err(Error::unavailable("it leads to more than a unit")),
+            });
+        }
+        Ok(units)
     }
 }

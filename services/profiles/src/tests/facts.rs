@@ -154,7 +154,7 @@ async fn traits_and_segments_are_those_of_the_instant_asked_about() {
     assert_eq!(found.traits, [("orders".to_owned(), number(1.0))].into());
     assert_eq!(found.segments, ["buyers"]);
     let before = proto::GetFactsRequest {
-        traits: vec!["orders".into(), "no_such_trait".into()],
+        traits: Some(proto::Names { ids: vec!["orders".into(), "no_such_trait".into()] }),
         time: time(Timestamp(start.0 - 1)),
         ..ask(&party_id, vec![])
     };

@@ -454,3 +454,35 @@ async fn equal_bodies_have_different_digests_in_every_message_source_and_tenant(
     }
     world.harness.stop().await;
 }
+
+#[tokio::test]
+async fn a_write_key_opens_the_active_source_of_its_tenant_that_stated_it() {
+    let world = World::start().await;
+    for (id, write_key) in
+        [("web", "k".repeat(32)), ("app", "l".repeat(32)), ("old", "m".repeat(32))]
+    {
+        let request = proto::RegisterSourceRequest { write_key, ..source_registration(id) };
+        world.sources().register_source(request).await.expect("registered");
+    }
+    world.source("keyless").await;
+    let disable = proto::DisableSourceRequest {
+        name: format!("tenants/{ACME}/sources/old"),
+        reason: "replaced".into(),
+        ..Default::default()
+    };
+    world.sources().disable_source(disable).await.expect("disabled");
+    let opens = async |tenant: &str, write_key: &str| {
+        let client = SourceServiceClient::new(world.harness.person(tenant, "eve", &["*"]));
+        let parent = format!("tenants/{tenant}");
+        let request = proto::AuthenticateSourceRequest { parent, write_key: write_key.into() };
+        let reply = client.clone().authenticate_source(request).await;
+        reply.map(|it| it.into_inner().source.expect("a source").source_id)
+    };
+    assert_eq!(opens(ACME, &"l".repeat(32)).await.expect("opened"), "app");
+    for (tenant, key) in [(ACME, "m"), (ACME, "n"), (UMBRELLA, "l")] {
+        let refused = opens(tenant, &key.repeat(32)).await.expect_err("it opens none");
+        assert_eq!(refused.code(), Code::NotFound, "{tenant} {key}");
+    }
+    assert_eq!(opens(ACME, "").await.expect_err("no key").code(), Code::NotFound);
+    world.harness.stop().await;
+}

@@ -202,3 +202,22 @@ async fn a_reader_waits_for_the_pack_it_asks_for() {
     assert_eq!(super::told(&behind), (Code::Unavailable, "BEHIND".into()));
     world.harness.stop().await;
 }
+
+/// An event that was parked is applied after later ones: what replicas hold must not outlive it.
+#[tokio::test]
+async fn a_pack_that_is_applied_late_is_noticed_like_any_other() {
+    let world = World::among_neighbours().await;
+    world.activate(pack("DE", 1, vec![line(Regime::OptOut)])).await;
+    world.activate(pack("US", 1, vec![line(Regime::OptOut)])).await;
+    let database = world.harness.deps("profiles").store.database();
+    let revision = async || crate::view::revision::of(database, ACME).await.expect("read").packs;
+    let newest = revision().await;
+    let decisioning = &world.harness.deps("decisioning").store;
+    let events = decisioning.read_stream(ACME, "rule_pack/DE", eventstore::AsOf::Now).await;
+    let late = events.expect("read");
+    let mut tx = database.begin().await.expect("begun");
+    eventstore::View::apply(&crate::view::pack::Packs, &mut tx, &late).await.expect("applied");
+    tx.commit().await.expect("committed");
+    assert!(revision().await < newest);
+    world.harness.stop().await;
+}

@@ -87,6 +87,31 @@ async fn a_verified_contact_point_comes_first_and_then_the_oldest() {
     world.harness.stop().await;
 }
 
+/// The setting by which `delivery` goes to such an address is the one by which it is taken on.
+#[tokio::test]
+async fn a_receiver_on_this_machine_is_taken_on_where_the_settings_let_webhooks_go_there() {
+    for let_through in [false, true] {
+        let change = |settings: &mut Settings| settings.delivery.webhook_private = let_through;
+        let world = World { harness: Harness::with(&[TARGET], change).await };
+        let hook = || point(Channel::Webhook, "http://127.0.0.1:8080/in");
+        let request = proto::RegisterPartyRequest {
+            contact_points: vec![hook()],
+            ..registration(PartyKind::Hcp)
+        };
+        let registered = world.parties().register_party(request).await;
+        assert_eq!(registered.is_ok(), let_through);
+        let name = party_name(&world.party_of(PartyKind::Hcp).await);
+        let contact_point = Some(hook());
+        let add = proto::AddContactPointRequest { name, contact_point, ..Default::default() };
+        let added = world.parties().add_contact_point(add).await;
+        if let Err(refused) = &added {
+            assert_eq!(fields(refused), ["contact_point.value"]);
+        }
+        assert_eq!(added.is_ok(), let_through);
+        world.harness.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn every_channel_has_its_own_contact_points() {
     let world = World::start().await;

@@ -19,7 +19,8 @@ use rapport_proto::types::{Clear, Money, clear};
 
 use super::*;
 use crate::domain::membership::Membership;
-use crate::segments::CONSUMER;
+use crate::segments::facts::{self, Asked, Needs};
+use crate::segments::{CONSUMER, Definitions};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -111,6 +112,18 @@ impl World {
     async fn pass(&self, to: Timestamp) {
         self.harness.clock.set(to);
         self.settle().await;
+    }
+
+    /// The segments a party is in by the facts alone, whatever was stated.
+    async fn inside(&self, party_id: &str) -> Vec<String> {
+        let live = Definitions::new(self.store()).live(ACME).await.expect("live");
+        let needs = Needs::of_party(live.segments.values().map(|it| &*it.needs));
+        let asked = [Asked::new(party_id, &needs)];
+        let found = facts::load(self.store(), &live, ACME, &asked, self.now()).await;
+        let found = &found.expect("read")[0];
+        let inside = live.segments.values();
+        let inside = inside.filter(|it| found.hold(&it.definition.rule, self.now()));
+        inside.map(|it| it.definition.id.clone()).collect()
     }
 
     /// All events about a membership.

@@ -296,7 +296,18 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
         "SourceService",
         "RegisterSource",
         register_source,
-        proto::RegisterSourceRequest { parent: parent.clone(), ..source_registration("app") }
+        proto::RegisterSourceRequest {
+            parent: parent.clone(),
+            write_key: WRITE_KEY.into(),
+            ..source_registration("app")
+        }
+    );
+    call!(
+        sources,
+        "SourceService",
+        "AuthenticateSource",
+        authenticate_source,
+        proto::AuthenticateSourceRequest { parent: parent.clone(), write_key: WRITE_KEY.into() }
     );
     call!(
         sources,

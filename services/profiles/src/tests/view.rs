@@ -12,7 +12,7 @@ pub(super) async fn tables(world: &World) -> Vec<String> {
         "SELECT tenant, party_id, consent_id FROM consent ORDER BY 1, 2, 3",
         "SELECT tenant, relation_id, from_party_id, to_party_id, valid_from, valid_until, kind, product_id
          FROM relation ORDER BY 1, 2",
-        "SELECT tenant, source_id FROM source ORDER BY 1, 2",
+        "SELECT tenant, source_id, write_key FROM source ORDER BY 1, 2",
         "SELECT tenant, source_id, message_id, interaction_id, party_id, name, occurred_at, position, body_digest
          FROM interaction ORDER BY 1, 2, 3",
     ];

@@ -14,34 +14,32 @@ pub(super) fn pack(clear: BTreeMap<String, Clear>) -> Vec<u8> {
     InteractionRecorded { clear, ..InteractionRecorded::default() }.encode_to_vec()
 }
 
-/// Activities by party, in the order in which they occurred: of these names, each from an instant on, as far as they
-/// were recorded up to a position. One statement for all parties.
+/// Interactions of a party with a name, from an instant on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) party_id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) since: Timestamp,
+}
+
+/// Over keys `k(tenant, party_id, name, since, until)`.
+pub(crate) const READ: &str = "SELECT i.party_id, i.name, i.source_id, i.occurred_at, i.position,
+         CAST(i.clear AS blob)
+     FROM k
+     JOIN interaction i ON i.tenant = k.tenant AND i.party_id = k.party_id AND i.name = k.name
+         AND i.occurred_at >= k.since AND i.position <= k.until";
+
+/// Activities by party, in the order in which they occurred, as far as they were recorded up to a position. One
+/// statement for all that is wanted.
 pub(crate) async fn of_parties(
     database: &Database,
     tenant: &str,
-    party_ids: &[String],
-    names: &BTreeMap<&str, Timestamp>,
+    wanted: &[Wanted<'_>],
     until: u64,
 ) -> Result<BTreeMap<String, Vec<Activity>>, Error> {
-    let keys: Vec<Vec<Value>> = party_ids
-        .iter()
-        .flat_map(|id| {
-            names.iter().map(move |(name, from)| values![tenant, id, *name, *from, until])
-        })
-        .collect();
-    if keys.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let rows = database
-        .query_keys(
-            "k(tenant, party_id, name, since, until)",
-            &keys,
-            "SELECT i.party_id, i.name, i.source_id, i.occurred_at, i.position, CAST(i.clear AS blob)
-             FROM k
-             JOIN interaction i ON i.tenant = k.tenant AND i.party_id = k.party_id AND i.name = k.name
-                 AND i.occurred_at >= k.since AND i.position <= k.until",
-        )
-        .await?;
+    let keys: Vec<Vec<Value>> =
+        wanted.iter().map(|it| values![tenant, it.party_id, it.name, it.since, until]).collect();
+    let rows = database.query_keys("k(tenant, party_id, name, since, until)", &keys, READ).await?;
     let mut found: BTreeMap<String, Vec<Activity>> = BTreeMap::new();
     for row in &rows {
         found.entry(row.text(0)?.to_owned()).or_default().push(read(row)?);

@@ -76,17 +76,6 @@ fn activated(event: &Recorded) -> Result<Option<(Kind, u32, Vec<u8>)>, Error> {
     })
 }
 
-/// Position of the tenant's newest definition; 0 when it has none.
-pub(crate) async fn newest(database: &Database, tenant: &str) -> Result<u64, Error> {
-    let rows = database
-        .query(
-            "SELECT position FROM definition WHERE tenant = $1 ORDER BY position DESC LIMIT 1",
-            values![tenant],
-        )
-        .await?;
-    rows.first().map_or(Ok(0), |row| row.count(0))
-}
-
 /// All live definitions of a tenant.
 pub(crate) async fn all(database: &Database, tenant: &str) -> Result<Vec<Definition>, Error> {
     let rows = database

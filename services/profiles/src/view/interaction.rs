@@ -62,6 +62,18 @@ impl std::fmt::Display for Place {
     }
 }
 
+pub(crate) const LIST: &str = "SELECT interaction_id, occurred_at, position
+     FROM interaction
+     WHERE tenant = $1 AND party_id = $2 AND (occurred_at, position) > ($3, $4)
+     ORDER BY occurred_at, position
+     LIMIT $5";
+
+pub(crate) const LIST_OF_NAME: &str = "SELECT interaction_id, occurred_at, position
+     FROM interaction
+     WHERE tenant = $1 AND party_id = $2 AND name = $6 AND (occurred_at, position) > ($3, $4)
+     ORDER BY occurred_at, position
+     LIMIT $5";
+
 /// Ids and places of a party's interactions after a place, oldest first; only those of a name if one is given.
 pub(crate) async fn list(
     database: &Database,
@@ -71,17 +83,17 @@ pub(crate) async fn list(
     after: Place,
     limit: u32,
 ) -> Result<Vec<(String, Place)>, Error> {
-    let rows = database
-        .query(
-            "SELECT interaction_id, occurred_at, position
-             FROM interaction
-             WHERE tenant = $1 AND party_id = $2 AND party_id <> '' AND ($3 = '' OR name = $3)
-                 AND (occurred_at > $4 OR (occurred_at = $4 AND position > $5))
-             ORDER BY occurred_at, position
-             LIMIT $6",
-            values![tenant, party_id, name, after.occurred_at, after.position, limit],
-        )
-        .await?;
+    let Place { occurred_at, position } = after;
+    let rows = match name {
+        "" => {
+            let wanted = values![tenant, party_id, occurred_at, position, limit];
+            database.query(LIST, wanted).await?
+        }
+        name => {
+            let wanted = values![tenant, party_id, occurred_at, position, limit, name];
+            database.query(LIST_OF_NAME, wanted).await?
+        }
+    };
     (rows.iter())
         .map(|row| {
             let place = Place { occurred_at: row.time(1)?, position: row.int(2)? };

@@ -24,7 +24,14 @@ impl View for Packs {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["pack"]
+        &["pack", "pack_revision"]
+    }
+
+    fn reads(&self, type_name: &str) -> bool {
+        matches!(
+            type_name,
+            "rapport.decisioning.v1.RulePackActivated" | "rapport.decisioning.v1.RulePackRetired"
+        )
     }
 
     fn apply<'a>(
@@ -59,7 +66,9 @@ struct Activated {
 
 async fn apply(tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
     let (mut activated, mut retired) = (BTreeMap::new(), BTreeMap::new());
+    let mut revisions = BTreeMap::new();
     for event in events.iter().filter(|event| event.aggregate() == "rule_pack") {
+        revisions.insert(event.envelope.tenant.clone(), event.position);
         let key =
             |version| -> Key { (event.envelope.tenant.clone(), event.id().to_owned(), version) };
         match event.decode()? {
@@ -77,7 +86,15 @@ async fn apply(tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
             Some(Event::Drafted(_) | Event::Simulated(_) | Event::Approved(_)) | None => {}
         }
     }
-    write(tx, activated, retired).await
+    write(tx, activated, retired).await?;
+    let rows = revisions.into_iter().map(|(tenant, position)| values![tenant, position]).collect();
+    tx.insert_many(
+        "INSERT INTO pack_revision (tenant, position)",
+        rows,
+        "ON CONFLICT (tenant) DO UPDATE SET position = excluded.position",
+    )
+    .await
+    .map(drop)
 }
 
 /// What is evaluated here: a pack is the whole file of a country.
@@ -161,29 +178,4 @@ pub(crate) async fn from(
         Ok(Dated { effective_at: row.time(0)?, retired_at: row.time(1)?, pack })
     };
     rows.iter().map(read).collect()
-}
-
-/// The pack in force in a market at an instant.
-pub(crate) async fn in_force(
-    database: &Database,
-    tenant: &str,
-    market: &str,
-    at: Timestamp,
-) -> Result<Option<RulePackActivated>, Error> {
-    let rows = database
-        .query(
-            "SELECT retired_at, document
-             FROM pack
-             WHERE tenant = $1 AND market = $2 AND effective_at <= $3
-             ORDER BY effective_at DESC, version DESC
-             LIMIT 1",
-            values![tenant, market, at],
-        )
-        .await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    if row.time(0)? <= at {
-        return Ok(None);
-    }
-    let decoded = RulePackActivated::decode(row.blob(1)?);
-    decoded.map(Some).map_err(|error| Error::corrupt(format!("the pack of {market}: {error}")))
 }

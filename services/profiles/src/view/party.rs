@@ -127,6 +127,20 @@ impl Filter<'_> {
         Self { kind: PartyKind::Unspecified, market: "", state: party::State::Unspecified };
 }
 
+const LIST: &str = "SELECT party_id, registered_position
+     FROM party
+     WHERE tenant = $1 AND registered_position > $2
+         AND ($3 = 0 OR kind = $3) AND ($4 = 0 OR state = $4)
+     ORDER BY registered_position
+     LIMIT $5";
+
+pub(crate) const LIST_IN_MARKET: &str = "SELECT party_id, registered_position
+     FROM party
+     WHERE tenant = $1 AND market = $6 AND registered_position > $2
+         AND ($3 = 0 OR kind = $3) AND ($4 = 0 OR state = $4)
+     ORDER BY registered_position
+     LIMIT $5";
+
 /// Ids and positions of the parties registered after a position, oldest first.
 pub(crate) async fn list(
     database: &Database,
@@ -136,19 +150,13 @@ pub(crate) async fn list(
     limit: u32,
 ) -> Result<Vec<(String, i64)>, Error> {
     let (kind, state) = (i32::from(filter.kind), filter.state as i32);
-    let rows = database
-        .query(
-            "SELECT party_id, registered_position
-             FROM party
-             WHERE tenant = $1 AND registered_position > $2
-                 AND ($3 = 0 OR kind = $3)
-                 AND ($4 = '' OR market = $4)
-                 AND ($5 = 0 OR state = $5)
-             ORDER BY registered_position
-             LIMIT $6",
-            values![tenant, after, kind, filter.market, state, limit],
-        )
-        .await?;
+    let mut wanted = values![tenant, after, kind, state, limit];
+    let rows = if filter.market.is_empty() {
+        database.query(LIST, wanted).await?
+    } else {
+        wanted.push(filter.market.into());
+        database.query(LIST_IN_MARKET, wanted).await?
+    };
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?))).collect()
 }
 

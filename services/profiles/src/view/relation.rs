@@ -107,6 +107,21 @@ async fn write(tx: &mut Tx, entries: BTreeMap<(String, String), Entry>) -> Resul
     .map(drop)
 }
 
+/// One index for each end.
+pub(crate) const LIST: &str = "SELECT relation_id FROM (
+         SELECT relation_id FROM relation
+         WHERE tenant = $1 AND from_party_id = $2 AND relation_id > $3
+             AND ($4 = 1 OR (valid_from <= $5 AND valid_until > $5))
+         ORDER BY relation_id LIMIT $6) starts
+     UNION
+     SELECT relation_id FROM (
+         SELECT relation_id FROM relation
+         WHERE tenant = $1 AND to_party_id = $2 AND relation_id > $3
+             AND ($4 = 1 OR (valid_from <= $5 AND valid_until > $5))
+         ORDER BY relation_id LIMIT $6) ends
+     ORDER BY relation_id
+     LIMIT $6";
+
 /// Ids of a party's relations after one, in their order; only those valid at an instant if one is given.
 pub(crate) async fn list(
     database: &Database,
@@ -119,12 +134,7 @@ pub(crate) async fn list(
     let any_time = valid_at.is_none();
     let rows = database
         .query(
-            "SELECT relation_id
-             FROM relation
-             WHERE tenant = $1 AND (from_party_id = $2 OR to_party_id = $2) AND relation_id > $3
-                 AND ($4 = 1 OR (valid_from <= $5 AND valid_until > $5))
-             ORDER BY relation_id
-             LIMIT $6",
+            LIST,
             values![tenant, party_id, after, any_time, valid_at.unwrap_or_default(), limit],
         )
         .await?;

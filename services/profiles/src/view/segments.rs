@@ -20,7 +20,7 @@ impl View for Segments {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["definition", "membership"]
+        &["definition", "membership", "segment_size"]
     }
 
     fn apply<'a>(

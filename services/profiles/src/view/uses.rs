@@ -27,6 +27,16 @@ impl View for Uses {
         &["segment_use"]
     }
 
+    fn reads(&self, type_name: &str) -> bool {
+        matches!(
+            type_name,
+            "rapport.journeys.v1.JourneyVersionActivated"
+                | "rapport.journeys.v1.JourneyVersionRetired"
+                | "rapport.decisioning.v1.PolicyVersionActivated"
+                | "rapport.decisioning.v1.PolicyVersionRetired"
+        )
+    }
+
     fn apply<'a>(
         &'a self,
         tx: &'a mut Tx,

@@ -12,7 +12,7 @@ use super::Output;
 use super::show::{list, pairs, short, time, value};
 use crate::cli::print;
 use crate::remote::{Remote, told};
-use crate::table::Table;
+use crate::table::{Table, fields};
 
 /// Rows of each list that are shown.
 const SHOWN: i32 = 20;
@@ -75,12 +75,9 @@ pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::R
         print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
         return Ok(());
     }
-    print(&header(&party));
-    print(&format!(
-        "traits       {}\nsegments     {}\n",
-        pairs(&facts.traits),
-        list(&facts.segments)
-    ));
+    let mut header = header(&party);
+    header.extend([("traits", pairs(&facts.traits)), ("segments", list(&facts.segments))]);
+    print(&fields(&header));
 
     let mut table =
         Table::new(&["PURPOSE", "CHANNEL", "SENDER", "MARKET", "STATE", "SINCE", "CONSENT!"]);
@@ -142,7 +139,7 @@ pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::R
     Ok(())
 }
 
-fn header(party: &Party) -> String {
+fn header(party: &Party) -> Vec<(&'static str, String)> {
     let identifiers: Vec<_> =
         party.identifiers.iter().map(|it| format!("{}:{}", it.system, it.value)).collect();
     let contacts: Vec<_> = party
@@ -156,7 +153,7 @@ fn header(party: &Party) -> String {
         .collect();
     let personal: Vec<_> =
         party.personal_attributes.iter().map(|(name, it)| format!("{name} = {it}")).collect();
-    let lines = [
+    vec![
         ("party", party.party_id.clone()),
         ("kind", short(party.kind().as_str_name(), "PARTY_KIND_")),
         ("state", short(party.state().as_str_name(), "STATE_")),
@@ -167,6 +164,5 @@ fn header(party: &Party) -> String {
         ("contact", list(&contacts)),
         ("attributes", pairs(&party.attributes)),
         ("personal", list(&personal)),
-    ];
-    lines.iter().map(|(name, it)| format!("{name:<12} {it}\n")).collect()
+    ]
 }

@@ -6,7 +6,7 @@ use super::Output;
 use super::show::{json, short, time};
 use crate::cli::print;
 use crate::remote::{Remote, told};
-use crate::table::{Table, wrap};
+use crate::table::{Table, fields, wrap};
 
 /// The explanation in sentences, then every candidate.
 pub(super) async fn explain(remote: &Remote, id: &str, output: Output) -> anyhow::Result<()> {
@@ -19,17 +19,17 @@ pub(super) async fn explain(remote: &Remote, id: &str, output: Output) -> anyhow
     let request = GetDecisionRequest { name, ..GetDecisionRequest::default() };
     let decision = told(remote.decisions.clone().get_decision(request).await)?.decision;
     let record = decision.and_then(|it| it.record).unwrap_or_default();
-    print(&format!(
-        "decision  {}\nparty     {}\nat        {}\npolicy    version {}\n",
-        record.decision_id,
-        record.party_id,
-        time(record.decided_at.as_ref()),
-        record.policy_version
-    ));
+    let mut header = vec![
+        ("decision", record.decision_id.clone()),
+        ("party", record.party_id.clone()),
+        ("at", time(record.decided_at.as_ref())),
+        ("policy", format!("version {}", record.policy_version)),
+    ];
     if !record.holdout_id.is_empty() {
         let arm = short(record.arm().as_str_name(), "ARM_");
-        print(&format!("holdout   {} ({arm})\n", record.holdout_id));
+        header.push(("holdout", format!("{} ({arm})", record.holdout_id)));
     }
+    print(&fields(&header));
     print("\n");
     for sentence in &told_why.sentences {
         print(&wrap(sentence, ""));
@@ -54,7 +54,8 @@ pub(super) async fn explain(remote: &Remote, id: &str, output: Output) -> anyhow
             .iter()
             .map(|it| format!("{} {:.0} %", it.factor, it.share * 100.0))
             .collect();
-        print(&format!("\nagainst {}: {}\n", told_why.runner_up, shares.join(", ")));
+        print("\n");
+        print(&wrap(&format!("against {}: {}", told_why.runner_up, shares.join(", ")), ""));
     }
     Ok(())
 }

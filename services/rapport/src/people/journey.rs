@@ -111,11 +111,11 @@ async fn draft(remote: &Remote, yaml: &str, output: Output) -> anyhow::Result<bo
         ..Default::default()
     };
     let checked = told(remote.journeys.clone().check_journey(request).await)?;
-    report(&checked.findings, output)?;
-    let info = checked.version.unwrap_or_default();
-    match output {
-        Output::Json => json(&info)?,
-        Output::Table => print(&versions(&[info])),
+    if output == Output::Json {
+        json(&checked)?;
+    } else {
+        report(&checked.findings, output)?;
+        print(&versions(&[checked.version.unwrap_or_default()]));
     }
     Ok(checked.findings.is_empty())
 }
@@ -145,6 +145,7 @@ async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The versions, and the whole hash of the newest: who approves it names it.
 fn versions(versions: &[VersionInfo]) -> String {
     let mut table = Table::new(&["V", "STATE", "AUTHOR", "APPROVER", "DRAFTED", "LIVE", "HASH"]);
     for it in versions {
@@ -155,10 +156,12 @@ fn versions(versions: &[VersionInfo]) -> String {
             it.approver.clone(),
             time(it.draft_time.as_ref()),
             time(it.live_time.as_ref()),
-            it.hash.clone(),
+            it.hash.chars().take(12).collect(),
         ]);
     }
-    table.print("no version")
+    let newest = versions.last();
+    let hash = newest.map(|it| format!("hash of version {}: {}\n", it.version, it.hash));
+    format!("{}{}", table.print("no version"), hash.unwrap_or_default())
 }
 
 fn report(findings: &[Finding], output: Output) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use super::Output;
 use super::show::{json, short, time};
 use crate::cli::print;
 use crate::remote::{Remote, told};
-use crate::table::{Table, wrap};
+use crate::table::{Table, fields, wrap};
 
 /// One touch with every verdict.
 pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::Result<()> {
@@ -23,17 +23,15 @@ pub(super) async fn show(remote: &Remote, id: &str, output: Output) -> anyhow::R
 pub(crate) fn text(touch: &Touch) -> String {
     let request = touch.request.clone().unwrap_or_default();
     let state = short(touch.state().as_str_name(), "STATE_");
-    let mut text = format!(
-        "touch     {}\nparty     {}\nmodule    {} by {} from {}\nstate     {state} {}\nasked for {}\nsent      {}\n",
-        request.touch_id,
-        request.party_id,
-        request.module,
-        short(request.channel().as_str_name(), "CHANNEL_"),
-        request.sender_id,
-        touch.reason,
-        time(touch.create_time.as_ref()),
-        time(touch.send_time.as_ref()),
-    );
+    let channel = short(request.channel().as_str_name(), "CHANNEL_");
+    let mut text = fields(&[
+        ("touch", request.touch_id.clone()),
+        ("party", request.party_id.clone()),
+        ("module", format!("{} by {channel} from {}", request.module, request.sender_id)),
+        ("state", format!("{state} {}", touch.reason)),
+        ("asked for", time(touch.create_time.as_ref())),
+        ("sent", time(touch.send_time.as_ref())),
+    ]);
     text.push_str(&format!("\n{}", verdicts(&touch.verdicts)));
     text.push_str("\nmade of\n");
     for it in &touch.content {

@@ -55,6 +55,10 @@ fn condition() -> impl Strategy<Value = String> {
     })
 }
 
+fn rule_of(text: &str) -> Option<Rule> {
+    Rule::compile(text, &catalogue(), &Type::Bool).ok()
+}
+
 /// Rows in which any fact may be missing.
 fn row() -> impl Strategy<Value = Known> {
     let number = || prop::option::of((-4_i8..12).prop_map(|n| Value::from(f64::from(n) / 2.0)));
@@ -146,6 +150,25 @@ proptest! {
         let failing = rule.first_failing(&facts);
         prop_assert_eq!(failing.is_none(), truth.is_true());
         prop_assert_eq!(failing.and_then(|failing| failing.unknown), truth.unknown());
+    }
+
+    #[test]
+    fn rules_judged_together_are_judged_as_each_alone(
+        texts in prop::collection::vec(condition(), 1..5),
+        facts in row(),
+    ) {
+        let mut rules = Rules::new(catalogue());
+        // What is joined shares clauses with what it is joined from.
+        let joined = texts.iter().map(|it| format!("({it})")).collect::<Vec<_>>().join(" && ");
+        let ids: Vec<_> = (texts.iter().chain([&joined]))
+            .filter_map(|text| Some((rule_of(text)?, rules.add(text).ok()?)))
+            .collect();
+        let judge = rules.over(&facts);
+        for (rule, id) in ids {
+            let together = judge.first_failing(id).map(std::borrow::Cow::into_owned);
+            prop_assert_eq!(together, rule.first_failing(&facts));
+            prop_assert_eq!(judge.holds(id), rule.check(&facts).is_true());
+        }
     }
 
     #[test]

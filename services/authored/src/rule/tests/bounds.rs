@@ -70,3 +70,38 @@ fn a_rule_gives_up_when_its_budget_is_spent() {
         assert_eq!(told(&rule.check(&facts)), expected);
     }
 }
+
+#[test]
+fn a_budget_that_clauses_spend_together_is_the_rules() {
+    let costly = |least: i32| format!("scores.all(a, scores.all(b, a + b >= {least}))");
+    let text = format!("{} && {}", costly(0), costly(-1));
+    let facts = Known::from([("scores".to_owned(), Value::list(0..40_i64))]);
+    assert_eq!(told(&rule(&costly(0)).check(&facts)), "true");
+    let alone = rule(&text);
+    assert_eq!(told(&alone.check(&facts)), "unknown:cost");
+    let failing = alone.first_failing(&facts).expect("it does not hold");
+    assert_eq!((failing.clause, failing.unknown), (costly(-1), Some("unknown:cost".to_owned())));
+    let mut rules = Rules::new(catalogue());
+    let (one, both) = (rules.add(&costly(0)), rules.add(&text));
+    let judge = rules.over(&facts);
+    assert!(judge.holds(one.expect("a rule")));
+    let failing = judge.first_failing(both.expect("a rule")).expect("it does not hold");
+    assert_eq!(failing.unknown.as_deref(), Some("unknown:cost"));
+}
+
+#[test]
+fn rules_judged_together_look_every_fact_up_once() {
+    let mut rules = Rules::new(catalogue());
+    let ids: Vec<_> = (0..30)
+        .map(|least| rules.add(&format!("party.kind == 'HCP' && traits.orders >= {least}")))
+        .collect();
+    let looked_up = std::cell::RefCell::new(Vec::new());
+    let known = |name: &Name| {
+        looked_up.borrow_mut().push(name.to_string());
+        facts().get(name.as_str()).cloned()
+    };
+    let judge = rules.over(&known);
+    let holding = ids.into_iter().filter(|it| judge.holds(it.clone().expect("a rule")));
+    assert_eq!(holding.count(), 4);
+    assert_eq!(*looked_up.borrow(), ["party.kind", "traits.orders"]);
+}

@@ -2,7 +2,7 @@
 
 use eventstore::Timestamp;
 
-use super::{Stage, Version};
+use super::{Stage, Version, role_name};
 use crate::domain::instant;
 
 /// A stay in a stage of the review; open while there is no end.
@@ -26,7 +26,6 @@ pub(super) fn times(version: &Version, now: Timestamp) -> Vec<StageTime> {
     let mut times: Vec<_> =
         stages.into_iter().filter_map(|it| in_stage(version, it, now)).collect();
     times.extend(version.roles.iter().filter_map(|role| {
-        let name = role.as_str_name().rsplit('_').next().unwrap_or_default().to_lowercase();
         let verdict = |round: u32| {
             let given =
                 (version.opinions.iter()).find(|(it, given)| *it == round && given.role == *role);
@@ -37,7 +36,7 @@ pub(super) fn times(version: &Version, now: Timestamp) -> Vec<StageTime> {
             .zip(1..)
             .map(|(stay, round)| (stay.from, verdict(round).or(stay.until)))
             .collect();
-        sum(name, &waits, now)
+        sum(role_name(*role), &waits, now)
     }));
     times
 }

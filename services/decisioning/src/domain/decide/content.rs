@@ -76,34 +76,34 @@ pub(super) fn never_approved(id: &str) -> Stopped {
 
 impl Module {
     fn stopped(&self, id: &str, place: &Place<'_>) -> Option<Stopped> {
-        let clause = format!("{id}@{}", self.version);
+        let clause = || format!("{id}@{}", self.version);
         match &self.ended {
             Some((position, how)) if *position <= place.position => {
-                return Some(stopped(&clause, how, "an approved version"));
+                return Some(stopped(&clause(), how, "an approved version"));
             }
             Some(_) | None => {}
         }
         if let Some(from) = self.usable_from.filter(|it| *it > place.at) {
-            let mut early = stopped(&clause, "not usable yet", &format!("from {from}"));
+            let mut early = stopped(&clause(), "not usable yet", &format!("from {from}"));
             early.next_allowed_at = Some(from);
             return Some(early);
         }
         if self.expires_at.is_some_and(|it| it <= place.at) {
-            return Some(stopped(&clause, "expired", "an approved version"));
+            return Some(stopped(&clause(), "expired", "an approved version"));
         }
         if !self.markets.iter().any(|it| it == place.market) {
             let value = format!("not for market {}", place.market);
-            return Some(stopped(&clause, &value, &self.markets.join(", ")));
+            return Some(stopped(&clause(), &value, &self.markets.join(", ")));
         }
         if !self.audiences.contains(&place.audience) {
             let value = format!("not for audience {}", names::audience(place.audience));
             let audiences: Vec<_> = self.audiences.iter().map(|it| names::audience(*it)).collect();
-            return Some(stopped(&clause, &value, &audiences.join(", ")));
+            return Some(stopped(&clause(), &value, &audiences.join(", ")));
         }
         if !self.channels.contains(&place.channel) {
             let value = format!("no variant for {}", names::channel(place.channel));
             let channels: Vec<_> = self.channels.iter().map(|it| names::channel(*it)).collect();
-            return Some(stopped(&clause, &value, &channels.join(", ")));
+            return Some(stopped(&clause(), &value, &channels.join(", ")));
         }
         None
     }

@@ -1,6 +1,6 @@
 //! What is known of a party at the instant of a decision: what rules read, and the verdicts on consent.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use ::authored::rule::{Facts, Name, Value};
 use eventstore::Timestamp;
@@ -105,21 +105,27 @@ impl PartyFacts {
         })
     }
 
-    /// Everything that is known, and what rules look at and is not.
-    pub(crate) fn to_proto(&self, read: &BTreeSet<Name>) -> BTreeMap<String, Fact> {
-        let mut facts: BTreeMap<String, Fact> = self
-            .values
-            .iter()
+    /// Who the party is, its consents, and what rules read, known or not. The context and the instant stand in the
+    /// record beside it.
+    pub(crate) fn to_proto<'n>(
+        &self,
+        read: impl Iterator<Item = &'n Name>,
+    ) -> BTreeMap<String, Fact> {
+        let always = |name: &str| name.starts_with("party.") || name.starts_with("consent.");
+        let mut facts: BTreeMap<String, Fact> = (self.values.iter())
+            .filter(|(name, _)| always(name))
             .map(|(name, value)| (name.clone(), self.fact(name, value)))
             .collect();
-        for name in read {
-            let unknown = || Fact { unknown: true, ..Fact::default() };
-            facts.entry(name.as_str().to_owned()).or_insert_with(unknown);
+        for name in read.map(Name::as_str) {
+            let fact = match self.values.get(name) {
+                Some(_) if name == "now" || name.starts_with("context.") || always(name) => {
+                    continue;
+                }
+                Some(value) => self.fact(name, value),
+                None => Fact { unknown: true, ..Fact::default() },
+            };
+            facts.insert(name.to_owned(), fact);
         }
-        // The instant stands in the record.
-        facts.remove("now");
-        // The context too.
-        facts.retain(|name, fact| fact.unknown || !name.starts_with("context."));
         facts
     }
 

@@ -17,8 +17,8 @@ use crate::domain::{instant, later, names};
 pub(super) struct Pressure<'i> {
     /// Lines that are full, with how many they count and until when they stay so.
     full: Vec<(&'i ContactLine, usize, Timestamp)>,
-    suppressions: &'i [Suppression],
-    happenings: &'i [Happening],
+    /// Suppressions with the outcomes that they count, newest first.
+    suppressions: Vec<(&'i Suppression, Vec<&'i Happening>)>,
     at: Timestamp,
 }
 
@@ -30,7 +30,12 @@ impl<'i> Pressure<'i> {
             Some((line, counted.len(), later(*oldest, line.window)))
         };
         let full = policy.lines.iter().filter_map(full).collect();
-        Self { full, suppressions: &policy.suppressions, happenings, at }
+        let counted = |line: &'i Suppression| {
+            let counted: Vec<_> = happenings.iter().filter(|it| line.counts(it)).collect();
+            (counted.len() >= line.count).then_some((line, counted))
+        };
+        let suppressions = policy.suppressions.iter().filter_map(counted).collect();
+        Self { full, suppressions, at }
     }
 
     /// Why a candidate is stopped. Safety communication is exempt.
@@ -51,8 +56,8 @@ impl<'i> Pressure<'i> {
                 required: format!("< {}", line.max),
                 next_allowed_at: Some(*until),
             });
-        let suppressions = self.suppressions.iter().filter_map(|line| {
-            let until = self.suppressed_until(line, action, channel)?;
+        let suppressions = self.suppressions.iter().filter_map(|(line, counted)| {
+            let until = self.suppressed_until(line, counted, action, channel)?;
             Some(Stopped {
                 clause: line.id.clone(),
                 value: format!("{} {} in {}", line.count, line.outcome, span(line.window)),
@@ -68,22 +73,17 @@ impl<'i> Pressure<'i> {
     fn suppressed_until(
         &self,
         line: &Suppression,
+        counted: &[&Happening],
         action: &Action,
         channel: Channel,
     ) -> Option<Timestamp> {
-        let matches = |it: &&Happening| {
-            it.kind() == HappeningKind::Outcome
-                && it.name == line.outcome
-                && (line.reason.is_empty() || it.reason == line.reason)
-                && match line.scope {
-                    Scope::Action => it.action == action.id,
-                    Scope::Group => it.group == action.group,
-                    Scope::Channel => it.channel() == channel,
-                }
+        let in_scope = |it: &&&Happening| match line.scope {
+            Scope::Action => it.action == action.id,
+            Scope::Group => it.group == action.group,
+            Scope::Channel => it.channel() == channel,
         };
-        let times: Vec<Timestamp> = (self.happenings.iter().filter(matches))
-            .filter_map(|it| instant(it.at.as_ref()))
-            .collect();
+        let times = counted.iter().filter(in_scope);
+        let times: Vec<Timestamp> = times.filter_map(|it| instant(it.at.as_ref())).collect();
         // Newest first: the first run of `count` within the window has the latest end.
         times
             .windows(line.count.max(1))
@@ -120,6 +120,14 @@ impl ContactLine {
     fn limits(&self, channel: Channel, product_id: &str) -> bool {
         (self.channels.is_empty() || self.channels.contains(&channel))
             && (self.product_id.is_empty() || self.product_id == product_id)
+    }
+}
+
+impl Suppression {
+    fn counts(&self, it: &Happening) -> bool {
+        it.kind() == HappeningKind::Outcome
+            && it.name == self.outcome
+            && (self.reason.is_empty() || it.reason == self.reason)
     }
 }
 

@@ -30,7 +30,7 @@ fn of_two_arms_the_better_wins_as_often_as_the_normal_distribution_says() {
         let p = best(&[a, b], f64::NEG_INFINITY);
         // A − B is normal too.
         let z = (a.mean - b.mean) / (a.deviation.powi(2) + b.deviation.powi(2)).sqrt();
-        assert!((p[0] - normal(z).1).abs() < 1e-8, "{a:?} {b:?}: {p:?} Φ({z})");
+        assert!((p[0] - normal::normal(z).1).abs() < 1e-8, "{a:?} {b:?}: {p:?} Φ({z})");
         assert!((p[0] + p[1] - 1.0).abs() < 1e-8);
     }
 }
@@ -48,7 +48,7 @@ fn a_certain_score_wins_when_all_others_fall_below_it() {
     for certain in [-1.0, 0.3, 0.5, 0.8, 3.0] {
         let p = best(&arms, certain);
         let none: f64 =
-            arms.iter().map(|it| normal((certain - it.mean) / it.deviation).1).product();
+            arms.iter().map(|it| normal::normal((certain - it.mean) / it.deviation).1).product();
         assert!((1.0 - p[0] - p[1] - none).abs() < 1e-9, "{certain}: {p:?} {none}");
     }
     assert_eq!(probabilities(&[], 0.0, 0.02), [1.0]);
@@ -117,6 +117,49 @@ fn what_has_no_probability_is_never_drawn() {
     assert_eq!(pick(&[0.5, 0.5, 0.0], 0.999_999_999_999), Some(1));
     assert_eq!(pick(&[0.3, 0.3], 0.99), Some(1));
     assert_eq!(pick(&[0.0], 0.5), None);
+}
+
+/// The integral as it is written down: every arm at every place, in steps of a tenth of the narrowest.
+fn plainly(arms: &[Arm], certain: f64) -> Vec<f64> {
+    let low = arms.iter().map(Arm::low).fold(certain, f64::max);
+    let high = arms.iter().map(Arm::high).fold(low, f64::max);
+    let step = arms.iter().map(|it| it.deviation).fold(f64::INFINITY, f64::min) / 10.0;
+    let mut won = vec![0.0; arms.len()];
+    let mut at = low + step / 2.0;
+    while at < high {
+        for (index, arm) in arms.iter().enumerate() {
+            let others = arms.iter().enumerate().filter(|it| it.0 != index);
+            let below = others.map(|(_, it)| normal::normal((at - it.mean) / it.deviation).1);
+            let density = normal::normal((at - arm.mean) / arm.deviation).0 / arm.deviation;
+            won[index] += step * density * below.product::<f64>();
+        }
+        at += step;
+    }
+    won
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn arms_that_are_alike_and_arms_that_are_left_behind_count_as_written_down(
+        kinds in prop::collection::vec((0.1..1.0_f64, 0.02..0.4_f64), 1..6),
+        which in prop::collection::vec(0..6_usize, 1..12),
+        certain in prop::option::of(0.0..1.0_f64),
+    ) {
+        let of = |it: &usize| kinds[it % kinds.len()];
+        let arms: Vec<Arm> = which.iter().map(of).map(|(mean, deviation)| arm(mean, deviation)).collect();
+        let certain = certain.unwrap_or(f64::NEG_INFINITY);
+        let found = best(&arms, certain);
+        for (one, two) in found.iter().zip(plainly(&arms, certain)) {
+            // The plain sum misses half a step at a certain score.
+            prop_assert!((one - two).abs() < 1e-3, "{one} against {two}");
+        }
+        for (one, two) in found.iter().zip(&arms) {
+            let alike = arms.iter().position(|it| it == two).expect("itself");
+            prop_assert_eq!(one.to_bits(), found[alike].to_bits());
+        }
+    }
 }
 
 proptest! {

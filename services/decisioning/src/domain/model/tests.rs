@@ -47,12 +47,28 @@ fn strength_follows_from_how_much_parties_differ() {
 
 #[test]
 fn a_midnight_is_published_once() {
-    let publish = |as_of| Publish { as_of: Timestamp(as_of), priors: Vec::new() };
+    let publish = || Publish { as_of: Timestamp(DAY), priors: Vec::new() };
     let at = Timestamp(0);
-    let events = Model::decide(&State::default(), publish(DAY), at).expect("published");
+    let events = Model::decide(&State::default(), publish(), at).expect("published");
     let state = eventstore::fold::<Model>(&events);
-    assert_eq!(Model::decide(&state, publish(DAY), at), Ok(Vec::new()));
-    assert_eq!(Model::decide(&state, publish(2 * DAY), at).map(|it| it.len()), Ok(1));
+    assert_eq!((events.len(), Model::decide(&state, publish(), at)), (1, Ok(Vec::new())));
+    assert_eq!((id(Timestamp(0)), id(Timestamp(DAY))), ("1970-01-01".into(), "1970-01-02".into()));
+}
+
+#[test]
+fn of_too_many_priors_those_are_published_of_which_most_is_known() {
+    let few = i64::try_from(MOST).expect("few");
+    let topic = |number: i64| group(&format!("{number:0>120}"));
+    let mut groups: BTreeMap<Group, Sums> =
+        (1..=2 * few).map(|it| (topic(it), sums(1, 0, it, &[]))).collect();
+    groups.insert(group(""), Sums::default());
+    let found = priors(&groups);
+    let topics: Vec<_> = found.iter().map(|it| it.topic.clone()).collect();
+    let expected = [group("").2].into_iter().chain((few + 2..=2 * few).map(|it| topic(it).2));
+    assert_eq!(topics, expected.collect::<Vec<_>>());
+    let event = proto::ModelSnapshotPublished { priors: found, ..Default::default() };
+    // The largest payload of an event.
+    assert!(event.encoded_len() < 256 * 1024);
 }
 
 #[test]

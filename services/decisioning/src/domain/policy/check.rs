@@ -10,7 +10,7 @@ use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::types::{Channel, Finding};
 
 use super::compiled::catalogue;
-use crate::domain::{DO_NOTHING, instant, names};
+use crate::domain::{DO_NOTHING, instant};
 
 /// Actions, groups, levers and so on, at most.
 const MOST: usize = 2_500;
@@ -18,6 +18,8 @@ const MOST: usize = 2_500;
 const MOST_TREATMENTS: usize = 20;
 /// How many of one name are looked at: a contact line cannot count beyond.
 pub(crate) const MOST_COUNTED: u32 = 100;
+/// The longest window of a hard line, in microseconds.
+const LONGEST_HARD: i64 = 366 * 86_400_000_000;
 /// Findings told at once.
 const MOST_TOLD: usize = 100;
 
@@ -267,9 +269,10 @@ impl Check<'_> {
             self.span(&at("window"), &line.window);
             let fits = (1..=MOST_COUNTED).contains(&line.max);
             self.found.require(fits, &at("max"), "value_invalid", "Use a number from 1 to 100.");
-            let channels = line.counts.iter().all(|it| names::channel_of(it).is_some());
-            let remedy = "Count channels only: `delivery` reserves touches.";
-            self.found.require(!line.hard || channels, &at("hard"), "value_invalid", remedy);
+            // `delivery` keeps hard lines, and remembers no longer.
+            let kept = !duration(&line.window).is_ok_and(|it| it > LONGEST_HARD);
+            let remedy = "Use a window of at most 366d, or a line that is not hard.";
+            self.found.require(!line.hard || kept, &at("hard"), "value_invalid", remedy);
         }
     }
 

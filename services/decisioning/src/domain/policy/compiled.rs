@@ -1,11 +1,12 @@
 //! A policy ready to decide with: rules compiled, durations read, what must be fetched collected. Compiled once for
 //! each version.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use ::authored::calendar::duration;
-use ::authored::rule::{Catalogue, Facts, Failing, Name, Rule, Type};
-use eventstore::Timestamp;
+use ::authored::rule::{Catalogue, Facts, Failing, Judge, Name, RuleId, Rules, Type};
+use eventstore::{Timestamp, hex};
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::HappeningKind;
 use rapport_proto::types::Channel;
@@ -41,15 +42,19 @@ pub(crate) fn catalogue(traits: Option<&BTreeMap<String, Type>>) -> Catalogue {
 pub(crate) struct Compiled {
     pub(crate) version: u32,
     pub(crate) hash: Vec<u8>,
+    /// Salt of the draws: the beginning of the hash.
+    pub(crate) salt: String,
     pub(crate) actions: Vec<Action>,
     pub(crate) lines: Vec<ContactLine>,
     pub(crate) suppressions: Vec<Suppression>,
     pub(crate) epsilon: f64,
     pub(crate) do_nothing_score: f64,
     pub(crate) half_life: i64,
+    /// What of a party's past the contact policy and the suppressions look at.
+    pub(crate) wanted: Wanted,
     context_weights: Vec<ContextWeight>,
     levers: Vec<Lever>,
-    names: BTreeSet<Name>,
+    rules: Rules,
 }
 
 /// An action.
@@ -67,12 +72,15 @@ pub(crate) struct Action {
     pub(crate) treatments: Vec<proto::Treatment>,
     starts_at: Option<Timestamp>,
     ends_at: Option<Timestamp>,
+    /// The context weights and the levers that are for it, by their places in the policy.
+    context_weights: Vec<usize>,
+    levers: Vec<usize>,
 }
 
 /// A rule that must hold.
 #[derive(Debug)]
 pub(crate) enum Condition {
-    Rule(Rule),
+    Rule(RuleId),
     /// A stored rule that this release cannot read: it never holds.
     Unreadable(String),
 }
@@ -132,165 +140,175 @@ pub(crate) type Wanted = BTreeMap<(HappeningKind, String), i64>;
 
 impl Compiled {
     pub(crate) fn new(version: u32, hash: &[u8], policy: &proto::Policy) -> Self {
-        let groups: HashMap<&str, &proto::ActionGroup> =
-            policy.groups.iter().map(|it| (it.group.as_str(), it)).collect();
-        let mut largest: HashMap<&str, f64> = HashMap::new();
-        for action in &policy.actions {
-            let value = largest.entry(&action.group).or_default();
-            *value = value.max(action.value);
-        }
-        let catalogue = catalogue(None);
-        let rules = |texts: &[&str]| -> Vec<Condition> {
-            let written = texts.iter().filter(|it| !it.is_empty());
-            written.map(|it| Condition::compile(it, &catalogue)).collect()
-        };
+        let mut rules = Rules::new(catalogue(None));
+        let weights = policy.context_weights.iter();
+        let context_weights: Vec<_> =
+            weights.map(|it| ContextWeight::new(it, &mut rules)).collect();
+        let levers: Vec<_> = policy.levers.iter().map(Lever::new).collect();
+        let groups = Groups::new(policy);
         let action = |it: &proto::Action| Action {
-            id: it.action.clone(),
-            group: it.group.clone(),
-            value: it.value / largest.get(it.group.as_str()).copied().unwrap_or(it.value),
-            eligibility: rules(&[
-                groups.get(it.group.as_str()).map_or("", |it| it.eligibility.as_str()),
-                &it.eligibility,
-            ]),
-            applicability: rules(&[&it.applicability]),
-            suitability: rules(&[&it.suitability]),
-            rewards: it.rewards.clone(),
-            treatments: it.treatments.clone(),
-            starts_at: instant(it.starts_at.as_ref()),
-            ends_at: instant(it.ends_at.as_ref()),
+            context_weights: places(&context_weights, |one| is_for(it, &one.group, &one.action)),
+            levers: places(&levers, |one| is_for(it, &one.group, &one.action)),
+            ..Action::new(it, &groups, &mut rules)
         };
-        let context_weight = |it: &proto::ContextWeight| ContextWeight {
-            id: it.id.clone(),
-            when: Condition::compile(&it.when, &catalogue),
-            group: it.group.clone(),
-            action: it.action.clone(),
-            weight: it.weight,
-        };
-        let mut compiled = Self {
+        let actions = policy.actions.iter().map(action).collect();
+        let lines: Vec<_> = policy.contact_policy.iter().map(ContactLine::new).collect();
+        let suppressions: Vec<_> = policy.suppressions.iter().map(Suppression::new).collect();
+        Self {
             version,
             hash: hash.to_vec(),
-            actions: policy.actions.iter().map(action).collect(),
-            lines: policy.contact_policy.iter().map(ContactLine::new).collect(),
-            suppressions: policy.suppressions.iter().map(Suppression::new).collect(),
+            salt: hex(&hash[..hash.len().min(8)]),
+            actions,
+            wanted: wanted(&lines, &suppressions),
+            lines,
+            suppressions,
             epsilon: policy.explore.as_ref().and_then(|it| it.epsilon).unwrap_or(EPSILON),
             do_nothing_score: policy.do_nothing_score,
             half_life: match micros(&policy.affinity_half_life) {
                 0 => HALF_LIFE,
                 stated => stated,
             },
-            context_weights: policy.context_weights.iter().map(context_weight).collect(),
-            levers: policy.levers.iter().map(Lever::new).collect(),
-            names: BTreeSet::new(),
-        };
-        compiled.names = compiled.conditions().flat_map(Condition::names).cloned().collect();
-        compiled
-    }
-
-    fn conditions(&self) -> impl Iterator<Item = &Condition> {
-        (self.actions.iter())
-            .flat_map(|it| it.eligibility.iter().chain(&it.applicability).chain(&it.suitability))
-            .chain(self.context_weights.iter().map(|it| &it.when))
+            context_weights,
+            levers,
+            rules,
+        }
     }
 
     /// Facts that rules look at.
-    pub(crate) fn names(&self) -> &BTreeSet<Name> {
-        &self.names
+    pub(crate) fn names(&self) -> &[Name] {
+        self.rules.names()
     }
 
-    /// What of a party's past the contact policy and the suppressions look at.
-    pub(crate) fn wanted(&self) -> Wanted {
-        let mut wanted = Wanted::new();
-        let mut want = |kind, name: &str, back: i64| {
-            let longest = wanted.entry((kind, name.to_owned())).or_insert(back);
-            *longest = back.max(*longest);
-        };
-        for line in &self.lines {
-            for channel in &line.channels {
-                want(HappeningKind::Contact, names::channel(*channel), line.window);
-            }
-            for name in &line.interactions {
-                want(HappeningKind::Interaction, name, line.window);
-            }
-        }
-        for line in &self.suppressions {
-            let back = line.window.saturating_add(line.duration);
-            want(HappeningKind::Outcome, &line.outcome, back);
-        }
-        wanted
+    /// Its rules over a party's facts.
+    pub(crate) fn judge(&self, facts: &dyn Facts) -> Judge<'_> {
+        self.rules.over(facts)
     }
 
     /// C of an action, and the weights that matched, given which of them hold.
     pub(crate) fn context(&self, action: &Action, holding: &[bool]) -> (f64, Vec<String>) {
-        let matching = (self.context_weights.iter().zip(holding))
-            .filter(|(it, holds)| **holds && action.is_in(&it.group, &it.action))
-            .map(|(it, _)| it);
-        let (sum, ids) = matching.fold((0.0, Vec::new()), |(sum, mut ids), it| {
-            ids.push(it.id.clone());
-            (sum + it.weight, ids)
-        });
-        ((1.0 + sum / 100.0).max(LEAST_FACTOR), ids)
+        let matching = action.context_weights.iter().filter(|it| holding[**it]);
+        let matching = matching.map(|it| &self.context_weights[*it]);
+        factor(matching.map(|it| (&it.id, it.weight)))
     }
 
     /// Which context weights hold; unknown does not.
-    pub(crate) fn holding(&self, facts: &dyn Facts) -> Vec<bool> {
-        self.context_weights.iter().map(|it| it.when.first_failing(facts).is_none()).collect()
+    pub(crate) fn holding(&self, judge: &Judge<'_>) -> Vec<bool> {
+        self.context_weights.iter().map(|it| it.when.first_failing(judge).is_none()).collect()
     }
 
     /// L of an action at an instant, and the levers that applied.
     pub(crate) fn levers(&self, action: &Action, at: Timestamp) -> (f64, Vec<String>) {
-        let applying =
-            self.levers.iter().filter(|it| it.until > at && action.is_in(&it.group, &it.action));
-        let (sum, ids) = applying.fold((0.0, Vec::new()), |(sum, mut ids), it| {
-            ids.push(it.id.clone());
-            (sum + it.weight, ids)
-        });
-        ((1.0 + sum / 100.0).max(LEAST_FACTOR), ids)
+        let applying = action.levers.iter().map(|it| &self.levers[*it]).filter(|it| it.until > at);
+        factor(applying.map(|it| (&it.id, it.weight)))
+    }
+}
+
+/// What weights in percent come to, and their ids.
+fn factor<'a>(weights: impl Iterator<Item = (&'a String, f64)>) -> (f64, Vec<String>) {
+    let (sum, ids) = weights.fold((0.0, Vec::new()), |(sum, mut ids), (id, weight)| {
+        ids.push(id.clone());
+        (sum + weight, ids)
+    });
+    ((1.0 + sum / 100.0).max(LEAST_FACTOR), ids)
+}
+
+/// Where those stand that are meant.
+fn places<T>(all: &[T], is_meant: impl Fn(&T) -> bool) -> Vec<usize> {
+    (0..).zip(all).filter(|(_, it)| is_meant(it)).map(|(place, _)| place).collect()
+}
+
+/// Whether a weight for this group and action is for an action; an empty one is for every one.
+fn is_for(it: &proto::Action, group: &str, action: &str) -> bool {
+    (group.is_empty() || group == it.group) && (action.is_empty() || action == it.action)
+}
+
+fn wanted(lines: &[ContactLine], suppressions: &[Suppression]) -> Wanted {
+    let mut wanted = Wanted::new();
+    let mut want = |kind, name: &str, back: i64| {
+        let longest = wanted.entry((kind, name.to_owned())).or_insert(back);
+        *longest = back.max(*longest);
+    };
+    for line in lines {
+        for channel in &line.channels {
+            want(HappeningKind::Contact, names::channel(*channel), line.window);
+        }
+        for name in &line.interactions {
+            want(HappeningKind::Interaction, name, line.window);
+        }
+    }
+    for line in suppressions {
+        want(HappeningKind::Outcome, &line.outcome, line.window.saturating_add(line.duration));
+    }
+    wanted
+}
+
+/// What actions take from the others of their group.
+struct Groups<'p> {
+    eligibility: HashMap<&'p str, &'p str>,
+    largest: HashMap<&'p str, f64>,
+}
+
+impl<'p> Groups<'p> {
+    fn new(policy: &'p proto::Policy) -> Self {
+        let stated = policy.groups.iter();
+        let eligibility = stated.map(|it| (it.group.as_str(), it.eligibility.as_str())).collect();
+        let mut largest: HashMap<&str, f64> = HashMap::new();
+        for action in &policy.actions {
+            let value = largest.entry(&action.group).or_default();
+            *value = value.max(action.value);
+        }
+        Self { eligibility, largest }
     }
 }
 
 impl Action {
+    fn new(it: &proto::Action, groups: &Groups<'_>, rules: &mut Rules) -> Self {
+        let group = it.group.as_str();
+        let mut conditions = |texts: &[&str]| -> Vec<Condition> {
+            let written = texts.iter().filter(|it| !it.is_empty());
+            written.map(|it| Condition::compile(it, rules)).collect()
+        };
+        Self {
+            id: it.action.clone(),
+            group: it.group.clone(),
+            value: it.value / groups.largest.get(group).copied().unwrap_or(it.value),
+            eligibility: conditions(&[
+                groups.eligibility.get(group).copied().unwrap_or_default(),
+                &it.eligibility,
+            ]),
+            applicability: conditions(&[&it.applicability]),
+            suitability: conditions(&[&it.suitability]),
+            rewards: it.rewards.clone(),
+            treatments: it.treatments.clone(),
+            starts_at: instant(it.starts_at.as_ref()),
+            ends_at: instant(it.ends_at.as_ref()),
+            context_weights: Vec::new(),
+            levers: Vec::new(),
+        }
+    }
+
     /// Whether it is offered at an instant.
     pub(crate) fn is_offered(&self, at: Timestamp) -> bool {
         self.starts_at.is_none_or(|it| it <= at) && self.ends_at.is_none_or(|it| at < it)
     }
-
-    /// Whether a weight for this group and action is for this action; an empty one is for every one.
-    fn is_in(&self, group: &str, action: &str) -> bool {
-        (group.is_empty() || group == self.group) && (action.is_empty() || action == self.id)
-    }
 }
 
 impl Condition {
-    fn compile(text: &str, catalogue: &Catalogue) -> Self {
-        match Rule::compile(text, catalogue, &Type::Bool) {
-            Ok(rule) => Self::Rule(rule),
-            Err(_) => Self::Unreadable(text.to_owned()),
-        }
+    fn compile(text: &str, rules: &mut Rules) -> Self {
+        rules.add(text).map_or_else(|_| Self::Unreadable(text.to_owned()), Self::Rule)
     }
 
     /// Why it does not hold; nothing when it does.
-    pub(crate) fn first_failing(&self, facts: &dyn Facts) -> Option<Failing> {
+    pub(crate) fn first_failing<'j>(&self, judge: &'j Judge<'_>) -> Option<Cow<'j, Failing>> {
         match self {
-            Self::Rule(rule) => {
-                let row = rule.bind(facts);
-                if rule.check_row(&row).is_true() { None } else { rule.first_failing(facts) }
-            }
-            Self::Unreadable(text) => Some(Failing {
+            Self::Rule(rule) => judge.first_failing(*rule),
+            Self::Unreadable(text) => Some(Cow::Owned(Failing {
                 clause: text.clone(),
                 value: "the rule cannot be read".to_owned(),
                 required: "a rule of this release".to_owned(),
                 unknown: Some("unknown:rule".to_owned()),
-            }),
+            })),
         }
-    }
-
-    fn names(&self) -> impl Iterator<Item = &Name> {
-        match self {
-            Self::Rule(rule) => Some(rule.names().iter()),
-            Self::Unreadable(_) => None,
-        }
-        .into_iter()
-        .flatten()
     }
 }
 
@@ -323,6 +341,18 @@ impl Suppression {
                 "group" => Scope::Group,
                 _ => Scope::Channel,
             },
+        }
+    }
+}
+
+impl ContextWeight {
+    fn new(it: &proto::ContextWeight, rules: &mut Rules) -> Self {
+        Self {
+            id: it.id.clone(),
+            when: Condition::compile(&it.when, rules),
+            group: it.group.clone(),
+            action: it.action.clone(),
+            weight: it.weight,
         }
     }
 }

@@ -29,14 +29,14 @@ fn history() -> Vec<(Fixture, DecisionMade)> {
 }
 
 fn simulate(change: impl Fn(&mut Fixture)) -> SimulationSummary {
-    let mut summary = SimulationSummary::default();
+    let mut tally = Tally::until(7);
     for (mut world, before) in history() {
         change(&mut world);
         let pack = world.compiled_pack();
         let after = again(&before, &world.compiled(), pack.as_ref(), &world.modules);
-        add(&mut summary, &before, &after);
+        tally.add(&before, &after);
     }
-    summary
+    tally.finish()
 }
 
 #[test]
@@ -50,6 +50,17 @@ fn an_unchanged_policy_gives_no_difference() {
     assert_eq!((summary.decisions, summary.changed, summary.now_nothing), (50, 0, 0));
     assert_eq!(summary.chosen_before, summary.chosen_after);
     assert_eq!(summary.stopped_before, summary.stopped_after);
+    assert_eq!((summary.position, summary.unread), (7, Vec::new()));
+}
+
+#[test]
+fn what_no_rule_read_then_is_told() {
+    let summary = simulate(|world| {
+        world.policy.actions[0].suitability =
+            "attributes.tier >= 0.0 && traits.orders_90d > 0.0 && context.trigger == 'visit'"
+                .into();
+    });
+    assert_eq!(summary.unread, ["traits.orders_90d"]);
 }
 
 #[test]

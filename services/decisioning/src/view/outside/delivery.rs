@@ -18,6 +18,16 @@ const UPSERT: &str = "ON CONFLICT (tenant, happening_id) DO UPDATE SET
      happened_at = excluded.happened_at, name = excluded.name, product_id = excluded.product_id,
      channel = excluded.channel";
 
+/// Whether an event of a type is a contact, gives one back, or is an outcome.
+pub(super) fn reads(type_name: &str) -> bool {
+    let contact = ["TouchRequested", "TouchReady", "TouchDeferred", "TouchSkipped"];
+    let contact = contact.into_iter().chain(["ContactReserved", "ContactReleased"]);
+    outcome::is_one(type_name)
+        || type_name
+            .strip_prefix(outcome::DELIVERY)
+            .is_some_and(|name| contact.into_iter().any(|it| it == name))
+}
+
 pub(super) async fn apply(tx: &mut Tx, events: &[Recorded]) -> Result<(), Error> {
     let touched: Vec<&Recorded> =
         events.iter().filter(|it| ["touch", "pressure"].contains(&it.aggregate())).collect();
@@ -130,6 +140,7 @@ impl Fold {
                 _,
             ) => self.release(key),
             (touch_event::Event::Resolved(it), _) if !it.sent => self.release(key),
+            (touch_event::Event::TaskWithdrawn(it), _) if !it.accepted => self.release(key),
             _ => {}
         }
         Ok(())

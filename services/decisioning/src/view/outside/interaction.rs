@@ -6,10 +6,12 @@ use rapport_proto::profiles::v1::interaction_event::Event;
 
 use super::delivery::INSERT;
 
+pub(crate) const READ: &str = "rapport.profiles.v1.InteractionRecorded";
+
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
     let mut rows = Vec::new();
     let recorded = (events.iter())
-        .filter(|it| it.envelope.r#type.ends_with(".InteractionRecorded"))
+        .filter(|it| it.envelope.r#type == READ)
         .filter(|it| !it.envelope.party_id.is_empty());
     for event in recorded {
         let Some(Event::Recorded(it)) = event.decode()? else { continue };

@@ -11,6 +11,12 @@ use crate::domain::instant;
 /// The position at which a version that may be used has ended.
 const NEVER: u64 = i64::MAX as u64;
 
+/// Whether an event of a type changes what may be used.
+pub(super) fn reads(type_name: &str) -> bool {
+    let name = type_name.strip_prefix("rapport.content.v1.Module").unwrap_or_default();
+    ["Approved", "Superseded", "Expired", "Withdrawn"].contains(&name)
+}
+
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
     for event in events {
         match event.decode()? {

@@ -7,6 +7,8 @@ use eventstore::{Database, Error, Recorded, Tx, values};
 use rapport_proto::profiles::v1::TraitKind;
 use rapport_proto::profiles::v1::trait_event::Event;
 
+pub(super) const READ: &str = "rapport.profiles.v1.TraitVersionActivated";
+
 pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
     let mut rows = Vec::new();
     for event in events {

@@ -111,7 +111,8 @@ fn a_task_is_placed_at_once_and_goes_its_own_way() {
         .at(NOW)
         .when(accept("other"))
         .refused(|it| *it == Refusal::WrongState);
-    let done = Command::Complete { by: "rep".into(), outcome: "talked".into() };
+    let done =
+        Command::Complete { by: "rep".into(), outcome: "talked".into(), judged: Judged::default() };
     let state = given::<Touch>(taken.clone()).at(NOW).when(done.clone()).state();
     assert_eq!((state.status, state.reason.as_str()), (Status::Completed, "talked"));
     let dismissed = Command::Dismiss { by: "rep".into(), reason: DismissReason::NotRelevant };
@@ -125,6 +126,37 @@ fn a_task_is_placed_at_once_and_goes_its_own_way() {
         .at(NOW)
         .when(done)
         .refused(|it| *it == Refusal::WrongState);
+}
+
+#[test]
+fn a_task_is_withdrawn_until_it_is_over() {
+    let placed =
+        given::<Touch>([requested(Channel::FieldTask)]).at(NOW).when(hand_over("task")).events();
+    let open: Vec<_> = [requested(Channel::FieldTask)].into_iter().chain(placed).collect();
+    let withdraw = || {
+        Command::Withdraw(Withdrawal {
+            reason: "content_withdrawn".into(),
+            detail: "module/welcome".into(),
+            verdicts: Vec::new(),
+        })
+    };
+    let state = given::<Touch>(open.clone()).at(NOW).when(withdraw()).state();
+    assert_eq!((state.status, state.reason.as_str()), (Status::Withdrawn, "content_withdrawn"));
+    let by = || "rep".to_owned();
+    for (command, accepted) in [
+        (Command::Accept { by: by() }, Some(true)),
+        (Command::Dismiss { by: by(), reason: DismissReason::NotRelevant }, None),
+        (withdraw(), None),
+    ] {
+        let added = given::<Touch>(open.clone()).at(NOW).when(command).events();
+        let then: Vec<_> = open.iter().cloned().chain(added).collect();
+        let events = given::<Touch>(then).at(NOW).when(withdraw()).events();
+        let told = events.first().map(|it| match it {
+            Event::TaskWithdrawn(it) => it.accepted,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told, accepted);
+    }
 }
 
 #[test]
@@ -287,7 +319,16 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(report(What::Delivered)),
         Just(report(What::Complained)),
         Just(Command::Accept { by: "rep".into() }),
-        Just(Command::Complete { by: "rep".into(), outcome: String::new() }),
+        Just(Command::Complete {
+            by: "rep".into(),
+            outcome: String::new(),
+            judged: Judged::default()
+        }),
+        Just(Command::Withdraw(Withdrawal {
+            reason: "consent".into(),
+            detail: String::new(),
+            verdicts: Vec::new()
+        })),
         Just(Command::Expire),
     ]
 }

@@ -120,12 +120,13 @@ fn entries_are_numbered_by_key_and_ids_never_repeat() {
 
 fn requested(source: &str, position: u64) -> Command {
     let cause = Cause { source: source.into(), position, ..Default::default() };
-    Command::Request(Box::new(proto::InstanceEntryRequested {
+    let requested = Box::new(proto::InstanceEntryRequested {
         journey_id: "win-back".into(),
         party_id: "pty_1".into(),
         cause: Some(cause),
         ..Default::default()
-    }))
+    });
+    Command::Note { heard: None, requested: Some(requested) }
 }
 
 #[test]
@@ -142,6 +143,57 @@ fn the_same_event_asks_once() {
     let answer = Asked { request: 1, ..asked(Reentry::Unlimited, "") };
     assert_eq!(world.does(Command::Answer(Box::new(answer.clone()))).len(), 1);
     assert_eq!(world.does(Command::Answer(Box::new(answer))).len(), 0);
+}
+
+fn heard(position: u64) -> Command {
+    let cause = Cause { source: "profiles".into(), position, ..Default::default() };
+    let heard = Box::new(proto::InstanceEntryHeard {
+        event: "Order".into(),
+        cause: Some(cause),
+        ..Default::default()
+    });
+    Command::Note { heard: Some(heard), requested: None }
+}
+
+fn positions(state: &State, request: u64) -> Vec<u64> {
+    let cause = |it: proto::InstanceWoken| it.cause.map_or(0, |it| it.position);
+    state.heard_since(request).into_iter().map(cause).collect()
+}
+
+#[test]
+fn what_comes_before_the_answer_is_heard_once_by_whom_asked_before_it() {
+    let mut world = World::new();
+    assert_eq!(world.does(heard(1)).len(), 0, "nobody asks");
+    world.does(requested("profiles", 2));
+    assert_eq!(world.does(heard(3)).len(), 1);
+    assert_eq!(world.does(heard(3)).len(), 0);
+    // One that asks itself is heard by the other only.
+    let Command::Note { requested: asks, .. } = requested("profiles", 4) else { panic!("asks") };
+    let Command::Note { heard: both, .. } = heard(4) else { panic!("heard") };
+    assert_eq!(world.does(Command::Note { heard: both, requested: asks }).len(), 2);
+    world.does(heard(5));
+    assert_eq!(world.state.open.keys().copied().collect::<Vec<_>>(), [1, 4]);
+    assert_eq!(positions(&world.state, 1), [3, 4, 5]);
+    assert_eq!(positions(&world.state, 4), [5]);
+    assert_eq!(positions(&world.state, 0), Vec::<u64>::new(), "a call is answered at once");
+    let answer = |request| {
+        let asked = Asked { request, ..asked(Reentry::Unlimited, "") };
+        Command::Answer(Box::new(asked))
+    };
+    world.does(answer(1));
+    assert_eq!(world.state.heard.len(), 1, "what the first one heard alone is gone");
+    world.does(answer(4));
+    assert!(world.state.heard.is_empty());
+}
+
+#[test]
+fn only_so_much_is_heard_before_an_answer() {
+    let mut world = World::new();
+    world.does(requested("profiles", 1));
+    for position in 0..100 {
+        world.does(heard(position + 2));
+    }
+    assert_eq!(world.state.heard.len(), MOST_KEPT);
 }
 
 #[test]

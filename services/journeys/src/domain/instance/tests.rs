@@ -1,3 +1,4 @@
+mod early;
 mod pauses;
 mod properties;
 mod times;

@@ -7,26 +7,28 @@
 
 pub(super) mod choice;
 mod contact;
+mod hear;
 mod local;
 
-use std::collections::BTreeMap;
-
-use authored::rule::{Rule, Truth};
+use authored::rule::Truth;
 use eventstore::{Decider as _, Timestamp};
 use rapport_proto::journeys::v1 as proto;
 use rapport_proto::journeys::v1::Cause;
 use rapport_proto::journeys::v1::instance_event::Event;
-use rapport_proto::types::Clear;
+
+pub(crate) use self::hear::hears;
 
 use super::reading::{Reading, Scope};
 use super::{For, Input, Instance, PATIENCE, State, Step, Wait, after};
 use crate::domain::recorded_at;
-use crate::graph::{Case, Goal, Graph, Node};
+use crate::graph::{Graph, Node};
 
 /// Nodes that one input may pass; a longer way goes on in the next unit.
 const MOST_STEPS: usize = 64;
 /// Events after which further inputs wait for the next unit.
 const ENOUGH: usize = 100;
+/// Interactions that an instance keeps for waits to come; what comes after them is not kept.
+pub(crate) const MOST_KEPT: usize = 20;
 /// What decisioning says for nothing.
 pub(crate) const DO_NOTHING: &str = "DO_NOTHING";
 
@@ -38,14 +40,27 @@ pub(crate) const FACTS: &str = "facts";
 pub(crate) const SETTLED: &str = "settled";
 /// A long way goes on in the next unit.
 pub(crate) const CONTINUE: &str = "continue";
+/// An interaction that a wait may want which is still to be reached.
+pub(crate) const KEPT: &str = "kept";
 
 /// The facts of a beginning.
-pub(super) fn start(started: proto::InstanceStarted, step: &Step, at: Timestamp) -> Vec<Event> {
+pub(super) fn start(
+    started: proto::InstanceStarted,
+    heard: Vec<proto::InstanceWoken>,
+    step: &Step,
+    at: Timestamp,
+) -> Vec<Event> {
     let (node, cause) = (started.node.clone(), started.cause.clone());
     let mut walk = Walk::new(State::default(), step, at);
     walk.emit(Event::Started(started));
     if !walk.exits(cause) {
         walk.run(&node);
+        // Timers are left to their own firings, which know what else is on its way.
+        for woken in heard {
+            if !walk.state.is_ended() {
+                walk.wake(&woken);
+            }
+        }
     }
     walk.events
 }
@@ -58,7 +73,11 @@ pub(super) fn go(state: &State, input: &Input, step: &Step, at: Timestamp) -> Ve
     let mut walk = Walk::new(state.clone(), step, at);
     match input {
         Input::Look => walk.look(),
-        Input::Answered(answer) => walk.answered(answer),
+        Input::Answered(answer) => {
+            // What happened before the answer goes first.
+            walk.look();
+            walk.answered(answer);
+        }
         Input::Check => {
             let cause = Cause {
                 r#type: "check".to_owned(),
@@ -69,37 +88,6 @@ pub(super) fn go(state: &State, input: &Input, step: &Step, at: Timestamp) -> Ve
         }
     }
     walk.events
-}
-
-/// Whether an interaction concerns an instance as it stands: it is waited for, or reaches a goal.
-pub(crate) fn concerns(
-    graph: &Graph,
-    state: &State,
-    name: &str,
-    properties: &BTreeMap<String, Clear>,
-) -> bool {
-    let reading = Reading::default();
-    let scope =
-        Scope { reading: &reading, state, event: Some(properties), at: Timestamp::default() };
-    let open_goal = |goal: &Goal| {
-        goal.event == name
-            && !state.goals.contains(&goal.name)
-            && holds(goal.filter.as_ref(), &scope)
-    };
-    let awaited = match state.wait.as_ref().and_then(|it| graph.nodes.get(&it.node)) {
-        Some(Node::WaitEvent { cases, .. }) => find_case(cases, name, &scope).is_some(),
-        _ => false,
-    };
-    awaited || graph.goals.iter().any(open_goal)
-}
-
-/// Where there is no rule everything holds; where it is unknown nothing does.
-fn holds(rule: Option<&Rule>, scope: &Scope<'_>) -> bool {
-    rule.is_none_or(|rule| rule.check(scope).is_true())
-}
-
-fn find_case<'g>(cases: &'g [Case], name: &str, scope: &Scope<'_>) -> Option<&'g Case> {
-    cases.iter().find(|case| case.event == name && holds(case.filter.as_ref(), scope))
 }
 
 /// What came of entering a node.
@@ -162,6 +150,8 @@ impl<'a> Walk<'a> {
             };
             if let Some(woken) = wakes.next_if(first) {
                 self.wake(&woken);
+            } else if self.hears_late() {
+                continue;
             } else if let Some(wait) = due {
                 self.fire(&wait);
             } else {
@@ -181,11 +171,11 @@ impl<'a> Walk<'a> {
             let node = woken.node.clone();
             return self.run(&node);
         }
+        if woken.reason == EVENT {
+            return self.hear(woken);
+        }
         let Some(wait) = self.state.wait.clone() else { return };
         match (self.graph.nodes.get(&wait.node), &wait.for_what) {
-            (Some(Node::WaitEvent { cases, .. }), _) if woken.reason == EVENT => {
-                self.matches(&wait, cases, woken);
-            }
             (Some(Node::Touch { .. }), For::Touch(id)) if *id == woken.about => {
                 self.touch_settled(
                     &wait,
@@ -201,43 +191,6 @@ impl<'a> Walk<'a> {
             (Some(Node::WaitUntil { .. } | Node::WaitDate { .. }), _) => self.resolve_again(&wait),
             _ => {}
         }
-    }
-
-    fn reach_goals(&mut self, woken: &proto::InstanceWoken) {
-        let properties = woken.properties.clone().into_iter().collect();
-        for goal in &self.graph.goals {
-            if goal.event != woken.event
-                || self.state.goals.contains(&goal.name)
-                || !self.in_time(goal, woken)
-            {
-                continue;
-            }
-            let scope = Scope { event: Some(&properties), ..self.scope() };
-            if !holds(goal.filter.as_ref(), &scope) {
-                continue;
-            }
-            let cause = woken.cause.clone();
-            self.emit(Event::GoalReached(proto::InstanceGoalReached {
-                goal: goal.name.clone(),
-                cause,
-            }));
-            if goal.exit {
-                return self.complete(&goal.name);
-            }
-        }
-    }
-
-    /// What happened before the start, or too long after it, reaches no goal.
-    fn in_time(&self, goal: &Goal, woken: &proto::InstanceWoken) -> bool {
-        let started = self.state.started.as_ref();
-        let started_at = started
-            .and_then(|it| crate::domain::instant(it.started_at.as_ref()))
-            .unwrap_or_default();
-        let cause = woken.cause.as_ref();
-        let occurred =
-            cause.and_then(|it| crate::domain::instant(it.occurred_at.as_ref())).unwrap_or(self.at);
-        occurred >= started_at
-            && goal.within.is_none_or(|within| occurred <= after(started_at, within))
     }
 
     /// Ends the instance when an exit criterion holds.
@@ -319,22 +272,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn matches(&mut self, wait: &Wait, cases: &[Case], woken: &proto::InstanceWoken) {
-        let properties = woken.properties.clone().into_iter().collect();
-        let scope = Scope { event: Some(&properties), ..self.scope() };
-        let Some(case) = find_case(cases, &woken.event, &scope) else { return };
-        let next = case.next.clone();
-        self.emit(Event::EventMatched(proto::InstanceEventMatched {
-            node: wait.node.clone(),
-            visit: wait.visit,
-            event: woken.event.clone(),
-            next: next.clone(),
-            cause: woken.cause.clone(),
-            properties: woken.properties.clone(),
-        }));
-        self.run(&next);
-    }
-
     /// Walks until a node waits.
     fn run(&mut self, node: &str) {
         let mut node = node.to_owned();
@@ -362,8 +299,9 @@ impl<'a> Walk<'a> {
         };
         match step {
             Node::Wait { duration, .. } => self.wait(node, visit, after(self.at, *duration), false),
-            Node::WaitEvent { timeout, .. } => {
-                self.wait(node, visit, after(self.at, *timeout), true)
+            Node::WaitEvent { cases, timeout, .. } => {
+                self.wait(node.clone(), visit, after(self.at, *timeout), true);
+                self.hears_kept((node, visit), cases)
             }
             Node::WaitUntil { clock, .. } => self.wait_until(node, visit, clock),
             Node::WaitDate { .. } => self.wait_date(node, visit, step),

@@ -60,7 +60,7 @@ fn npi_added(number: u32) -> Event {
 }
 
 fn email(id: &str, verified: bool) -> NewContactPoint {
-    let address = Address::parse(Channel::Email, "ada@example.org").expect("an address");
+    let address = Address::parse(Channel::Email, "ada@example.org", &[]).expect("an address");
     NewContactPoint { contact_point_id: id.into(), address, verified }
 }
 

@@ -69,19 +69,34 @@ impl Trait {
     }
 }
 
+impl Entry {
+    fn of(definition: &Trait, activity: &Activity) -> Option<Self> {
+        let value = || activity.clear.get(definition.property()?)?.value.clone();
+        definition.counts(activity).then(|| Self {
+            at: activity.occurred_at,
+            position: activity.position,
+            value: value(),
+        })
+    }
+
+    fn place(&self) -> (Timestamp, u64) {
+        (self.at, self.position)
+    }
+}
+
 impl<'t> Series<'t> {
     pub(crate) fn new(of: &'t Trait, activities: &[Activity]) -> Self {
-        let value = |activity: &Activity| {
-            let property = of.property()?;
-            activity.clear.get(property)?.value.clone()
-        };
-        let mut entries: Vec<_> = activities
-            .iter()
-            .filter(|activity| of.counts(activity))
-            .map(|it| Entry { at: it.occurred_at, position: it.position, value: value(it) })
-            .collect();
-        entries.sort_by_key(|it| (it.at, it.position));
+        let mut entries: Vec<_> = activities.iter().filter_map(|it| Entry::of(of, it)).collect();
+        entries.sort_by_key(Entry::place);
         Self { of, entries }
+    }
+
+    /// Adds one more interaction.
+    pub(crate) fn add(&mut self, activity: &Activity) {
+        if let Some(entry) = Entry::of(self.of, activity) {
+            let index = self.entries.partition_point(|it| it.place() <= entry.place());
+            self.entries.insert(index, entry);
+        }
     }
 
     /// The value at an instant.

@@ -237,14 +237,7 @@ async fn every_kind_of_event_moves_who_it_concerns() {
     world.settle().await;
     let inside = async || {
         world.settle().await;
-        crate::segments::of(
-            &crate::segments::Definitions::new(world.store()),
-            ACME,
-            &party,
-            world.now(),
-        )
-        .await
-        .expect("read")
+        world.inside(&party).await
     };
     assert_eq!(inside().await, ["german", "reachable", "unknown-specialty"]);
     world.set_attribute(&party, "specialty", clear::Value::Code("oncology".into())).await;

@@ -227,3 +227,84 @@ async fn names_are_told_with_types_and_versions() {
     assert_eq!(known.segments.into_iter().collect::<Vec<_>>(), [("buyers".to_owned(), 1)]);
     world.harness.stop().await;
 }
+
+/// What one replica changes counts on another at its next read, though both hold what they compiled.
+#[tokio::test]
+async fn a_replica_that_holds_definitions_notices_that_another_one_changed_them() {
+    let world = World::start().await;
+    world.save_trait(counted("orders")).await;
+    world.save_segment("buyers", "traits.orders >= 1").await;
+    let other = Definitions::new(world.store());
+    let rule = async || {
+        let live = other.live(ACME).await.expect("live");
+        live.segments["buyers"].definition.rule.text().to_owned()
+    };
+    let held = other.live(ACME).await.expect("live");
+    assert!(std::sync::Arc::ptr_eq(&held, &other.live(ACME).await.expect("live")), "it is held");
+    assert_eq!(rule().await, "traits.orders >= 1");
+    world.save_segment("buyers", "traits.orders >= 2").await;
+    assert_eq!(rule().await, "traits.orders >= 2");
+    world.save_trait(counted("visits")).await;
+    let live = other.live(ACME).await.expect("live");
+    assert_eq!((live.traits.len(), live.segments.len()), (2, 1));
+    assert_eq!(other.live(UMBRELLA).await.expect("live").segments.len(), 0);
+    world.harness.stop().await;
+}
+
+/// The index finds exactly the segments whose rule names what an event changes.
+#[tokio::test]
+async fn an_event_concerns_the_segments_whose_rules_name_what_it_changes() {
+    let world = World::start().await;
+    world.shop().await;
+    world.save_trait(counted("orders")).await;
+    let big = proto::Trait { r#where: "event.total > 50.0".into(), ..counted("big_orders") };
+    world.save_trait(big).await;
+    world.save_trait(proto::Trait { event: "Visit".into(), ..counted("visits") }).await;
+    for (id, rule) in [
+        ("always", "now >= timestamp('2026-02-01T00:00:00Z')"),
+        ("orders", "traits.orders > 0"),
+        ("big", "traits.big_orders > 0"),
+        ("visits", "traits.visits > 0"),
+        ("tier", "attributes.tier == 1"),
+        ("state", "party.state == 'ACTIVE'"),
+        ("market", "party.market == 'DE'"),
+        ("mail", "consent['PROMOTIONAL/EMAIL/northwind']"),
+        ("sms", "consent['PROMOTIONAL/SMS/northwind']"),
+    ] {
+        world.save_segment(&format!("by-{id}"), rule).await;
+    }
+    let party = world.party_of(PartyKind::Hcp).await;
+    world.orders(&party, &[START]).await;
+    world.set_attribute(&party, "tier", clear::Value::Number(1.0)).await;
+    world.set_attribute(&party, "other", clear::Value::Number(1.0)).await;
+    world.consents().record_consent(grant(&party)).await.expect("recorded");
+    let name = party_name(&party);
+    let moved =
+        proto::MovePartyRequest { name: name.clone(), market: "AT".into(), ..Default::default() };
+    world.parties().move_party(moved).await.expect("moved");
+    let reason = "complaint".to_owned();
+    let suppress = proto::SuppressPartyRequest { name, reason, ..Default::default() };
+    world.parties().suppress_party(suppress).await.expect("suppressed");
+    let live = Definitions::new(world.store()).live(ACME).await.expect("live");
+    let events = world.store().read_party(ACME, &party, 0, 100).await.expect("read");
+    let told = events.iter().filter(|it| it.aggregate() != "membership");
+    let concerned: Vec<Vec<&str>> = told
+        .map(|event| {
+            let ids = crate::segments::concerned(&live, event).expect("read");
+            ids.into_iter().filter_map(|it| it.strip_prefix("by-")).collect()
+        })
+        .collect();
+    let all = ["always", "big", "mail", "market", "orders", "sms", "state", "tier", "visits"];
+    let expected: [&[&str]; 7] = [
+        &all,
+        // The order of ten is not a big one, and no visit.
+        &["orders"],
+        &["tier"],
+        &[],
+        &["mail"],
+        &["mail", "market", "sms"],
+        &["state"],
+    ];
+    assert_eq!(concerned, expected);
+    world.harness.stop().await;
+}

@@ -8,7 +8,7 @@ use super::*;
 
 /// What may happen.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     /// Hours go by.
     Wait(i64),
     /// A party orders, so many hours ago.
@@ -33,11 +33,11 @@ enum Step {
     Trait(usize),
 }
 
-const PARTIES: usize = 3;
+pub(super) const PARTIES: usize = 3;
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let party = || 0..PARTIES;
-    let step = prop_oneof![
+    prop_oneof![
         4 => (1..40 * 24_i64).prop_map(Step::Wait),
         6 => (party(), -1..20 * 24_i64, 1..50_i64)
             .prop_map(|(party, ago, euros)| Step::Order { party, ago: ago.max(0), euros }),
@@ -46,8 +46,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => party().prop_map(|party| Step::Suppress { party }),
         1 => (0..RULES.len()).prop_map(Step::Segment),
         1 => (0..2_usize).prop_map(Step::Trait),
-    ];
-    prop::collection::vec(step, 5..25)
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 5..25)
 }
 
 /// Segments, each in one form.
@@ -61,7 +64,7 @@ const RULES: [(&str, &str); 7] = [
     ("quiet", "traits.orders_30d == 0 && traits.days_since_order != 40"),
 ];
 
-async fn define(world: &World) {
+pub(super) async fn define(world: &World) {
     world.shop().await;
     world.save_trait(counted("orders")).await;
     world.save_trait(proto::Trait { window: "30d".into(), ..counted("orders_30d") }).await;
@@ -86,7 +89,7 @@ async fn save_form(world: &World, form: usize) {
     world.save_trait(proto::Trait { half_life, ..heat }).await;
 }
 
-async fn take(world: &World, step: Step, parties: &[String]) {
+pub(super) async fn take(world: &World, step: Step, parties: &[String]) {
     match step {
         Step::Wait(hours) => {
             world.pass(Timestamp(world.now().0 + hours * DAY / 24)).await;
@@ -130,7 +133,7 @@ async fn take(world: &World, step: Step, parties: &[String]) {
 }
 
 /// Who is where, by what was stated: entered minus exited.
-async fn stated(world: &World, parties: &[String]) -> BTreeMap<String, Vec<String>> {
+pub(super) async fn stated(world: &World, parties: &[String]) -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::new();
     for party in parties {
         let mut inside = Vec::new();
@@ -147,12 +150,10 @@ async fn stated(world: &World, parties: &[String]) -> BTreeMap<String, Vec<Strin
 }
 
 /// Who is where, by evaluating every rule from the facts alone.
-async fn recomputed(world: &World, parties: &[String]) -> BTreeMap<String, Vec<String>> {
-    let definitions = crate::segments::Definitions::new(world.store());
+pub(super) async fn recomputed(world: &World, parties: &[String]) -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::new();
     for party in parties {
-        let inside = crate::segments::of(&definitions, ACME, party, world.now()).await;
-        found.insert(party.clone(), inside.expect("read"));
+        found.insert(party.clone(), world.inside(party).await);
     }
     found
 }
@@ -162,6 +163,7 @@ pub(super) async fn tables(world: &World) -> String {
         "SELECT tenant, kind, definition_id, version, live_at, position, document FROM definition ORDER BY 1, 2, 3",
         "SELECT tenant, segment_id, party_id, inside, version, since, due_at, stream_version
          FROM membership ORDER BY 1, 2, 3",
+        "SELECT tenant, segment_id, members FROM segment_size ORDER BY 1, 2",
         "SELECT tenant, source_id, message_id, clear FROM interaction ORDER BY 1, 2, 3",
     ];
     let mut found = String::new();

@@ -164,6 +164,74 @@ async fn a_preview_counts_by_market_and_consent_and_saves_nothing() {
     world.harness.stop().await;
 }
 
+/// What is named is told as it is told beside everything else, and nothing more is.
+#[tokio::test]
+async fn facts_tell_what_is_named_and_nothing_else() {
+    let world = World::start().await;
+    world.shop().await;
+    world.save_trait(counted("orders")).await;
+    world.save_trait(kind("days_since_order", proto::TraitKind::DaysSince)).await;
+    world.save_segment("buyers", "traits.orders >= 1").await;
+    world.save_segment("allowed", "consent['PROMOTIONAL/EMAIL/northwind']").await;
+    world.save_segment("tops", "attributes.tier == 1 && traits.days_since_order < 5").await;
+    let party = world.party_of(PartyKind::Hcp).await;
+    world.set_attribute(&party, "tier", clear::Value::Number(1.0)).await;
+    world.set_attribute(&party, "vip", clear::Value::Flag(true)).await;
+    world.consents().record_consent(grant(&party)).await.expect("recorded");
+    world.orders(&party, &[START]).await;
+    let facts =
+        async |traits: Option<&[&str]>, segments: Option<&[&str]>, attributes: Option<&[&str]>| {
+            let names = |names: Option<&[&str]>| {
+                let ids = names?.iter().map(|it| (*it).to_owned()).collect();
+                Some(proto::Names { ids })
+            };
+            let request = proto::GetFactsRequest {
+                name: party_name(&party),
+                traits: names(traits),
+                segments: names(segments),
+                attributes: names(attributes),
+                consents: vec![proto::ConsentQuestion {
+                    purpose: Purpose::Promotional.into(),
+                    channel: Channel::Email.into(),
+                    sender_id: "northwind".into(),
+                }],
+                ..Default::default()
+            };
+            world.facts().get_facts(request).await.expect("facts").into_inner()
+        };
+    world.settle().await;
+    let all = facts(None, None, None).await;
+    assert_eq!(all.segments, ["allowed", "buyers", "tops"]);
+    assert_eq!((all.traits.len(), all.attributes.len()), (2, 2));
+    assert!(all.consents[0].allowed);
+    let (traits, segments, attributes) =
+        (["orders", "days_since_order"], ["allowed", "buyers", "tops"], ["tier", "vip"]);
+    let chosen = |names: &[&'static str], choice: usize| -> Vec<&'static str> {
+        let chosen = names.iter().enumerate().filter(|(index, _)| choice >> index & 1 == 1);
+        chosen.map(|(_, name)| *name).collect()
+    };
+    for choice in 0..8 {
+        let traits = [chosen(&traits, choice), vec!["nothing"]].concat();
+        let segments = [chosen(&segments, choice), vec!["nobody"]].concat();
+        let attributes = chosen(&attributes, choice);
+        let some = facts(Some(&traits), Some(&segments), Some(&attributes)).await;
+        let mut expected = all.clone();
+        expected.traits.retain(|id, _| traits.contains(&id.as_str()));
+        expected.segments.retain(|id| segments.contains(&id.as_str()));
+        expected.attributes.retain(|name, _| attributes.contains(&name.as_str()));
+        assert_eq!(some, expected, "{choice}");
+    }
+    let many = vec!["x"; 1_001];
+    let request = proto::GetFactsRequest {
+        name: party_name(&party),
+        segments: Some(proto::Names { ids: many.iter().map(|it| (*it).to_owned()).collect() }),
+        ..Default::default()
+    };
+    let refused = world.facts().get_facts(request).await.expect_err("too many");
+    assert_eq!(fields(&refused), ["segments"]);
+    world.harness.stop().await;
+}
+
 #[tokio::test]
 async fn facts_tell_traits_and_segments_at_an_instant() {
     let world = World::start().await;
@@ -197,13 +265,10 @@ async fn facts_tell_traits_and_segments_at_an_instant() {
     // Who needs no trait does not have one computed.
     let without = proto::GetFactsRequest {
         name: party_name(&party),
-        without_traits: true,
+        traits: Some(proto::Names::default()),
         ..Default::default()
     };
-    let facts = world.facts().get_facts(without.clone()).await.expect("facts").into_inner();
+    let facts = world.facts().get_facts(without).await.expect("facts").into_inner();
     assert_eq!((facts.traits.len(), facts.segments), (0, vec!["buyers".to_owned()]));
-    let both = proto::GetFactsRequest { traits: vec!["orders".into()], ..without };
-    let refused = world.facts().get_facts(both).await.expect_err("refused");
-    assert_eq!(fields(&refused), ["traits"]);
     world.harness.stop().await;
 }

@@ -60,7 +60,7 @@ fn values_lie_in_their_ranges() {
     policy.contact_policy = vec![ContactLine {
         id: "l".into(),
         counts: vec!["Call Completed".into()],
-        window: "7d".into(),
+        window: "367d".into(),
         max: 0,
         hard: true,
         ..ContactLine::default()

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::world::{DAY, World, text};
-use crate::graph::{Graph, Names};
+use crate::graph::{Graph, Names, Node};
 
 /// A node by number, with ways to any of `count` nodes.
 fn node(kind: u8, ways: [u8; 3], count: u8) -> String {
@@ -48,7 +48,10 @@ fn graph(nodes: &[(u8, [u8; 3])]) -> Option<Arc<Graph>> {
 fn input(world: &mut World, what: u8, hours: i64) {
     world.at = after(world.at, hours * DAY / 24);
     match what % 10 {
-        0 | 1 => drop(world.look()),
+        0 | 1 => {
+            world.look();
+            assert!(world.state.paused.is_some() || !overhears(world), "{:?}", world.state);
+        }
         2 => drop(world.event("Order", &[("total", text::number(2.0))])),
         3 => drop(world.event("Visit", &[])),
         4 => {
@@ -81,7 +84,17 @@ fn input(world: &mut World, what: u8, hours: i64) {
 
 fn stands_well(state: &State) -> bool {
     let goes_on = state.open.iter().any(|it| it.reason == walk::CONTINUE);
-    state.is_ended() || state.wait.is_some() || goes_on
+    let stands = state.is_ended() || state.wait.is_some() || goes_on;
+    stands && state.kept.len() <= walk::MOST_KEPT && (!state.is_ended() || state.kept.is_empty())
+}
+
+/// It waits for an interaction that it has.
+fn overhears(world: &World) -> bool {
+    let waits = world.state.wait.as_ref().and_then(|it| world.graph.nodes.get(&it.node));
+    let Some(Node::WaitEvent { .. }) = waits else { return false };
+    let alone = State { kept: Vec::new(), open: Vec::new(), ..world.state.clone() };
+    let hears = |it| walk::hears(&world.graph, &alone, it) == Some(walk::EVENT);
+    world.state.kept.iter().any(hears)
 }
 
 proptest! {

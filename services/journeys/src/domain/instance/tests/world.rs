@@ -78,6 +78,13 @@ impl World {
     }
 
     pub(super) fn begin(&mut self) -> Vec<&'static str> {
+        self.begin_having_heard(Vec::new())
+    }
+
+    pub(super) fn begin_having_heard(
+        &mut self,
+        heard: Vec<proto::InstanceWoken>,
+    ) -> Vec<&'static str> {
         let started = proto::InstanceStarted {
             instance_id: "ins_1".into(),
             journey_id: "small".into(),
@@ -85,11 +92,12 @@ impl World {
             party_id: "pty_1".into(),
             entry: [("place".to_owned(), text::code("berlin"))].into(),
             node: self.graph.start.clone(),
+            cause: Some(proto::Cause { recorded_at: Some(START.to_proto()), ..Default::default() }),
             started_at: Some(self.at.to_proto()),
             ..Default::default()
         };
         let step = self.step();
-        self.does(Command::Start { started: Box::new(started), step })
+        self.does(Command::Start { started: Box::new(started), heard, step })
     }
 
     pub(super) fn zone(&mut self, name: &str) {
@@ -151,25 +159,43 @@ impl World {
         }
     }
 
-    /// An interaction happens now; whether the reactor wakes the instance for it.
+    /// An interaction happens now; whether the reactor writes it down for the instance.
     pub(super) fn event(&mut self, name: &str, properties: &[(&str, Clear)]) -> bool {
-        let properties: BTreeMap<_, _> =
-            properties.iter().map(|(name, it)| ((*name).to_owned(), it.clone())).collect();
-        if !walk::concerns(&self.graph, &self.state, name, &properties) {
-            return false;
-        }
-        let woken = proto::InstanceWoken {
+        self.told(name, properties).is_some()
+    }
+
+    /// An interaction happens now; why the reactor writes it down.
+    pub(super) fn told(
+        &mut self,
+        name: &str,
+        properties: &[(&str, Clear)],
+    ) -> Option<&'static str> {
+        let woken = self.interaction(name, properties);
+        let reason = walk::hears(&self.graph, &self.state, &woken)?;
+        let woken = proto::InstanceWoken { reason: reason.into(), ..woken };
+        self.does(Command::Wake(vec![woken]));
+        Some(reason)
+    }
+
+    /// An interaction that is recorded now.
+    pub(super) fn interaction(
+        &mut self,
+        name: &str,
+        properties: &[(&str, Clear)],
+    ) -> proto::InstanceWoken {
+        proto::InstanceWoken {
             event: name.into(),
-            properties: properties.into_iter().collect(),
+            properties: properties
+                .iter()
+                .map(|(name, it)| ((*name).to_owned(), it.clone()))
+                .collect(),
             ..self.wake(walk::EVENT)
-        };
-        self.does(Command::Wake(Box::new(woken)));
-        true
+        }
     }
 
     pub(super) fn facts_changed(&mut self) {
         let woken = self.wake(walk::FACTS);
-        self.does(Command::Wake(Box::new(woken)));
+        self.does(Command::Wake(vec![woken]));
     }
 
     pub(super) fn settled(&mut self, about: &str, verdict: &str) {
@@ -178,7 +204,7 @@ impl World {
             verdict: verdict.into(),
             ..self.wake(walk::SETTLED)
         };
-        self.does(Command::Wake(Box::new(woken)));
+        self.does(Command::Wake(vec![woken]));
     }
 
     pub(super) fn due(&self) -> Option<Timestamp> {

@@ -1,0 +1,363 @@
+//! The service through its API: the sources are real stores, what their services would have decided is appended as it
+//! would stand there.
+
+use std::time::Duration;
+
+use chassis::assembly::Target;
+use chassis::status::{reason, violations};
+use chassis::testing::{Connection, Harness, START, TENANTS};
+use eventstore::{Decider, Metadata, ORIGIN, Outcome, Schema, Timestamp, digest, hex, next_chain};
+use futures::TryStreamExt as _;
+use rapport_proto::Personal;
+use rapport_proto::audit::v1 as proto;
+use rapport_proto::audit::v1::audit_service_client::AuditServiceClient;
+use rapport_proto::delivery::v1::{TouchSent, touch_event};
+use rapport_proto::profiles::v1::{PartyAttributesSet, PartyRegistered, party_event};
+use rapport_proto::types::{Actor, Clear, PartyKind};
+use tonic::Code;
+
+use crate::SOURCES;
+
+const ACME: &str = TENANTS[0];
+const UMBRELLA: &str = TENANTS[1];
+
+const TARGET: Target = Target {
+    name: "audit",
+    schema: crate::schema,
+    reasons: crate::REASONS,
+    service: crate::service,
+};
+
+/// Declares the facts of another service's aggregate, without its decisions.
+macro_rules! facts {
+    ($name:ident, $aggregate:literal, $event:ty) => {
+        enum $name {}
+
+        impl Decider for $name {
+            const AGGREGATE: &'static str = $aggregate;
+            type Command = std::convert::Infallible;
+            type State = ();
+            type Event = $event;
+            type Refusal = std::convert::Infallible;
+
+            fn decide(
+                _: &(),
+                command: Self::Command,
+                _: Timestamp,
+            ) -> Result<Vec<Self::Event>, Self::Refusal> {
+                match command {}
+            }
+
+            fn evolve(_: (), _: &Self::Event) {}
+
+            fn about(_: &str, _: &(), _: &Self::Event) -> eventstore::About {
+                eventstore::About { party_id: "pty_1".into(), ..Default::default() }
+            }
+        }
+    };
+}
+
+facts!(Party, "party", party_event::Event);
+facts!(Touch, "touch", touch_event::Event);
+
+const fn source(name: &'static str) -> Target {
+    Target {
+        name,
+        schema: Schema::default,
+        reasons: &[],
+        service: |_| chassis::service::Service::new(),
+    }
+}
+
+struct World {
+    harness: Harness,
+}
+
+impl World {
+    async fn start() -> Self {
+        let targets: Vec<_> = SOURCES.into_iter().map(source).chain([TARGET]).collect();
+        Self { harness: Harness::start(&targets).await }
+    }
+
+    /// Three facts of acme's party in two services, and one of umbrella's.
+    async fn told() -> Self {
+        let world = Self::start().await;
+        world.append::<Party>(ACME, "profiles", vec![registered(), attributes()]).await;
+        world.harness.clock.set(Timestamp(START.0 + 60_000_000));
+        let sent = touch_event::Event::Sent(TouchSent::default());
+        world.append::<Touch>(ACME, "delivery", vec![sent]).await;
+        world.append::<Party>(UMBRELLA, "profiles", vec![registered()]).await;
+        world.read_all().await;
+        world
+    }
+
+    async fn append<D: Decider<State = ()>>(&self, tenant: &str, of: &str, events: Vec<D::Event>) {
+        let store = &self.harness.deps(of).store;
+        let actor = Actor { subject: "ada".into(), ..Actor::default() };
+        let mut unit = store.unit(Metadata {
+            tenant: tenant.into(),
+            actor,
+            method: "/test".into(),
+            request_id: format!("{of}-request"),
+            correlation_id: "cause".into(),
+            at: self.harness.clock.now(),
+            ..Metadata::default()
+        });
+        unit.push::<D>("1", 0, &(), events).await.expect("pushed");
+        let appended = store.append(unit.finish().expect("a unit")).await;
+        assert!(matches!(appended, Outcome::Committed { .. }), "{appended:?}");
+    }
+
+    /// Waits until the index has everything.
+    async fn read_all(&self) {
+        let head = |of: &&str| (of.to_string(), self.harness.deps(of).store.head().position);
+        let min_positions = SOURCES.iter().map(head).collect();
+        let deps = self.harness.deps("audit");
+        deps.caught_up(&[crate::INDEX], &min_positions).await.expect("the index caught up");
+    }
+
+    fn api(&self) -> AuditServiceClient<Connection> {
+        AuditServiceClient::new(self.harness.admin())
+    }
+
+    async fn search(&self, request: proto::SearchEventsRequest) -> proto::SearchEventsResponse {
+        self.api().search_events(request).await.expect("searched").into_inner()
+    }
+
+    async fn verify(&self, sources: &[&str]) -> Vec<proto::VerifiedSource> {
+        let sources = sources.iter().map(|it| (*it).to_owned()).collect();
+        let request = proto::VerifyLogRequest { parent: parent(), sources };
+        let found = self.api().verify_log(request).await.expect("verified").into_inner();
+        let found: Vec<_> = found.try_collect().await.expect("verified");
+        found.into_iter().filter_map(|it| it.source).collect()
+    }
+
+    async fn fault_of_profiles(&self) -> proto::VerifiedSource {
+        self.verify(&["profiles"]).await.remove(0)
+    }
+
+    async fn export(&self, request: proto::ExportEventsRequest) -> Vec<serde_json::Value> {
+        let pages = self.api().export_events(request).await.expect("exported").into_inner();
+        let pages: Vec<_> = pages.try_collect().await.expect("exported");
+        let text: String = pages.into_iter().map(|it| it.lines).collect();
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+}
+
+fn parent() -> String {
+    format!("tenants/{ACME}")
+}
+
+fn all() -> proto::SearchEventsRequest {
+    proto::SearchEventsRequest { parent: parent(), ..Default::default() }
+}
+
+fn registered() -> party_event::Event {
+    let registered = PartyRegistered {
+        kind: PartyKind::Hcp.into(),
+        market: "DE".into(),
+        ..PartyRegistered::default()
+    };
+    party_event::Event::Registered(registered)
+}
+
+fn attributes() -> party_event::Event {
+    let clear = Clear { value: Some(rapport_proto::types::clear::Value::Number(3.0)) };
+    party_event::Event::AttributesSet(PartyAttributesSet {
+        clear: [("beds".to_owned(), clear)].into(),
+        personal: Some(Personal::text("secret")),
+        ..PartyAttributesSet::default()
+    })
+}
+
+fn places(found: &proto::SearchEventsResponse) -> Vec<(&str, u64)> {
+    found.events.iter().map(|it| (it.source.as_str(), it.position)).collect()
+}
+
+#[tokio::test]
+async fn a_timeline_joins_the_services_in_the_order_of_their_clock() {
+    let world = World::told().await;
+    let timeline = proto::SearchEventsRequest { party_id: "pty_1".into(), ..all() };
+    let found = world.search(timeline.clone()).await;
+    assert_eq!(places(&found), [("profiles", 1), ("profiles", 2), ("delivery", 1)]);
+    let first = &found.events[0];
+    assert_eq!(first.r#type, "rapport.profiles.v1.PartyRegistered");
+    assert_eq!(first.actor.as_ref().map(|it| it.subject.as_str()), Some("ada"));
+    let newest = world.search(proto::SearchEventsRequest { newest_first: true, ..timeline }).await;
+    assert_eq!(places(&newest), [("delivery", 1), ("profiles", 2), ("profiles", 1)]);
+}
+
+#[tokio::test]
+async fn each_question_narrows() {
+    let world = World::told().await;
+    let sent = "rapport.delivery.v1.TouchSent";
+    let later = Timestamp(START.0 + 1).to_proto();
+    let questions = [
+        (proto::SearchEventsRequest { correlation_id: "cause".into(), ..all() }, 3),
+        (proto::SearchEventsRequest { correlation_id: "another".into(), ..all() }, 0),
+        (proto::SearchEventsRequest { actor: "ada".into(), ..all() }, 3),
+        (proto::SearchEventsRequest { actor: "bob".into(), ..all() }, 0),
+        (proto::SearchEventsRequest { r#type: sent.into(), ..all() }, 1),
+        (proto::SearchEventsRequest { source: "profiles".into(), ..all() }, 2),
+        (proto::SearchEventsRequest { from: Some(later), ..all() }, 1),
+        (proto::SearchEventsRequest { until: Some(later), ..all() }, 2),
+        (proto::SearchEventsRequest { party_id: "pty_1".into(), r#type: sent.into(), ..all() }, 1),
+    ];
+    for (question, count) in questions {
+        assert_eq!(world.search(question.clone()).await.events.len(), count, "{question:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_in_both_directions_give_each_event_once() {
+    let world = World::told().await;
+    for newest_first in [false, true] {
+        let (mut seen, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request =
+                proto::SearchEventsRequest { page_size: 1, page_token, newest_first, ..all() };
+            let found = world.search(request).await;
+            seen.extend(places(&found).into_iter().map(|(of, at)| (of.to_owned(), at)));
+            page_token = found.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        seen.sort();
+        let expected = [("delivery", 1), ("profiles", 1), ("profiles", 2)];
+        assert_eq!(seen, expected.map(|(of, at)| (of.to_owned(), at)));
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_sees_its_own_events_only() {
+    let world = World::told().await;
+    let connection = world.harness.person(UMBRELLA, "eve", &["*"]);
+    let mut api = AuditServiceClient::new(connection);
+    let request = proto::SearchEventsRequest { parent: format!("tenants/{UMBRELLA}"), ..all() };
+    let found = api.search_events(request).await.expect("searched").into_inner();
+    assert_eq!(places(&found), [("profiles", 3)]);
+    let foreign = api.search_events(all()).await.expect_err("foreign");
+    assert_eq!(foreign.code(), Code::NotFound);
+    for name in
+        ["tenants/umbrella/sources/profiles/events/1", "tenants/acme/sources/profiles/events/1"]
+    {
+        let request = proto::GetEventRequest { name: name.into() };
+        let refused = api.get_event(request).await.expect_err("foreign");
+        assert_eq!(refused.code(), Code::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_shown_with_its_payload_and_what_is_sealed_stays_sealed() {
+    let world = World::told().await;
+    let name = format!("{}/sources/profiles/events/2", parent());
+    let request = proto::GetEventRequest { name };
+    let found = world.api().get_event(request).await.expect("found").into_inner();
+    let json: serde_json::Value = serde_json::from_str(&found.json).expect("JSON");
+    assert_eq!(json["payload"]["clear"]["beds"]["number"], 3.0);
+    assert_eq!(json["payload"]["personal"], serde_json::json!({"sealed": true}));
+    assert_eq!(found.chain.len(), 64);
+}
+
+#[tokio::test]
+async fn an_export_carries_what_recomputes_the_chain() {
+    use base64::Engine as _;
+    let world = World::start().await;
+    world.append::<Party>(ACME, "profiles", vec![registered(), attributes()]).await;
+    world
+        .append::<Touch>(ACME, "delivery", vec![touch_event::Event::Sent(TouchSent::default())])
+        .await;
+    world.read_all().await;
+    let request = proto::ExportEventsRequest { parent: parent(), ..Default::default() };
+    let lines = world.export(request.clone()).await;
+    let order: Vec<_> =
+        lines.iter().map(|it| (it["source"].as_str(), it["position"].as_u64())).collect();
+    let expected = [("delivery", 1), ("profiles", 1), ("profiles", 2)];
+    assert_eq!(order, expected.map(|(of, at)| (Some(of), Some(at))));
+    let mut chain = ORIGIN;
+    for (line, position) in lines[1..].iter().zip(1..) {
+        let bytes = line["bytes"].as_str().expect("bytes");
+        let bytes = base64::engine::general_purpose::STANDARD.decode(bytes).expect("base64");
+        chain = next_chain(&chain, position, &digest(&bytes));
+        assert_eq!(line["chain"], hex(&chain));
+    }
+    let nobody = proto::ExportEventsRequest { party_id: "pty_2".into(), ..request };
+    assert_eq!(world.export(nobody).await, Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
+async fn a_whole_log_verifies_and_each_fault_is_named() {
+    let world = World::told().await;
+    let whole = world.verify(&[]).await;
+    assert_eq!(whole.len(), SOURCES.len());
+    let profiles = whole.iter().find(|it| it.source == "profiles").expect("profiles");
+    assert_eq!((profiles.events, profiles.rows, profiles.head), (3, 3, 3));
+    assert!(
+        whole.iter().all(|it| it.gap_free && it.chain_intact && it.index_complete),
+        "{whole:?}"
+    );
+
+    let index = world.harness.deps("audit").store.database();
+    let sql = "UPDATE event_index SET chain = x'00' WHERE source = 'profiles' AND position = 2";
+    index.exec(sql, vec![]).await.expect("tampered");
+    let found = world.fault_of_profiles().await;
+    assert_eq!((found.chain_intact, found.index_complete), (true, false));
+    assert_eq!(found.fault, "the index was told another event at position 2");
+
+    let sql = "DELETE FROM event_index WHERE source = 'profiles' AND position = 2";
+    index.exec(sql, vec![]).await.expect("tampered");
+    let found = world.fault_of_profiles().await;
+    assert_eq!((found.rows, found.index_complete), (2, false));
+    assert_eq!(found.fault, "the index lacks position 2");
+
+    let producer = world.harness.deps("profiles").store.database();
+    let sql = "UPDATE event SET envelope = envelope || x'00' WHERE position = 1";
+    producer.exec(sql, vec![]).await.expect("tampered");
+    let found = world.fault_of_profiles().await;
+    assert_eq!((found.gap_free, found.chain_intact, found.index_complete), (true, false, false));
+    assert_eq!(found.fault, "the chain breaks at position 1");
+
+    let sql = "DELETE FROM event WHERE position = 1";
+    producer.exec(sql, vec![]).await.expect("tampered");
+    let found = world.fault_of_profiles().await;
+    assert_eq!((found.gap_free, found.events), (false, 0));
+    assert_eq!(found.fault, "0 is followed by 2");
+}
+
+#[tokio::test]
+async fn bad_questions_name_the_field() {
+    let world = World::start().await;
+    let (early, late) = (START.to_proto(), Timestamp(START.0 + 1).to_proto());
+    let questions = [
+        (proto::SearchEventsRequest { source: "crm".into(), ..all() }, "source"),
+        (proto::SearchEventsRequest { from: Some(late), until: Some(early), ..all() }, "until"),
+        (proto::SearchEventsRequest { page_size: -1, ..all() }, "page_size"),
+        (proto::SearchEventsRequest { page_token: "x".into(), ..all() }, "page_token"),
+        (proto::SearchEventsRequest { parent: "acme".into(), ..Default::default() }, "parent"),
+    ];
+    for (question, field) in questions {
+        let refused = world.api().search_events(question).await.expect_err("refused");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        assert_eq!(violations(&refused)[0].field, field);
+    }
+    for name in ["tenants/acme/events/1", "tenants/acme/sources/profiles/events/0", "x"] {
+        let request = proto::GetEventRequest { name: name.into() };
+        let refused = world.api().get_event(request).await.expect_err("refused");
+        assert_eq!(violations(&refused)[0].field, "name", "{refused:?}");
+    }
+    let request = proto::VerifyLogRequest { parent: parent(), sources: vec!["crm".into()] };
+    let refused = world.api().verify_log(request).await.expect_err("refused");
+    assert_eq!(violations(&refused)[0].field, "sources");
+}
+
+#[tokio::test]
+async fn what_is_not_indexed_yet_is_waited_for_and_then_said() {
+    let world = World::start().await;
+    let min_positions = [("profiles".to_owned(), 5)].into();
+    let mut api = world.api();
+    let asked = api.search_events(proto::SearchEventsRequest { min_positions, ..all() });
+    let refused = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer");
+    let refused = refused.expect_err("behind");
+    assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::Unavailable, Some("BEHIND")));
+}

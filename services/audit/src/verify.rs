@@ -1,0 +1,107 @@
+//! Reading a source again from its producer and comparing it with the index.
+
+use std::collections::BTreeMap;
+
+use eventstore::{Database, Error, Head, SourceReader, Stored};
+use rapport_proto::audit::v1::VerifiedSource;
+
+use crate::index;
+
+/// Events read at once.
+const PAGE: usize = 1_000;
+
+/// Reads a source from its beginning up to what the index has reached, and says what it found.
+///
+/// The producer may be ahead of the index at any moment, so it is read up to `head`, the checkpoint of the index's
+/// consumer: a row behind it must be there, a row beyond it need not.
+pub(crate) async fn source(
+    database: &Database,
+    reader: &impl SourceReader,
+    source: &str,
+    head: u64,
+) -> Result<VerifiedSource, Error> {
+    let mut found = Findings::default();
+    while found.head.position < head && found.fault.is_empty() {
+        let after = found.head.position;
+        let mut events = reader.read(source, after, PAGE).await?;
+        events.retain(|event| event.position <= head);
+        let Some(last) = events.last().map(|it| it.position) else {
+            found.fault(Kind::Gap, format!("nothing after position {after} of {head}"));
+            break;
+        };
+        let rows = index::chains(database, source, after, last).await?;
+        found.page(&events, rows);
+    }
+    Ok(found.said(source))
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Gap,
+    Chain,
+    Index,
+}
+
+#[derive(Default)]
+struct Findings {
+    head: Head,
+    events: u64,
+    rows: u64,
+    gaps: bool,
+    broken: bool,
+    incomplete: bool,
+    /// The first fault, in words.
+    fault: String,
+}
+
+impl Findings {
+    fn page(&mut self, events: &[Stored], rows: Vec<(u64, Vec<u8>)>) {
+        self.rows += rows.len() as u64;
+        let rows: BTreeMap<_, _> = rows.into_iter().collect();
+        for event in events {
+            let at = event.position;
+            if at != self.head.position + 1 {
+                return self
+                    .fault(Kind::Gap, format!("{} is followed by {at}", self.head.position));
+            }
+            if !event.follows(self.head.position, &self.head.chain) {
+                return self.fault(Kind::Chain, format!("the chain breaks at position {at}"));
+            }
+            match rows.get(&at) {
+                Some(chain) if *chain == event.chain => {}
+                Some(_) => {
+                    let told = format!("the index was told another event at position {at}");
+                    self.fault(Kind::Index, told);
+                }
+                None => self.fault(Kind::Index, format!("the index lacks position {at}")),
+            }
+            self.head = Head { position: at, chain: event.chain };
+            self.events += 1;
+        }
+    }
+
+    fn fault(&mut self, kind: Kind, fault: String) {
+        match kind {
+            Kind::Gap => self.gaps = true,
+            Kind::Chain => self.broken = true,
+            Kind::Index => self.incomplete = true,
+        }
+        if self.fault.is_empty() {
+            self.fault = fault;
+        }
+    }
+
+    fn said(self, source: &str) -> VerifiedSource {
+        VerifiedSource {
+            source: source.to_owned(),
+            head: self.head.position,
+            events: self.events,
+            rows: self.rows,
+            gap_free: !self.gaps,
+            // What was not read because of a fault before it cannot be vouched for.
+            chain_intact: !self.broken && !self.gaps,
+            index_complete: !self.incomplete && !self.gaps && !self.broken,
+            fault: self.fault,
+        }
+    }
+}

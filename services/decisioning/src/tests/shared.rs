@@ -1,0 +1,170 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use super::*;
+use crate::domain::policy::compiled::Compiled;
+use crate::view::past::{Asked, Past, Pasts};
+use crate::view::shared::Cache;
+
+impl World {
+    fn database(&self) -> &eventstore::Database {
+        self.harness.deps("decisioning").store.database()
+    }
+}
+
+fn asked(party_id: String, policy: &Arc<Compiled>, at: Timestamp) -> Asked {
+    Asked { tenant: ACME.into(), party_id, policy: policy.clone(), at }
+}
+
+#[tokio::test]
+async fn what_another_replica_changed_shows_with_the_next_decision_and_only_that_is_read_again() {
+    let world = World::start().await;
+    world.pack("DE", GERMANY).await;
+    let first = world.policy(small_policy()).await;
+    // A replica beside the one that serves the API: it learns of changes from the database only.
+    let (cache, pasts) = (Cache::default(), Pasts::new(world.database()));
+    let held = cache.read(world.database(), ACME).await.expect("read");
+    let policy = held.policy.clone().expect("a policy");
+    assert_eq!(policy.version, first);
+    let now = || world.harness.clock.now();
+    let past = pasts.read(&asked("pty_1".into(), &policy, now())).await.expect("read");
+    assert!(held.covers(&past.revision));
+
+    let second = world.policy(proto::Policy { do_nothing_score: 0.5, ..small_policy() }).await;
+    let past = pasts.read(&asked("pty_1".into(), &policy, now())).await.expect("read");
+    assert!(!held.covers(&past.revision));
+    let after = cache.at(world.database(), ACME, &past.revision).await.expect("read");
+    assert_eq!(after.policy.as_ref().map(|it| it.version), Some(second));
+    let pack = |shared: &crate::view::shared::Shared| {
+        std::ptr::from_ref(shared.pack("DE", now()).expect("a pack"))
+    };
+    assert_eq!(pack(&held), pack(&after), "the pack is the one that was compiled");
+
+    world.pack("AT", &GERMANY.replace("rule_pack: DE", "rule_pack: AT")).await;
+    let last = cache.read(world.database(), ACME).await.expect("read");
+    assert!(last.pack("AT", now()).is_some());
+    assert_eq!(pack(&held), pack(&last));
+    let same = |one: &Option<Arc<Compiled>>, two: &Option<Arc<Compiled>>| match (one, two) {
+        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+        _ => false,
+    };
+    assert!(same(&after.policy, &last.policy), "the policy is the one that was compiled");
+    assert_eq!(last.reads.attributes, ["licence_valid".to_owned()].into());
+}
+
+/// The past of parties 0 to 99: party n has n interactions, the newest of them n hours ago.
+async fn with_pasts(world: &World) {
+    let mut tx = world.database().begin().await.expect("a transaction");
+    let mut rows = Vec::new();
+    for party in 0..100_i64 {
+        for number in 0..party {
+            let at = Timestamp(START.0 - 3_600_000_000 * (party + number));
+            rows.push(eventstore::values![
+                ACME,
+                format!("{party}/{number}"),
+                format!("pty_{party}"),
+                i32::from(proto::HappeningKind::Interaction),
+                "Visit",
+                at,
+                "",
+                "",
+                "",
+                0_i64
+            ]);
+        }
+    }
+    let insert = "INSERT INTO happening (tenant, happening_id, party_id, kind, name, happened_at,
+                      reason, product_id, decision_id, channel)";
+    tx.insert_many(insert, rows, "").await.expect("written");
+    tx.commit().await.expect("committed");
+}
+
+fn counting_visits() -> Arc<Compiled> {
+    let visits = proto::ContactLine {
+        id: "visits".into(),
+        counts: vec!["Visit".into(), "EMAIL".into()],
+        window: "7d".into(),
+        max: 3,
+        ..Default::default()
+    };
+    let policy = proto::Policy { contact_policy: vec![visits], ..small_policy() };
+    Arc::new(Compiled::new(1, &[], &policy))
+}
+
+#[tokio::test]
+async fn what_many_ask_for_at_the_same_time_is_what_each_would_be_told_alone() {
+    let world = World::start().await;
+    with_pasts(&world).await;
+    let (policy, pasts) = (counting_visits(), Pasts::new(world.database()));
+    let party = |number: usize| asked(format!("pty_{}", number % 100), &policy, START);
+    let mut alone: Vec<Past> = Vec::new();
+    for number in 0..100 {
+        alone.push(pasts.read(&party(number)).await.expect("read"));
+    }
+    // Of the visits within a week those are told that happened within it, newest first.
+    let visits: BTreeMap<_, _> =
+        (0..).zip(&alone).map(|it| (it.0, it.1.happenings.len())).collect();
+    assert_eq!(
+        (visits[&0], visits[&50], visits[&84], visits[&90], visits[&99]),
+        (0, 50, 84, 78, 69)
+    );
+    let times: Vec<_> = alone[90].happenings.iter().map(|it| it.at).collect();
+    assert!(times.is_sorted_by(|a, b| a.map(|it| it.seconds) > b.map(|it| it.seconds)));
+
+    let asked: Vec<_> = (0..300).map(party).collect();
+    let together = join_all(asked.iter().map(|it| pasts.read(it))).await;
+    for (number, past) in together.into_iter().enumerate() {
+        assert_eq!(past.expect("read"), alone[number % 100]);
+    }
+}
+
+#[tokio::test]
+async fn who_gives_up_while_reading_for_others_leaves_them_their_answers() {
+    let world = World::start().await;
+    with_pasts(&world).await;
+    let (policy, pasts) = (counting_visits(), Pasts::new(world.database()));
+    let asked: Vec<_> = (0..20).map(|it| asked(format!("pty_{it}"), &policy, START)).collect();
+    let mut reads: Vec<_> = asked.iter().map(|it| Box::pin(pasts.read(it))).collect();
+    // The first two begin to read, and what they read for includes each other and all that wait by then.
+    for read in &mut reads {
+        assert!(futures::poll!(read).is_pending());
+    }
+    drop(reads.drain(..2));
+    for (number, past) in join_all(reads).await.into_iter().enumerate() {
+        assert_eq!(past.expect("read").happenings.len(), number + 2);
+    }
+}
+
+#[tokio::test]
+async fn of_what_happened_very_often_the_newest_hundred_are_read() {
+    let world = World::start().await;
+    let mut tx = world.database().begin().await.expect("a transaction");
+    // Three at each instant, a second apart.
+    let rows = (0..900_i64).map(|number| {
+        let at = Timestamp(START.0 - 1_000_000 * (number / 3));
+        let kind = i32::from(proto::HappeningKind::Interaction);
+        eventstore::values![
+            ACME,
+            format!("{number:03}"),
+            "pty_1",
+            kind,
+            "Visit",
+            at,
+            "",
+            "",
+            "",
+            0_i64
+        ]
+    });
+    let insert = "INSERT INTO happening (tenant, happening_id, party_id, kind, name, happened_at,
+                      reason, product_id, decision_id, channel)";
+    tx.insert_many(insert, rows.collect(), "").await.expect("written");
+    tx.commit().await.expect("committed");
+    let pasts = Pasts::new(world.database());
+    let past = pasts.read(&asked("pty_1".into(), &counting_visits(), START)).await.expect("read");
+    assert_eq!(past.happenings.len(), 100);
+    let ago = |it: &proto::Happening| START.0 / 1_000_000 - it.at.map_or(0, |it| it.seconds);
+    assert_eq!(past.happenings.last().map(ago), Some(33));
+}

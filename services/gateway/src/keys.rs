@@ -1,0 +1,137 @@
+//! Write keys: which source of which tenant a key opens. `profiles` says, and is asked again after a minute; that a
+//! source was disabled it says at once, when something is to be recorded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use chassis::Call;
+use chassis::deps::Deps;
+use http::{HeaderMap, StatusCode, header};
+use rapport_proto::profiles::v1::AuthenticateSourceRequest;
+use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
+use rapport_proto::types::ClearKind;
+use tonic::Code;
+
+use crate::answer::Refusal;
+
+/// How long an answer counts.
+const KEPT: Duration = Duration::from_secs(60);
+/// Beyond this many the cache starts afresh.
+const MOST: usize = 10_000;
+/// How long a call may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a key opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) tenant: String,
+    pub(crate) source_id: String,
+    /// Properties that stay clear.
+    pub(crate) clear: BTreeMap<String, ClearKind>,
+}
+
+/// The keys that were seen lately, by hash.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    held: Mutex<HashMap<[u8; 32], (Source, Instant)>>,
+}
+
+impl Keys {
+    /// The source a key opens.
+    pub(crate) async fn open(&self, deps: &Deps, key: &str) -> Result<Source, Refusal> {
+        let hash = eventstore::digest(key.as_bytes());
+        if let Some(source) = self.held(hash) {
+            return Ok(source);
+        }
+        let found = ask(deps, key).await?;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MOST {
+            held.clear();
+        }
+        held.insert(hash, (found.clone(), Instant::now()));
+        Ok(found)
+    }
+
+    fn held(&self, hash: [u8; 32]) -> Option<Source> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(&hash).filter(|it| it.1.elapsed() < KEPT).map(|it| it.0.clone())
+    }
+}
+
+/// A key names no tenant, so every tenant is asked whose it is: they are few, and the answer is kept.
+async fn ask(deps: &Deps, key: &str) -> Result<Source, Refusal> {
+    for tenant in &deps.settings.tenants {
+        let request = AuthenticateSourceRequest {
+            parent: format!("tenants/{tenant}"),
+            write_key: key.to_owned(),
+        };
+        let mut client = SourceServiceClient::new(deps.peers.to("profiles"));
+        let call = Call::of_tenant(tenant, PATIENCE);
+        match call.scope(client.authenticate_source(request)).await {
+            Ok(reply) => {
+                let source = reply.into_inner().source.unwrap_or_default();
+                let clear = source.clear_fields.iter().map(|it| (it.name.clone(), it.kind()));
+                return Ok(Source {
+                    tenant: tenant.clone(),
+                    clear: clear.collect(),
+                    source_id: source.source_id,
+                });
+            }
+            Err(status) if status.code() == Code::NotFound => {}
+            Err(status) => return Err(status.into()),
+        }
+    }
+    Err(unknown())
+}
+
+/// The key of a request: the user of Basic authentication, else what its body says.
+pub(crate) fn of_request(headers: &HeaderMap, body: &serde_json::Value) -> Result<String, Refusal> {
+    let basic = headers.get(header::AUTHORIZATION).and_then(|it| basic(it.to_str().ok()?));
+    let stated = body.get("writeKey").and_then(|it| it.as_str()).map(str::to_owned);
+    basic.or(stated).filter(|it| (1..=256).contains(&it.len())).ok_or_else(unknown)
+}
+
+/// `Basic base64(key:)`; the colon may be missing.
+fn basic(text: &str) -> Option<String> {
+    let (scheme, encoded) = text.split_once(' ')?;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
+    let decoded = String::from_utf8(decoded).ok()?;
+    let key = decoded.split(':').next().unwrap_or_default();
+    (scheme.eq_ignore_ascii_case("basic") && !key.is_empty()).then(|| key.to_owned())
+}
+
+fn unknown() -> Refusal {
+    let told = "Send the source's write key as the user of Basic authentication, or as writeKey in the body.";
+    let field = "Authorization".to_owned();
+    Refusal { field, ..Refusal::new(StatusCode::UNAUTHORIZED, "write_key", told) }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+
+    fn authorised(text: &str) -> HeaderMap {
+        let value = HeaderValue::from_str(text).expect("a header");
+        [(header::AUTHORIZATION, value)].into_iter().collect()
+    }
+
+    #[test]
+    fn a_key_is_found_where_sdks_put_it() {
+        let none = json!({});
+        for text in ["Basic a2V5Og==", "basic a2V5", "Basic a2V5OnNlY3JldA=="] {
+            assert_eq!(of_request(&authorised(text), &none), Ok("key".to_owned()), "{text}");
+        }
+        let body = json!({"writeKey": "other"});
+        assert_eq!(of_request(&HeaderMap::new(), &body), Ok("other".to_owned()));
+        assert_eq!(of_request(&authorised("Bearer x"), &body), Ok("other".to_owned()));
+        for text in ["Basic", "Basic !!", "Basic Og==", "Bearer a2V5"] {
+            let refused = of_request(&authorised(text), &none).expect_err("no key");
+            assert_eq!((refused.status, refused.code), (StatusCode::UNAUTHORIZED, "write_key"));
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! A message of the tracking API: what SDKs send, checked item by item.
+
+use std::time::Duration;
+
+use eventstore::{Timestamp, digest, hex};
+use serde_json::{Map, Value, json};
+
+/// Bytes of one item.
+pub(crate) const MOST_BYTES: usize = 32 << 10;
+/// Characters of ids and names.
+const MOST_CHARACTERS: usize = 128;
+/// Bytes of an unusable item that are kept.
+const KEPT_BYTES: usize = 32 << 10;
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Identify,
+    Track,
+    Page,
+    Screen,
+    Group,
+    Alias,
+}
+
+impl Kind {
+    /// From the last part of a path or a message's `type`; a letter is how analytics.js writes it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "identify" | "i" => Self::Identify,
+            "track" | "t" => Self::Track,
+            "page" | "p" => Self::Page,
+            "screen" | "s" => Self::Screen,
+            "group" | "g" => Self::Group,
+            "alias" | "a" => Self::Alias,
+            _ => return None,
+        })
+    }
+}
+
+/// A message that can be taken.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Message {
+    pub(crate) kind: Kind,
+    pub(crate) message_id: String,
+    /// Name of the interaction.
+    pub(crate) name: String,
+    pub(crate) at: Timestamp,
+    /// Empty: none.
+    pub(crate) user_id: String,
+    /// Empty: none.
+    pub(crate) anonymous_id: String,
+    /// Empty: none; for an alias only.
+    pub(crate) previous_id: String,
+    /// What identify says of the customer.
+    pub(crate) traits: Map<String, Value>,
+    /// What the interaction carries.
+    pub(crate) properties: Map<String, Value>,
+    /// Consent preferences by category, of `Segment Consent Preference Updated`.
+    pub(crate) preferences: Map<String, Value>,
+}
+
+/// A message that cannot: kept and listed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Unusable {
+    pub(crate) message_id: String,
+    /// `schema`, `bad_time`, `too_large` or `unknown_type`.
+    pub(crate) code: &'static str,
+    /// Place in the item.
+    pub(crate) field: &'static str,
+    /// How to mend it.
+    pub(crate) remedy: &'static str,
+    /// The item as it came, cut to what may be kept.
+    pub(crate) raw: String,
+}
+
+/// What a whole request says for each of its items.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Around {
+    pub(crate) source_id: String,
+    /// When the request came.
+    pub(crate) received_at: Timestamp,
+    /// When the sender's clock said that it sent it.
+    pub(crate) sent_at: Option<Timestamp>,
+    /// Members every item has that does not state them itself.
+    pub(crate) defaults: Map<String, Value>,
+}
+
+/// Reads an item; `kind` is the path's, absent for items of a batch.
+pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<Message, Unusable> {
+    let raw = item.to_string();
+    let text = |name: &str| match item.get(name) {
+        Some(Value::String(text)) => text.trim().to_owned(),
+        // Some SDKs let numbers through.
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    };
+    let message_id = match text("messageId") {
+        id if id.is_empty() => made(&around.source_id, &raw),
+        id => id,
+    };
+    let bad = |code, field, remedy| {
+        let mut raw = raw.clone();
+        let end = (0..=KEPT_BYTES.min(raw.len())).rev().find(|at| raw.is_char_boundary(*at));
+        raw.truncate(end.unwrap_or_default());
+        // An id that cannot be kept is replaced by one that can.
+        let message_id = match is_message_id(&message_id) {
+            true => message_id.clone(),
+            false => made(&around.source_id, &raw),
+        };
+        Err(Unusable { message_id, code, field, remedy, raw })
+    };
+    if !item.is_object() {
+        return bad("schema", "", "Each item is a JSON object.");
+    }
+    if raw.len() > MOST_BYTES {
+        return bad("too_large", "", "Keep each item below 32 KB.");
+    }
+    if !is_message_id(&message_id) {
+        return bad("schema", "messageId", "Use 1 to 128 printable ASCII characters.");
+    }
+    let Some(kind) = kind.or_else(|| Kind::parse(&text("type"))) else {
+        return bad("unknown_type", "type", "Use identify, track, page, screen, group or alias.");
+    };
+    let Ok(at) = time(item, around) else {
+        return bad("bad_time", "timestamp", "Write RFC 3339, for example 2026-01-31T09:30:00Z.");
+    };
+    let object = |name: &str| match item.get(name).or_else(|| around.defaults.get(name)) {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(map)) => Ok(map.clone()),
+        Some(_) => Err(()),
+    };
+    let Ok(context) = object("context") else {
+        return bad("schema", "context", "Give an object.");
+    };
+    let Ok(mut properties) = object("properties") else {
+        return bad("schema", "properties", "Give an object.");
+    };
+    let Ok(traits) = object("traits") else {
+        return bad("schema", "traits", "Give an object.");
+    };
+    let (user_id, anonymous_id) = (text("userId"), text("anonymousId"));
+    let (previous_id, group_id) = (text("previousId"), text("groupId"));
+    for (field, id) in
+        [("userId", &user_id), ("anonymousId", &anonymous_id), ("previousId", &previous_id)]
+    {
+        if id.chars().count() > MOST_CHARACTERS {
+            return bad("schema", field, "Use at most 128 characters.");
+        }
+    }
+    if user_id.is_empty() && anonymous_id.is_empty() {
+        return bad("schema", "userId", "Give userId or anonymousId.");
+    }
+    let name = match kind {
+        Kind::Track => text("event"),
+        Kind::Identify => "Identify".to_owned(),
+        Kind::Page => "Page Viewed".to_owned(),
+        Kind::Screen => "Screen Viewed".to_owned(),
+        Kind::Group => "Group".to_owned(),
+        Kind::Alias => "Alias".to_owned(),
+    };
+    match kind {
+        Kind::Track if name.is_empty() || name.chars().count() > MOST_CHARACTERS => {
+            return bad("schema", "event", "Name the event in 1 to 128 characters.");
+        }
+        Kind::Alias if previous_id.is_empty() || user_id.is_empty() => {
+            return bad("schema", "previousId", "An alias needs previousId and userId.");
+        }
+        Kind::Group if group_id.is_empty() => {
+            return bad("schema", "groupId", "A group needs groupId.");
+        }
+        _ => {}
+    }
+    if matches!(kind, Kind::Page | Kind::Screen) && !text("name").is_empty() {
+        properties.entry("name").or_insert_with(|| json!(text("name")));
+    }
+    if kind == Kind::Group {
+        properties.insert("groupId".to_owned(), json!(group_id));
+    }
+    if matches!(kind, Kind::Identify | Kind::Group) {
+        properties.extend(traits.clone());
+    }
+    let preferences = context
+        .get("consent")
+        .and_then(|it| it.get("categoryPreferences"))
+        .and_then(Value::as_object)
+        .filter(|_| name == "Segment Consent Preference Updated")
+        .cloned();
+    // Sealed with what the schema does not declare: nothing that came is lost.
+    for (name, value) in [("context", Value::Object(context)), ("anonymousId", json!(anonymous_id))]
+    {
+        if !matches!(&value, Value::Object(map) if map.is_empty()) && value != "" {
+            properties.entry(name).or_insert(value);
+        }
+    }
+    Ok(Message {
+        kind,
+        message_id,
+        name,
+        at,
+        user_id,
+        anonymous_id,
+        previous_id,
+        traits,
+        properties,
+        preferences: preferences.unwrap_or_default(),
+    })
+}
+
+/// The id of a message that has none: the same bytes have the same one, so that sending them again changes nothing.
+fn made(source_id: &str, raw: &str) -> String {
+    let hash = digest(format!("{source_id}\0{raw}").as_bytes());
+    format!("made-{}", &hex(&hash)[..32])
+}
+
+fn is_message_id(text: &str) -> bool {
+    (1..=MOST_CHARACTERS).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+}
+
+/// When it happened: what the sender's clock said, put right by how far that clock is off when it says when it sent.
+fn time(item: &Value, around: &Around) -> Result<Timestamp, ()> {
+    let stated = ["timestamp", "originalTimestamp"].into_iter().find_map(|name| item.get(name));
+    let stated = match stated.filter(|it| !it.is_null()) {
+        None => return Ok(around.received_at),
+        Some(stated) => parse_time(stated).ok_or(())?,
+    };
+    let sent_at = item.get("sentAt").filter(|it| !it.is_null());
+    let sent_at = match sent_at {
+        None => around.sent_at,
+        Some(sent_at) => Some(parse_time(sent_at).ok_or(())?),
+    };
+    let Some(sent_at) = sent_at else { return Ok(stated) };
+    let before = u64::try_from(sent_at.0.saturating_sub(stated.0)).unwrap_or_default();
+    Ok(around.received_at.minus(Duration::from_micros(before)))
+}
+
+pub(crate) fn parse_time(value: &Value) -> Option<Timestamp> {
+    let parsed: prost_types::Timestamp = value.as_str()?.parse().ok()?;
+    Timestamp::from_proto(&parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RECEIVED: Timestamp = Timestamp(1_767_225_600_000_000);
+
+    fn around() -> Around {
+        Around { source_id: "shop".into(), received_at: RECEIVED, ..Around::default() }
+    }
+
+    fn track() -> Value {
+        json!({
+            "type": "track", "messageId": "m-1", "userId": "u-1", "anonymousId": null,
+            "event": "Order Completed", "timestamp": "2025-12-31T23:59:00Z",
+            "properties": {"revenue": 3}, "context": {"ip": "::1"}, "integrations": {}, "_metadata": {},
+        })
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut item = track();
+        item[field] = value;
+        item
+    }
+
+    #[test]
+    fn what_an_sdk_sends_is_taken_and_nothing_of_it_is_lost() {
+        let message = read(&track(), None, &around()).expect("taken");
+        assert_eq!((message.name.as_str(), message.user_id.as_str()), ("Order Completed", "u-1"));
+        assert_eq!(message.at.to_string(), "2025-12-31T23:59:00.000000Z");
+        assert_eq!(
+            Value::Object(message.properties),
+            json!({"revenue": 3, "context": {"ip": "::1"}})
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_put_right() {
+        // The sender's clock is a day ahead; it happened five seconds before it was sent.
+        let sent_at = parse_time(&json!("2026-01-02T00:00:05Z"));
+        let around = Around { sent_at, ..around() };
+        let item = with("timestamp", json!("2026-01-02T00:00:00Z"));
+        let message = read(&item, None, &around).expect("taken");
+        assert_eq!(message.at, RECEIVED.minus(Duration::from_secs(5)));
+        let without = with("timestamp", Value::Null);
+        assert_eq!(read(&without, None, &around).expect("taken").at, RECEIVED);
+    }
+
+    #[test]
+    fn the_same_bytes_without_an_id_have_the_same_id() {
+        let item = with("messageId", Value::Null);
+        let id = |item: &Value| read(item, None, &around()).expect("taken").message_id;
+        assert_eq!(id(&item), id(&item));
+        let mut other = item.clone();
+        other["userId"] = json!("u-2");
+        assert_ne!(id(&item), id(&other));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_names_the_field() {
+        let long = "x".repeat(MOST_CHARACTERS + 1);
+        let cases = [
+            (json!("text"), "schema", ""),
+            (with("event", json!("")), "schema", "event"),
+            (with("event", json!(long)), "schema", "event"),
+            (with("messageId", json!("\u{1F600}")), "schema", "messageId"),
+            (with("messageId", json!(long)), "schema", "messageId"),
+            (with("userId", Value::Null), "schema", "userId"),
+            (with("userId", json!(long)), "schema", "userId"),
+            (with("type", json!("delete")), "unknown_type", "type"),
+            (with("type", json!("alias")), "schema", "previousId"),
+            (with("type", json!("group")), "schema", "groupId"),
+            (with("timestamp", json!("yesterday")), "bad_time", "timestamp"),
+            (with("sentAt", json!(5)), "bad_time", "timestamp"),
+            (with("properties", json!([])), "schema", "properties"),
+            (with("context", json!("x")), "schema", "context"),
+            (with("traits", json!(1)), "schema", "traits"),
+            (with("properties", json!({"x": "y".repeat(MOST_BYTES)})), "too_large", ""),
+        ];
+        for (item, code, field) in cases {
+            let unusable = read(&item, None, &around()).expect_err("unusable");
+            assert_eq!((unusable.code, unusable.field), (code, field), "{unusable:?}");
+            assert!(is_message_id(&unusable.message_id));
+            assert!(unusable.raw.len() <= KEPT_BYTES);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_item_panics(text in "\\PC{0,64}", id in "\\PC{0,200}") {
+            let item = json!({"type": "track", "event": text, "messageId": id, "userId": text, "timestamp": text});
+            let _ = read(&item, None, &around());
+        }
+    }
+}

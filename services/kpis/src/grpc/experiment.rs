@@ -1,0 +1,143 @@
+//! `ExperimentService`.
+
+use chassis::auth::Caller;
+use chassis::page::Page;
+use chassis::status::Problem;
+use eventstore::Timestamp;
+use rapport_proto::kpis::v1 as proto;
+use rapport_proto::kpis::v1::experiment::AssignedBy;
+use rapport_proto::kpis::v1::experiment_service_server::ExperimentService;
+use tonic::{Request, Response, Status};
+
+use super::{Api, own, own_tenant, unknown};
+use crate::convert;
+use crate::domain::experiment::{Command, Experiment};
+use crate::domain::instant;
+use crate::rollup::contribution::Contribution;
+use crate::view;
+use crate::view::experiment::Kept;
+use crate::view::series::Fed;
+
+#[tonic::async_trait]
+impl ExperimentService for Api {
+    async fn start_experiment(
+        &self,
+        request: Request<proto::StartExperimentRequest>,
+    ) -> Result<Response<proto::StartExperimentResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        own_tenant(caller, &request.get_ref().parent)?;
+        let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
+        let document = convert::experiment(request.get_ref())?;
+        let id = document.experiment.clone();
+        let start = Command::Start(Box::new(document));
+        let done = self.execute::<Experiment>(&id, &meta, start).await?;
+        let (experiment, position) = (done.state.document, done.position);
+        Ok(Response::new(proto::StartExperimentResponse { experiment, position }))
+    }
+
+    async fn close_experiment(
+        &self,
+        request: Request<proto::CloseExperimentRequest>,
+    ) -> Result<Response<proto::CloseExperimentResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let id = own(caller, "name", &request.get_ref().name, "experiments")?;
+        let mut meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
+        let reason = convert::reason(&request.get_ref().reason)?;
+        meta.reason.clone_from(&reason);
+        let (_, fed) = self.experiment(&caller.tenant, id).await?;
+        let store = &self.deps.store;
+        let read = view::figure::of_experiment(store, &caller.tenant, &fed).await;
+        let (_, as_of, positions) = read.map_err(Problem::from)?;
+        let close = Command::Close { reason, positions, as_of };
+        let position = self.execute::<Experiment>(id, &meta, close).await?.position;
+        let (kept, fed) = self.experiment(&caller.tenant, id).await?;
+        let result = Some(self.compared(&caller.tenant, &kept, &fed).await?.result());
+        Ok(Response::new(proto::CloseExperimentResponse { result, position }))
+    }
+
+    async fn get_experiment(
+        &self,
+        request: Request<proto::GetExperimentRequest>,
+    ) -> Result<Response<proto::GetExperimentResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.get_ref();
+        let id = own(caller, "name", &request.name, "experiments")?;
+        let (kept, fed) = self.experiment(&caller.tenant, id).await?;
+        let times = convert::draws(&kept.document, request)?;
+        let (series, hash) = (fed.series(), fed.hash);
+        self.caught_up(&caller.tenant, series, hash, &request.min_positions).await?;
+        let found = self.compared(&caller.tenant, &kept, &fed).await?;
+        let closed = kept.closed_at < Timestamp::MAX;
+        Ok(Response::new(proto::GetExperimentResponse {
+            result: Some(found.result()),
+            coverage: found.coverage(&request.seed, times),
+            start_time: Some(kept.started_at.to_proto()),
+            close_time: closed.then(|| kept.closed_at.to_proto()),
+            experiment: Some(kept.document),
+        }))
+    }
+
+    async fn list_experiments(
+        &self,
+        request: Request<proto::ListExperimentsRequest>,
+    ) -> Result<Response<proto::ListExperimentsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let (request, tenant) = (request.get_ref(), caller.tenant.as_str());
+        own_tenant(caller, &request.parent)?;
+        let arguments = [tenant, "experiments"];
+        let page = Page::parse(request.page_size.min(500), &request.page_token, &arguments)?;
+        let after = page.cursor().unwrap_or_default();
+        let database = self.deps.store.database();
+        let listed = view::experiment::list(database, tenant, after, page.size + 1);
+        let mut rows = listed.await.map_err(Problem::from)?;
+        let next_page_token = page.cut(&mut rows, |it| it.document.experiment.clone());
+        let experiments = rows.into_iter().map(|it| it.document).collect();
+        Ok(Response::new(proto::ListExperimentsResponse { experiments, next_page_token }))
+    }
+}
+
+/// Everything that a result needs.
+struct Found {
+    document: proto::Experiment,
+    contributions: Vec<Contribution>,
+    as_of: Timestamp,
+    positions: std::collections::BTreeMap<String, u64>,
+}
+
+impl Found {
+    fn result(&self) -> proto::ExperimentResult {
+        let plan = convert::plan(&self.document);
+        let compared = plan.compare(&plan.units(&self.contributions, self.as_of));
+        convert::result(&compared, self.positions.clone())
+    }
+
+    /// The holdout's own name stands for its period: any will do, as long as it is always the same.
+    fn coverage(&self, seed: &str, times: u32) -> Option<f64> {
+        let Some(AssignedBy::Holdout(holdout)) = &self.document.assigned_by else { return None };
+        let plan = convert::plan(&self.document);
+        plan.coverage(&plan.units(&self.contributions, self.as_of), seed, times, holdout)
+    }
+}
+
+impl Api {
+    async fn experiment(&self, tenant: &str, id: &str) -> Result<(Kept, Fed), Problem> {
+        let database = self.deps.store.database();
+        let kept = view::experiment::find(database, tenant, id).await?;
+        let kept = kept.ok_or_else(|| unknown("name"))?;
+        let name = format!("experiment/{id}");
+        let all = self.cache.now(database, tenant).await?;
+        let fed = all.into_iter().find(|it| it.series().name == name);
+        Ok((kept, fed.ok_or_else(|| unknown("name"))?))
+    }
+
+    /// What was read of an experiment; of a closed one, what had been when it was closed.
+    async fn compared(&self, tenant: &str, kept: &Kept, fed: &Fed) -> Result<Found, Problem> {
+        let read = view::figure::of_experiment(&self.deps.store, tenant, fed).await?;
+        let (contributions, mut as_of, mut positions) = read;
+        if let Some(closed) = &kept.closed {
+            as_of = instant(closed.as_of.as_ref()).unwrap_or_default();
+            positions = closed.positions.clone();
+        }
+        Ok(Found { document: kept.document.clone(), contributions, as_of, positions })
+    }
+}

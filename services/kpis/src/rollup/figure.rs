@@ -1,0 +1,344 @@
+//! From cells and contributions to figures.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use eventstore::Timestamp;
+
+use super::contribution::{Contribution, PART, Role, Sums, ratio};
+use super::definition::{CURRENCY, PARTY_KIND, Series, Shape};
+use super::statistics::{mean_interval, wilson};
+use super::survival::{Lasted, quantile};
+
+/// Below this an interval should not be trusted.
+const SMALL: u64 = 30;
+
+/// A dimension: one of the definition, or one that every metric has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dimension {
+    Defined(usize),
+    PartyKind,
+    Currency,
+}
+
+impl Dimension {
+    pub(crate) fn find(series: &Series, name: &str) -> Option<Self> {
+        match name {
+            PARTY_KIND => Some(Self::PartyKind),
+            CURRENCY => Some(Self::Currency),
+            name => series.dimensions.iter().position(|it| it == name).map(Self::Defined),
+        }
+    }
+}
+
+/// Which figures.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    /// First bucket.
+    pub(crate) from: Option<Timestamp>,
+    /// First instant that is no bucket's any more.
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) group: Vec<Dimension>,
+    pub(crate) only: Vec<(Dimension, String)>,
+    /// One figure instead of one for each bucket.
+    pub(crate) total: bool,
+}
+
+impl Query {
+    /// Whether it needs to know the kinds of parties.
+    pub(crate) fn asks_kind(&self) -> bool {
+        let only = self.only.iter().map(|it| it.0);
+        self.group.iter().copied().chain(only).any(|it| it == Dimension::PartyKind)
+    }
+
+    fn within(&self, bucket: Timestamp) -> bool {
+        self.from.is_none_or(|it| it <= bucket) && self.until.is_none_or(|it| bucket < it)
+    }
+
+    /// The cell that something with these values belongs to; none when it was not asked for.
+    pub(crate) fn cell(&self, at: &Place<'_>) -> Option<Cell> {
+        if !self.within(at.bucket)
+            || !self.only.iter().all(|(dimension, value)| at.value(*dimension) == value)
+        {
+            return None;
+        }
+        Some(Cell {
+            bucket: if self.total { Timestamp::default() } else { at.bucket },
+            values: self.group.iter().map(|it| at.value(*it).to_owned()).collect(),
+            currency: at.currency.to_owned(),
+        })
+    }
+}
+
+/// Where a contribution stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) bucket: Timestamp,
+    pub(crate) dims: &'a str,
+    pub(crate) currency: &'a str,
+    pub(crate) kind: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn value(&self, dimension: Dimension) -> &'a str {
+        match dimension {
+            Dimension::Defined(index) => self.dims.split(PART).nth(index).unwrap_or_default(),
+            Dimension::PartyKind => self.kind,
+            Dimension::Currency => self.currency,
+        }
+    }
+}
+
+/// A figure's place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Cell {
+    pub(crate) bucket: Timestamp,
+    pub(crate) values: Vec<String>,
+    pub(crate) currency: String,
+}
+
+/// What a figure is computed from. Folding is a sum, a set or a list that is sorted: no order shows.
+#[derive(Clone, Debug, Default)]
+struct Folded {
+    main: Sums,
+    other: Sums,
+    different: HashSet<String>,
+    values: Vec<i64>,
+    things: u64,
+    found: u64,
+    lasted: Vec<Lasted>,
+}
+
+/// A number.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Number {
+    pub(crate) value: Option<f64>,
+    pub(crate) n: u64,
+    pub(crate) interval: Option<(f64, f64)>,
+    pub(crate) small: bool,
+    pub(crate) censored: u64,
+}
+
+/// The first event of a thing.
+struct Thing {
+    at: Timestamp,
+    position: u64,
+    element: u32,
+    /// Where it counts; none when it was not asked for.
+    cell: Option<Cell>,
+}
+
+/// Folds cells or contributions into figures.
+pub(crate) struct Fold<'q> {
+    shape: Shape,
+    query: &'q Query,
+    cells: HashMap<Cell, Folded>,
+    /// What a joined shape joins: things by key, and what was found of them.
+    things: HashMap<String, Thing>,
+    ends: HashMap<String, (Timestamp, u64, u32, i64)>,
+    keys: HashSet<String>,
+    seconds_stated: bool,
+}
+
+impl<'q> Fold<'q> {
+    pub(crate) fn new(shape: Shape, seconds_stated: bool, query: &'q Query) -> Self {
+        Self {
+            shape,
+            query,
+            cells: HashMap::new(),
+            things: HashMap::new(),
+            ends: HashMap::new(),
+            keys: HashSet::new(),
+            seconds_stated,
+        }
+    }
+
+    /// Adds sums that were kept.
+    pub(crate) fn sums(&mut self, role: Role, place: &Place<'_>, sums: &Sums) {
+        let Some(cell) = self.query.cell(place) else { return };
+        let folded = self.cells.entry(cell).or_default();
+        match role {
+            Role::Main => folded.main.merge(sums),
+            Role::Other | Role::Instance => folded.other.merge(sums),
+        }
+    }
+
+    /// Adds a contribution.
+    pub(crate) fn add(&mut self, it: &Contribution, kind: &str) {
+        let place = Place { bucket: it.bucket, dims: &it.dims, currency: &it.currency, kind };
+        match (self.shape, it.role) {
+            (Shape::Ratio { keyed: true }, Role::Main) => {
+                self.keys.insert(it.key.clone());
+            }
+            (Shape::Ratio { keyed: true }, Role::Other) | (Shape::Span(_), Role::Main) => {
+                let thing = Thing {
+                    at: it.at,
+                    position: it.position,
+                    element: it.element,
+                    cell: self.query.cell(&place),
+                };
+                match self.things.get_mut(&it.key) {
+                    Some(first) => {
+                        if (thing.at, thing.position, thing.element)
+                            < (first.at, first.position, first.element)
+                        {
+                            *first = thing;
+                        }
+                    }
+                    None => {
+                        self.things.insert(it.key.clone(), thing);
+                    }
+                }
+            }
+            (Shape::Span(_), Role::Other) => {
+                let end = (it.at, it.position, it.element, it.value);
+                let last = self.ends.entry(it.key.clone()).or_insert(end);
+                *last = end.max(*last);
+            }
+            (Shape::Distinct, _) => {
+                let Some(cell) = self.query.cell(&place) else { return };
+                let folded = self.cells.entry(cell).or_default();
+                folded.main.add(0);
+                if !folded.different.contains(&it.key) {
+                    folded.different.insert(it.key.clone());
+                }
+            }
+            (Shape::Quantile(_), _) => {
+                let Some(cell) = self.query.cell(&place) else { return };
+                self.cells.entry(cell).or_default().values.push(it.value);
+            }
+            (Shape::Count | Shape::Sum | Shape::Mean | Shape::Ratio { keyed: false }, role) => {
+                let mut one = Sums::default();
+                one.add(it.value);
+                self.sums(role, &place, &one);
+            }
+            (_, Role::Instance) | (Shape::Experiment, _) => {}
+        }
+    }
+
+    /// The figures, by bucket and dimensions. What has not ended is censored at `as_of`.
+    pub(crate) fn finish(mut self, as_of: Timestamp) -> BTreeMap<Cell, Number> {
+        for (key, thing) in std::mem::take(&mut self.things) {
+            let Some(cell) = thing.cell else { continue };
+            let folded = self.cells.entry(cell).or_default();
+            folded.things += 1;
+            match self.shape {
+                Shape::Span(_) => {
+                    let end = self.ends.get(&key);
+                    let until = end.map_or(as_of, |it| it.0);
+                    let apart = until.0.saturating_sub(thing.at.0);
+                    let stated = end.filter(|_| self.seconds_stated).map(|it| it.3);
+                    let for_ = stated.unwrap_or(apart).max(0);
+                    folded.lasted.push(Lasted { for_, open: end.is_none() });
+                }
+                _ => folded.found += u64::from(self.keys.contains(&key)),
+            }
+        }
+        let shape = self.shape;
+        self.cells.into_iter().map(|(cell, folded)| (cell, folded.number(shape))).collect()
+    }
+}
+
+impl Folded {
+    fn number(mut self, shape: Shape) -> Number {
+        let mut number = Number { n: self.main.n, ..Number::default() };
+        #[expect(clippy::cast_precision_loss, reason = "counts of events")]
+        let count = |n: u64| n as f64;
+        match shape {
+            Shape::Count => number.value = Some(count(self.main.n)),
+            Shape::Distinct => number.value = Some(count(self.different.len() as u64)),
+            Shape::Sum => number.value = Some(self.main.total()),
+            Shape::Mean => {
+                number.value = self.main.mean();
+                number.interval = mean_interval(&self.main);
+                number.small = self.main.n < SMALL;
+            }
+            Shape::Ratio { keyed: false } => {
+                number.n = self.other.n;
+                number.value = share(self.main.n, self.other.n);
+                number.small = self.other.n < SMALL;
+            }
+            Shape::Ratio { keyed: true } => {
+                number.n = self.things;
+                number.value = share(self.found, self.things);
+                number.interval = wilson(self.found, self.things);
+                number.small = self.things < SMALL;
+            }
+            Shape::Quantile(q) => {
+                self.values.sort_unstable();
+                number.n = self.values.len() as u64;
+                number.small = number.n < SMALL;
+                number.value = nearest(&self.values, q).map(in_units);
+            }
+            Shape::Span(q) => {
+                number.n = self.lasted.len() as u64;
+                number.censored = self.lasted.iter().filter(|it| it.open).count() as u64;
+                number.small = number.n < SMALL;
+                number.value = quantile(&mut self.lasted, q).map(in_units);
+            }
+            Shape::Experiment => {}
+        }
+        number
+    }
+}
+
+fn in_units(millionths: i64) -> f64 {
+    ratio(millionths.into(), 1_000_000)
+}
+
+fn share(above: u64, below: u64) -> Option<f64> {
+    (below > 0).then(|| ratio(above.into(), below.into()))
+}
+
+/// The smallest value at or below which the share `q` lies.
+fn nearest(sorted: &[i64], q: f64) -> Option<i64> {
+    #[expect(clippy::cast_precision_loss, reason = "a count of events")]
+    let n = sorted.len() as f64;
+    // 0.1 · 30 is a little more than 3 in floats, and must not be 4.
+    let rank = (q * n - 1e-9).ceil().max(1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to n")]
+    sorted.get(rank as usize - 1).copied()
+}
+
+/// Parties of each kind in each cell, for what is to be hidden.
+#[derive(Debug, Default)]
+pub(crate) struct Parties(HashMap<Cell, HashMap<String, BTreeSet<String>>>);
+
+impl Parties {
+    pub(crate) fn add(&mut self, cell: Cell, kind: &str, party_id: String) {
+        self.0.entry(cell).or_default().entry(kind.to_owned()).or_default().insert(party_id);
+    }
+
+    /// The cells to hide: those with some but fewer parties of a kind than is allowed. Where exactly one cell of a
+    /// bucket is hidden, the smallest other one is hidden with it, or the whole minus the rest would tell it.
+    ///
+    /// Differences between questions (one bucket and the total, two filters) are not looked for.
+    pub(crate) fn hidden(
+        &self,
+        below: &BTreeMap<String, u32>,
+        figures: &BTreeMap<Cell, Number>,
+    ) -> BTreeSet<Cell> {
+        let small = |cell: &Cell| {
+            let Some(kinds) = self.0.get(cell) else { return false };
+            below.iter().any(|(kind, least)| {
+                kinds.get(kind).is_some_and(|it| !it.is_empty() && it.len() < *least as usize)
+            })
+        };
+        let mut hidden: BTreeSet<Cell> = figures.keys().filter(|it| small(it)).cloned().collect();
+        let mut groups: BTreeMap<(Timestamp, &str), Vec<&Cell>> = BTreeMap::new();
+        for cell in figures.keys() {
+            groups.entry((cell.bucket, &cell.currency)).or_default().push(cell);
+        }
+        for cells in groups.into_values() {
+            let (gone, shown): (Vec<&Cell>, Vec<&Cell>) =
+                cells.into_iter().partition(|it| hidden.contains(*it));
+            if gone.len() != 1 {
+                continue;
+            }
+            let size = |it: &&&Cell| figures.get(**it).map_or(0, |it| it.n);
+            if let Some(with) = shown.iter().min_by_key(size) {
+                hidden.insert((*with).clone());
+            }
+        }
+        hidden
+    }
+}

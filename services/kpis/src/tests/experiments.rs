@@ -1,0 +1,167 @@
+use rapport_proto::delivery::v1::{GateStep, TouchReady, TouchSkipped, Verdict, VerdictOutcome};
+use rapport_proto::kpis::v1::experiment::AssignedBy;
+
+use super::*;
+
+pub(super) fn holdout() -> proto::Experiment {
+    proto::Experiment {
+        experiment: "winback".into(),
+        assigned_by: Some(AssignedBy::Holdout("q1".into())),
+        outcome: "Order Completed".into(),
+        window: "3d".into(),
+        control_share: 0.5,
+        ..Default::default()
+    }
+}
+
+fn start(experiment: proto::Experiment) -> proto::StartExperimentRequest {
+    proto::StartExperimentRequest {
+        parent: parent(),
+        experiment: Some(experiment),
+        ..Default::default()
+    }
+}
+
+fn name() -> String {
+    format!("tenants/{ACME}/experiments/winback")
+}
+
+impl World {
+    /// A touch that reached the holdout.
+    async fn touched(&self, party: &str, held_out: bool, at: Timestamp) {
+        let verdict = |step: i32| Verdict {
+            step,
+            outcome: VerdictOutcome::Pass.into(),
+            ..Default::default()
+        };
+        let mut verdicts: Vec<_> = (1..=GateStep::Holdout.into()).map(verdict).collect();
+        let last = verdicts.last_mut().expect("seven");
+        last.proof_ids = vec!["q1".into()];
+        if held_out {
+            last.outcome = VerdictOutcome::Fail.into();
+        }
+        let event = if held_out {
+            touch_event::Event::Skipped(TouchSkipped { verdicts, ..Default::default() })
+        } else {
+            touch_event::Event::Ready(TouchReady { verdicts, ..Default::default() })
+        };
+        self.append::<Touch>(&format!("tch_{party}"), about(party, at), vec![event]).await;
+    }
+
+    async fn result(&self) -> proto::GetExperimentResponse {
+        let get = proto::GetExperimentRequest { name: name(), ..Default::default() };
+        self.experiments().get_experiment(get).await.expect("found").into_inner()
+    }
+
+    async fn result_when(&self, parties: u64) -> proto::ExperimentResult {
+        let mut result = proto::ExperimentResult::default();
+        for _ in 0..500 {
+            result = self.result().await.result.expect("a result");
+            if result.arms.iter().map(|it| it.parties).sum::<u64>() == parties {
+                return result;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{result:?}")
+    }
+}
+
+/// Twenty parties, half of them held out; every treated one and every other held-out one orders.
+async fn history(world: &World) {
+    for number in 0..20 {
+        let party = format!("pty_{number}");
+        world.touched(&party, number < 10, day(0)).await;
+        if number >= 10 || number % 2 == 0 {
+            world.did(&party, "Order Completed", day(1)).await;
+        }
+    }
+    world.pass(3 * DAY);
+    world.touched("pty_late", false, day(3)).await;
+}
+
+#[tokio::test]
+async fn arms_are_compared_whether_the_analysis_was_defined_before_or_after() {
+    let world = World::start().await;
+    world.experiments().start_experiment(start(holdout())).await.expect("started");
+    history(&world).await;
+    world.read_all().await;
+    let result = world.result_when(21).await;
+    let arms: Vec<_> =
+        result.arms.iter().map(|it| (it.arm.as_str(), it.parties, it.complete, it.mean)).collect();
+    assert_eq!(arms, [("control", 10, 10, 0.5), ("treated", 11, 10, 1.0)]);
+    assert_eq!(result.difference, Some(0.5));
+    assert!(result.lower > Some(0.0) && !result.sample_ratio_mismatch);
+    let delivery = world.harness.deps("delivery").store.head().position;
+    assert_eq!(result.positions["delivery"], delivery);
+
+    let late = proto::Experiment { experiment: "late".into(), ..holdout() };
+    world.experiments().start_experiment(start(late)).await.expect("started");
+    let get = proto::GetExperimentRequest {
+        name: format!("tenants/{ACME}/experiments/late"),
+        min_positions: result.positions.clone(),
+        rerandomise: 100,
+        seed: "seed".into(),
+    };
+    let found = world.experiments().get_experiment(get).await.expect("found").into_inner();
+    assert_eq!(found.result.expect("a result").arms, result.arms);
+    assert!(found.coverage.is_some_and(|it| it > 0.8), "{:?}", found.coverage);
+
+    let list =
+        proto::ListExperimentsRequest { parent: parent(), page_size: 1, ..Default::default() };
+    let listed = world.experiments().list_experiments(list).await.expect("listed").into_inner();
+    assert_eq!((listed.experiments.len(), listed.next_page_token.is_empty()), (1, false));
+}
+
+#[tokio::test]
+async fn a_closed_experiment_stays_as_it_is_also_after_a_rebuild() {
+    let world = World::start().await;
+    world.experiments().start_experiment(start(holdout())).await.expect("started");
+    world.experiments().start_experiment(start(holdout())).await.expect("already so");
+    let other = proto::Experiment { window: "9d".into(), ..holdout() };
+    let refused = world.experiments().start_experiment(start(other)).await.expect_err("another");
+    assert_eq!(told(&refused), (Code::AlreadyExists, "EXPERIMENT_EXISTS".into()));
+    history(&world).await;
+    world.read_all().await;
+    world.result_when(21).await;
+    let close =
+        proto::CloseExperimentRequest { name: name(), reason: "over".into(), ..Default::default() };
+    let closed = world.experiments().close_experiment(close.clone()).await.expect("closed");
+    let closed = closed.into_inner().result.expect("a result");
+
+    world.pass(30 * DAY);
+    world.touched("pty_new", true, day(4)).await;
+    world.did("pty_1", "Order Completed", day(2)).await;
+    world.read_all().await;
+    let again = world.experiments().close_experiment(close).await.expect("already so");
+    assert_eq!(again.into_inner().result, Some(closed.clone()));
+    let cache = crate::view::series::Cache::default();
+    let consumer = crate::consumers::consumer(&cache);
+    eventstore::consumer::reset(world.store(), &consumer).await.expect("emptied");
+    let result = world.result_when(21).await;
+    assert_eq!(result.positions, closed.positions);
+    world.read_all().await;
+    for _ in 0..500 {
+        if world.result().await.result.as_ref() == Some(&closed) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let found = world.result().await;
+    assert_eq!(found.result, Some(closed));
+    assert!(found.close_time.is_some());
+}
+
+#[tokio::test]
+async fn only_a_holdout_is_drawn_anew() {
+    let world = World::start().await;
+    let split = proto::Experiment {
+        assigned_by: Some(AssignedBy::Split("winback/choose".into())),
+        control_arm: "nothing".into(),
+        ..holdout()
+    };
+    world.experiments().start_experiment(start(split)).await.expect("started");
+    let get =
+        proto::GetExperimentRequest { name: name(), rerandomise: 2_000, ..Default::default() };
+    let refused = world.experiments().get_experiment(get).await.expect_err("a split");
+    assert_eq!(fields(&refused), ["rerandomise", "rerandomise"]);
+}

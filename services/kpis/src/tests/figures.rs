@@ -1,0 +1,107 @@
+use super::*;
+
+#[tokio::test]
+async fn a_figure_says_what_it_is_and_drills_down_to_its_events() {
+    let world = World::start().await;
+    world.answered("pty_1", 10, day(0)).await;
+    world.answered("pty_2", 0, day(1)).await;
+    let last = world.answered("pty_3", 9, day(8)).await;
+    let request = proto::QueryFiguresRequest {
+        name: metric_name("nps"),
+        group_by: vec!["market".into()],
+        min_positions: [("feedback".to_owned(), last)].into(),
+        ..Default::default()
+    };
+    let figures = world.ask(request).await;
+    let values: Vec<_> = figures.iter().map(|it| (it.value, it.n)).collect();
+    assert_eq!(values, [(Some(0.0), 2), (Some(100.0), 1)]);
+    let first = &figures[0];
+    assert_eq!(first.dimensions["market"], "DE");
+    assert_eq!(first.positions["feedback"], last);
+    assert_eq!((first.version, first.definition_hash.len()), (1, 64));
+    assert!(first.small && first.lower.is_some() && !first.suppressed);
+    // 2026-01-01 is a Thursday: its week began on 29 December.
+    assert_eq!(first.bucket_start, Some(day(-3).to_proto()));
+    assert_eq!(first.bucket_end, Some(day(4).to_proto()));
+
+    let events = |page_token| proto::ListFigureEventsRequest {
+        name: metric_name("nps"),
+        bucket_start: first.bucket_start,
+        dimensions: first.dimensions.clone(),
+        page_size: 1,
+        page_token,
+    };
+    let one = world.metrics().list_figure_events(events(String::new())).await.expect("a page");
+    let one = one.into_inner();
+    let two = world.metrics().list_figure_events(events(one.next_page_token)).await;
+    let two = two.expect("a page").into_inner();
+    assert_eq!(two.next_page_token, "");
+    let items: Vec<_> = one.items.iter().chain(&two.items).collect();
+    let places: Vec<_> = items.iter().map(|it| (it.source.as_str(), it.position)).collect();
+    assert_eq!(places, [("feedback", 1), ("feedback", 2)]);
+    let store = &world.harness.deps("feedback").store;
+    let stored = store.read(0, 1).await.expect("read");
+    assert_eq!(items[0].event_id, stored[0].envelope().expect("an envelope").id);
+}
+
+#[tokio::test]
+async fn a_cell_with_few_patients_is_hidden_with_its_events() {
+    let world = World::start().await;
+    for number in 0..4 {
+        let party = format!("pty_{number}");
+        world.register(&party, PartyKind::Patient).await;
+        world.did(&party, "Order Completed", day(0)).await;
+    }
+    for number in 4..9 {
+        let party = format!("pty_{number}");
+        world.register(&party, PartyKind::Pharmacist).await;
+        world.did(&party, "Order Completed", day(0)).await;
+    }
+    world.read_all().await;
+    let hidden = world.total("orders").await;
+    assert_eq!((hidden.suppressed, hidden.value, hidden.n), (true, None, 0));
+    let by_kind =
+        proto::QueryFiguresRequest { group_by: vec!["party_kind".into()], ..total("orders") };
+    let figures = world.ask(by_kind).await;
+    assert!(figures.iter().all(|it| it.suppressed), "the other would tell the difference");
+    let only = proto::QueryFiguresRequest {
+        r#where: [("party_kind".to_owned(), "PHARMACIST".to_owned())].into(),
+        ..total("orders")
+    };
+    assert_eq!(world.ask(only).await[0].value, Some(5.0));
+    let events = proto::ListFigureEventsRequest {
+        name: metric_name("orders"),
+        bucket_start: Some(day(-3).to_proto()),
+        ..Default::default()
+    };
+    let refused = world.metrics().list_figure_events(events).await.expect_err("hidden");
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "SUPPRESSED".into()));
+
+    world.register("pty_9", PartyKind::Patient).await;
+    world.did("pty_9", "Order Completed", day(0)).await;
+    world.read_all().await;
+    assert_eq!(world.total("orders").await.value, Some(10.0));
+}
+
+#[tokio::test]
+async fn rates_join_events_of_a_touch_and_list_both() {
+    use rapport_proto::delivery::v1::TouchOpened;
+    let world = World::start().await;
+    world.sent("tch_1", "pty_1", day(0)).await;
+    world.sent("tch_2", "pty_2", day(0)).await;
+    let opened =
+        |machine| vec![touch_event::Event::Opened(TouchOpened { machine, ..Default::default() })];
+    world.append::<Touch>("tch_1", about("pty_1", day(9)), opened(false)).await;
+    world.append::<Touch>("tch_2", about("pty_2", day(9)), opened(true)).await;
+    world.read_all().await;
+    let rate = world.total("open-rate").await;
+    assert_eq!((rate.value, rate.n), (Some(0.5), 2));
+    let events = proto::ListFigureEventsRequest {
+        name: metric_name("open-rate"),
+        bucket_start: Some(day(-3).to_proto()),
+        ..Default::default()
+    };
+    let listed = world.metrics().list_figure_events(events).await.expect("listed").into_inner();
+    let positions: Vec<_> = listed.items.iter().map(|it| it.position).collect();
+    assert_eq!(positions, [1, 2, 3]);
+}

@@ -1,0 +1,118 @@
+use super::*;
+
+/// Past the grace after midnight.
+const TEN_MINUTES: i64 = 10 * 60 * 1_000_000;
+
+fn set(target: proto::Target) -> proto::SetTargetRequest {
+    proto::SetTargetRequest {
+        name: metric_name("portal-visits"),
+        target: Some(target),
+        ..Default::default()
+    }
+}
+
+/// At least two visits a day.
+fn floor() -> proto::Target {
+    proto::Target {
+        target: "floor".into(),
+        at_least: Some(2.0),
+        n_at_least: 1,
+        owner: "ada".into(),
+        ..Default::default()
+    }
+}
+
+impl World {
+    async fn alerts(&self, cleared: bool) -> Vec<proto::Alert> {
+        let list = proto::ListAlertsRequest { parent: parent(), cleared, ..Default::default() };
+        self.metrics().list_alerts(list).await.expect("listed").into_inner().alerts
+    }
+
+    async fn alerts_when(&self, what: impl Fn(&[proto::Alert]) -> bool) -> Vec<proto::Alert> {
+        let mut alerts = Vec::new();
+        for _ in 0..500 {
+            alerts = self.alerts(true).await;
+            if what(&alerts) {
+                return alerts;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{alerts:?}")
+    }
+
+    /// Visits of a day, and then the day ends and is judged.
+    async fn a_day(&self, number: i64, visits: usize) {
+        for visit in 0..visits {
+            self.did(&format!("pty_{visit}"), "Portal Visited", day(number)).await;
+        }
+        self.read_all().await;
+        self.pass(DAY);
+    }
+}
+
+fn causes(alerts: &[proto::Alert]) -> Vec<(String, String)> {
+    let cause = |it: &proto::Alert| it.raised.clone().unwrap_or_default().cause;
+    alerts.iter().map(|it| (cause(it), it.clear_cause.clone())).collect()
+}
+
+#[tokio::test]
+async fn a_closed_day_that_misses_its_target_raises_an_alert_until_one_meets_it() {
+    let world = World::start().await;
+    world.metrics().set_target(set(floor())).await.expect("set");
+    let get = proto::GetMetricRequest { name: metric_name("portal-visits"), ..Default::default() };
+    let known = world.metrics().get_metric(get).await.expect("found").into_inner();
+    assert_eq!(known.targets, [floor()]);
+    world.pass(TEN_MINUTES);
+
+    world.a_day(0, 1).await;
+    let alerts = world.alerts_when(|it| it.len() == 1).await;
+    assert_eq!(causes(&alerts), [("below".into(), String::new())]);
+    let raised = alerts[0].raised.clone().expect("raised");
+    assert_eq!((raised.value, raised.n), (Some(1.0), 1));
+    assert_eq!(raised.bucket, Some(day(0).to_proto()));
+    assert_eq!(raised.definition_hash.len(), 32);
+    assert!(raised.alert_id.starts_with("alt_") && raised.positions["profiles"] == 1);
+
+    world.a_day(1, 3).await;
+    let alerts = world.alerts_when(|it| it[0].clear_time.is_some()).await;
+    assert_eq!(causes(&alerts), [("below".into(), "met".into())]);
+
+    world.a_day(2, 0).await;
+    let alerts = world.alerts_when(|it| it.len() == 2).await;
+    assert_eq!(causes(&alerts)[0], ("missing_data".into(), String::new()));
+    assert_eq!(world.alerts(false).await.len(), 1);
+    let clear = proto::ClearAlertRequest { name: alerts[0].name.clone(), ..Default::default() };
+    let cleared = world.metrics().clear_alert(clear.clone()).await.expect("cleared").into_inner();
+    assert_eq!(cleared.alert.expect("an alert").clear_cause, "by_hand");
+    world.metrics().clear_alert(clear).await.expect("already so");
+    assert_eq!(world.alerts(false).await, []);
+}
+
+#[tokio::test]
+async fn late_events_change_what_was_said_of_the_day_before() {
+    let world = World::start().await;
+    world.metrics().set_target(set(floor())).await.expect("set");
+    world.pass(TEN_MINUTES);
+    world.a_day(0, 1).await;
+    world.alerts_when(|it| it.len() == 1).await;
+    world.did("pty_9", "Portal Visited", day(0)).await;
+    world.a_day(1, 1).await;
+    // The first day is met after all, the second is not: one alert ends and another begins.
+    let alerts = world.alerts_when(|it| it.len() == 2).await;
+    let expected = [("below".into(), String::new()), ("below".into(), "met".into())];
+    assert_eq!(causes(&alerts), expected);
+}
+
+#[tokio::test]
+async fn a_target_that_is_removed_is_judged_no_more() {
+    let world = World::start().await;
+    world.metrics().set_target(set(floor())).await.expect("set");
+    world.pass(TEN_MINUTES);
+    world.a_day(0, 1).await;
+    world.alerts_when(|it| it.len() == 1).await;
+    let remove = proto::SetTargetRequest { remove: true, ..set(floor()) };
+    world.metrics().set_target(remove).await.expect("removed");
+    let alerts = world.alerts_when(|it| it[0].clear_time.is_some()).await;
+    assert_eq!(causes(&alerts), [("below".into(), "target_changed".into())]);
+    assert_eq!(world.store().next_due().await.expect("read"), None);
+}

@@ -1,0 +1,390 @@
+//! Reading figures: cells where sums are enough, else every contribution, page by page.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use eventstore::{Database, Error, Row, Store, Timestamp, values};
+
+use super::outside::{CONSUMER, wide};
+use super::series::Fed;
+use crate::rollup::contribution::{Contribution, Role, Sums};
+use crate::rollup::definition::{Definition, Series, Shape};
+use crate::rollup::figure::{Cell, Fold, Number, Parties, Place, Query};
+
+/// Contributions read at once.
+const PAGE: u64 = 20_000;
+/// How often a read begins anew when events arrive meanwhile.
+const TRIES: usize = 5;
+/// The first and the last instant of a range that has none.
+const ALWAYS: (Timestamp, Timestamp) = (Timestamp(i64::MIN), Timestamp::MAX);
+
+/// Figures, and what they were computed from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) figures: BTreeMap<Cell, Number>,
+    pub(crate) hidden: BTreeSet<Cell>,
+    pub(crate) positions: BTreeMap<String, u64>,
+}
+
+/// The figures of a metric. They are as the positions say: if events arrive meanwhile, it is read again.
+pub(crate) async fn read(
+    store: &Store,
+    tenant: &str,
+    definition: &Definition,
+    query: &Query,
+) -> Result<Read, Error> {
+    let series = &definition.series;
+    let mut before = positions(store, tenant, series, definition.hash).await?;
+    for _ in 1..TRIES {
+        let read = read_once(store, tenant, definition, query, before.clone()).await?;
+        let after = positions(store, tenant, series, definition.hash).await?;
+        if after == before {
+            return Ok(read);
+        }
+        before = after;
+    }
+    // Under constant arrival: at least what the positions say.
+    read_once(store, tenant, definition, query, before).await
+}
+
+async fn read_once(
+    store: &Store,
+    tenant: &str,
+    definition: &Definition,
+    query: &Query,
+    positions: BTreeMap<String, u64>,
+) -> Result<Read, Error> {
+    let (series, database) = (&definition.series, store.database());
+    let mut fold = Fold::new(series.shape, definition.seconds_stated(), query);
+    if series.shape.is_summed() && !query.asks_kind() {
+        fold_cells(database, tenant, series, query, &mut fold).await?;
+    } else {
+        fold_contributions(database, tenant, series, query, &mut fold).await?;
+    }
+    let figures = fold.finish(horizon(database, tenant).await?);
+    let mut parties = Parties::default();
+    for kind in definition.metric.suppress_below.keys() {
+        count_parties(database, tenant, series, query, kind, &mut parties).await?;
+    }
+    let hidden = parties.hidden(&definition.metric.suppress_below, &figures);
+    Ok(Read { figures, hidden, positions })
+}
+
+/// First and last bucket to read. What is joined may stand in another bucket than what it is joined with.
+fn range(series: &Series, query: &Query) -> (Timestamp, Timestamp) {
+    if series.shape.is_joined() {
+        return ALWAYS;
+    }
+    (query.from.unwrap_or(ALWAYS.0), query.until.unwrap_or(ALWAYS.1))
+}
+
+async fn fold_cells(
+    database: &Database,
+    tenant: &str,
+    series: &Series,
+    query: &Query,
+    fold: &mut Fold<'_>,
+) -> Result<(), Error> {
+    let (from, until) = range(series, query);
+    let rows = database
+        .query(
+            "SELECT role, bucket, dims, currency, n, total, squares FROM cell
+             WHERE tenant = $1 AND series = $2 AND bucket >= $3 AND bucket < $4",
+            values![tenant, &series.name, from, until],
+        )
+        .await?;
+    for row in &rows {
+        let place =
+            Place { bucket: row.time(1)?, dims: row.text(2)?, currency: row.text(3)?, kind: "" };
+        let sums =
+            Sums { n: row.count(4)?, sum: wide(row.text(5)?)?, squares: wide(row.text(6)?)? };
+        fold.sums(Role::of(row.int(0)?), &place, &sums);
+    }
+    Ok(())
+}
+
+async fn fold_contributions(
+    database: &Database,
+    tenant: &str,
+    series: &Series,
+    query: &Query,
+    fold: &mut Fold<'_>,
+) -> Result<(), Error> {
+    let mut pages = Pages::new(tenant, &series.name, range(series, query));
+    while let Some(page) = pages.next(database).await? {
+        page.iter().for_each(|it| fold.add(&it.contribution, &it.kind));
+    }
+    Ok(())
+}
+
+/// A contribution with where it came from and the kind of its party.
+struct Found {
+    source: String,
+    contribution: Contribution,
+    kind: String,
+}
+
+impl Found {
+    fn place(&self) -> Place<'_> {
+        let Contribution { bucket, dims, currency, .. } = &self.contribution;
+        Place { bucket: *bucket, dims, currency, kind: &self.kind }
+    }
+
+    /// The order in which pages come.
+    fn cursor(&self) -> Cursor {
+        let it = &self.contribution;
+        let position = i64::try_from(it.position).unwrap_or(i64::MAX);
+        (self.source.clone(), position, it.role.number(), it.element.into())
+    }
+}
+
+/// Where a page goes on: source, position, role, element.
+pub(crate) type Cursor = (String, i64, i64, i64);
+
+/// Every contribution of a series within a range of buckets.
+struct Pages<'a> {
+    tenant: &'a str,
+    series: &'a str,
+    range: (Timestamp, Timestamp),
+    after: Option<Cursor>,
+    done: bool,
+}
+
+impl<'a> Pages<'a> {
+    fn new(tenant: &'a str, series: &'a str, range: (Timestamp, Timestamp)) -> Self {
+        let after = Some((String::new(), 0, 0, 0));
+        Self { tenant, series, range, after, done: false }
+    }
+
+    async fn next(&mut self, database: &Database) -> Result<Option<Vec<Found>>, Error> {
+        let Some((source, position, role, element)) = self.after.take().filter(|_| !self.done)
+        else {
+            return Ok(None);
+        };
+        let rows = database
+            .query(
+                "SELECT c.source, c.position, c.role, c.element, c.event_id, c.at, c.bucket, c.dims,
+                     c.thing, c.value, c.currency, c.party_id, COALESCE(p.kind, '')
+                 FROM contribution c
+                 LEFT JOIN party p ON p.tenant = c.tenant AND p.party_id = c.party_id
+                 WHERE c.tenant = $1 AND c.series = $2 AND c.bucket >= $3 AND c.bucket < $4
+                     AND (c.source, c.position, c.role, c.element) > ($5, $6, $7, $8)
+                 ORDER BY c.source, c.position, c.role, c.element LIMIT $9",
+                values![
+                    self.tenant,
+                    self.series,
+                    self.range.0,
+                    self.range.1,
+                    source,
+                    position,
+                    role,
+                    element,
+                    PAGE
+                ],
+            )
+            .await?;
+        self.done = (rows.len() as u64) < PAGE;
+        let page = rows.iter().map(found).collect::<Result<Vec<_>, _>>()?;
+        self.after = page.last().map(Found::cursor);
+        Ok(Some(page))
+    }
+}
+
+fn found(row: &Row) -> Result<Found, Error> {
+    let contribution = Contribution {
+        role: Role::of(row.int(2)?),
+        position: row.count(1)?,
+        element: u32::try_from(row.int(3)?).unwrap_or_default(),
+        event_id: row.text(4)?.to_owned(),
+        at: row.time(5)?,
+        bucket: row.time(6)?,
+        dims: row.text(7)?.to_owned(),
+        key: row.text(8)?.to_owned(),
+        value: row.int(9)?,
+        currency: row.text(10)?.to_owned(),
+        party_id: row.text(11)?.to_owned(),
+    };
+    Ok(Found { source: row.text(0)?.to_owned(), contribution, kind: row.text(12)?.to_owned() })
+}
+
+/// Parties of a kind by cell.
+async fn count_parties(
+    database: &Database,
+    tenant: &str,
+    series: &Series,
+    query: &Query,
+    kind: &str,
+    parties: &mut Parties,
+) -> Result<(), Error> {
+    let (from, until) = (query.from.unwrap_or(ALWAYS.0), query.until.unwrap_or(ALWAYS.1));
+    let rows = database
+        .query(
+            "SELECT DISTINCT c.role, c.bucket, c.dims, c.currency, c.party_id FROM party p
+             JOIN contribution c ON c.tenant = p.tenant AND c.party_id = p.party_id
+                 AND c.series = $3
+             WHERE p.tenant = $1 AND p.kind = $2 AND c.bucket >= $4 AND c.bucket < $5",
+            values![tenant, kind, &series.name, from, until],
+        )
+        .await?;
+    for row in &rows {
+        if !counts(series.shape, Role::of(row.int(0)?)) {
+            continue;
+        }
+        let place =
+            Place { bucket: row.time(1)?, dims: row.text(2)?, currency: row.text(3)?, kind };
+        if let Some(cell) = query.cell(&place) {
+            parties.add(cell, kind, row.text(4)?.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Whether contributions of a role stand where the figure counts them.
+pub(crate) fn counts(shape: Shape, role: Role) -> bool {
+    match shape {
+        Shape::Ratio { keyed: true } => role == Role::Other,
+        Shape::Span(_) => role == Role::Main,
+        Shape::Count
+        | Shape::Distinct
+        | Shape::Sum
+        | Shape::Mean
+        | Shape::Ratio { keyed: false }
+        | Shape::Quantile(_)
+        | Shape::Experiment => true,
+    }
+}
+
+/// The latest instant that any source recorded: what is open is open until then. It follows from the events that were
+/// read and not from a clock, so the same positions give the same figure.
+pub(crate) async fn horizon(database: &Database, tenant: &str) -> Result<Timestamp, Error> {
+    let rows = database
+        .query(
+            "SELECT COALESCE(MAX(recorded_at), 0) FROM horizon WHERE tenant = $1",
+            values![tenant],
+        )
+        .await?;
+    rows.first().map_or(Ok(Timestamp::default()), |row| row.time(0))
+}
+
+/// Up to which position a series has read each of its sources.
+pub(crate) async fn positions(
+    store: &Store,
+    tenant: &str,
+    series: &Series,
+    hash: [u8; 32],
+) -> Result<BTreeMap<String, u64>, Error> {
+    let rows = store
+        .query(
+            "SELECT k.source, k.position,
+                 COALESCE((SELECT f.hash FROM followed f WHERE f.tenant = $2 AND f.source = k.source
+                     AND f.series = $3), $4),
+                 COALESCE((SELECT b.position FROM backlog b WHERE b.tenant = $2
+                     AND b.source = k.source AND b.series = $3), 0),
+                 (SELECT COUNT(*) FROM horizon h WHERE h.tenant = $2 AND h.source = k.source)
+             FROM checkpoint k WHERE k.consumer = $1",
+            values![CONSUMER, tenant, &series.name, &[][..] as &[u8]],
+        )
+        .await?;
+    let mut found: BTreeMap<String, u64> =
+        series.sources().into_iter().map(|it| (it.to_owned(), 0)).collect();
+    for row in &rows {
+        let Some(position) = found.get_mut(row.text(0)?) else { continue };
+        // A tenant of whom nothing was ever said has no past to read.
+        let follows = row.blob(2)? == hash || row.int(4)? == 0;
+        *position = if follows { row.count(1)? } else { row.count(3)? };
+    }
+    Ok(found)
+}
+
+/// Every contribution of an experiment, and up to where it was read.
+pub(crate) async fn of_experiment(
+    store: &Store,
+    tenant: &str,
+    fed: &Fed,
+) -> Result<(Vec<Contribution>, Timestamp, BTreeMap<String, u64>), Error> {
+    let (series, database) = (fed.series(), store.database());
+    let mut before = positions(store, tenant, series, fed.hash).await?;
+    for last in (0..TRIES).map(|it| it + 1 == TRIES) {
+        let mut pages = Pages::new(tenant, &series.name, ALWAYS);
+        let mut all = Vec::new();
+        while let Some(page) = pages.next(database).await? {
+            // Between the positions of a closing and its commit something may have been added.
+            let added =
+                page.into_iter().filter(|it| fed.takes(&it.source, it.contribution.position));
+            all.extend(added.map(|it| it.contribution));
+        }
+        let as_of = horizon(database, tenant).await?;
+        let after = positions(store, tenant, series, fed.hash).await?;
+        if after == before || last {
+            return Ok((all, as_of, before));
+        }
+        before = after;
+    }
+    Ok((Vec::new(), Timestamp::default(), before))
+}
+
+/// An event that a figure was computed from.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) cursor: Cursor,
+    pub(crate) event_id: String,
+}
+
+/// The events in the buckets and dimensions of a query, by source and position, after one.
+pub(crate) async fn events(
+    store: &Store,
+    tenant: &str,
+    series: &Series,
+    query: &Query,
+    after: Cursor,
+    limit: usize,
+) -> Result<Vec<Listed>, Error> {
+    let listed = |it: Found| Listed { cursor: it.cursor(), event_id: it.contribution.event_id };
+    let mut pages = Pages::new(tenant, &series.name, range(series, query));
+    if series.shape.is_joined() {
+        let mut all = Vec::new();
+        while let Some(page) = pages.next(store.database()).await? {
+            all.extend(page);
+        }
+        let all = joined(series.shape, query, all).into_iter().filter(|it| it.cursor() > after);
+        return Ok(all.take(limit).map(listed).collect());
+    }
+    pages.after = Some(after);
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(page) = pages.next(store.database()).await? else { break };
+        let counted = page.into_iter().filter(|it| query.cell(&it.place()).is_some());
+        found.extend(counted.map(listed));
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// What things in a query are made of: their first event, and what is joined with it.
+fn joined(shape: Shape, query: &Query, all: Vec<Found>) -> Vec<Found> {
+    let order =
+        |it: &Found| (it.contribution.at, it.contribution.position, it.contribution.element);
+    let mut first: HashMap<String, usize> = HashMap::new();
+    let mut last: HashMap<String, usize> = HashMap::new();
+    for (index, it) in all.iter().enumerate() {
+        let key = &it.contribution.key;
+        let base = counts(shape, it.contribution.role);
+        let slot = if base { &mut first } else { &mut last };
+        let best = slot.entry(key.clone()).or_insert(index);
+        let better = order(it).cmp(&order(&all[*best]));
+        if better == if base { Ordering::Less } else { Ordering::Greater } {
+            *best = index;
+        }
+    }
+    first.retain(|_, index| query.cell(&all[*index].place()).is_some());
+    let counted = |index: usize, it: &Found| {
+        let key = &it.contribution.key;
+        if counts(shape, it.contribution.role) {
+            return first.get(key) == Some(&index);
+        }
+        let ends = matches!(shape, Shape::Span(_));
+        first.contains_key(key) && (!ends || last.get(key) == Some(&index))
+    };
+    let keep: Vec<bool> = all.iter().enumerate().map(|(index, it)| counted(index, it)).collect();
+    all.into_iter().zip(keep).filter_map(|(it, keep)| keep.then_some(it)).collect()
+}
