@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use authored::rule::{Catalogue, Rule, Type, Value};
+use authored::rule::{Catalogue, Rule, RuleId, Rules, Type, Value};
 
 use crate::Bench;
 use crate::measure::in_turn;
@@ -16,6 +16,8 @@ const RULE: &str = "attributes.country in ['DE', 'AT'] && attributes.segment == 
                     && attributes.digital == true && attributes.visits >= 3 && attributes.score > 10";
 const ATTRIBUTES: usize = 20;
 const EVALUATIONS: usize = 100_000;
+/// Rules of a policy that are asked of one party.
+const MANY: usize = 30;
 
 /// How the attributes are there.
 #[derive(Clone, Copy)]
@@ -48,7 +50,46 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
             }
         }
     }
+    if bench.wants("rule-many") {
+        report.add(many(bench).await?);
+    }
     Ok(())
+}
+
+/// As a decision asks them: of the rules of a policy each differs from the next in one conjunct.
+async fn many(bench: &Bench) -> Result<Row> {
+    let texts = (0..MANY).map(|it| RULE.replace("visits >= 3", &format!("visits >= {}", it % 10)));
+    let texts: Vec<String> = texts.collect();
+    let Ours { facts, .. } = Ours::new(Shape::Record)?;
+    let mut rules = Rules::new(Catalogue::new().open("attributes"));
+    let ids: Vec<RuleId> = texts.iter().map(|it| rules.add(it)).collect::<Result<_, _>>()?;
+    let Peer { context, .. } = Peer::new(Shape::Record)?;
+    let programs = texts.iter().map(|it| cel::Program::compile(it));
+    let programs: Vec<_> = programs.collect::<Result<_, _>>().context("the peer compiles")?;
+    let times = (bench.plan.volume(EVALUATIONS) / MANY).max(1);
+    let ours = || {
+        let judge = black_box(&rules).over(black_box(&facts));
+        ids.iter().filter(|it| judge.holds(**it)).count()
+    };
+    let theirs = || {
+        let run = |it: &&cel::Program| {
+            let found = black_box(*it).execute(black_box(&context));
+            matches!(found, Ok(cel::Value::Bool(true)))
+        };
+        programs.iter().filter(run).count()
+    };
+    ensure!(ours() == theirs(), "both find the same rules to hold");
+    let compared = in_turn(
+        bench.plan,
+        async || Ok(nanoseconds(times, || _ = black_box(ours()))),
+        async || Ok(nanoseconds(times, || _ = black_box(theirs()))),
+    )
+    .await?;
+    let what = format!(
+        "{MANY} rules of 5 conjuncts, four of them the same in all, over one record of {ATTRIBUTES} attributes, facts \
+         looked up once; reference: crate cel 0.15, programs and context used again"
+    );
+    Ok(Row::timed("rule-many", what, &compared, 1.5))
 }
 
 async fn measured(

@@ -312,6 +312,9 @@ async fn a_whole_log_verifies_and_each_fault_is_named() {
     assert_eq!(found.fault, "the index lacks position 2");
 
     let producer = world.harness.deps("profiles").store.database();
+    for guard in ["DROP TRIGGER event_is_not_updated", "DROP TRIGGER event_is_not_deleted"] {
+        producer.exec(guard, vec![]).await.expect("dropped");
+    }
     let sql = "UPDATE event SET envelope = envelope || x'00' WHERE position = 1";
     producer.exec(sql, vec![]).await.expect("tampered");
     let found = world.fault_of_profiles().await;

@@ -19,7 +19,7 @@
 //! adds *contributions* to the series that read it ([`rollup`]): a bucket by `occurred_at` in the metric's zone, the
 //! values of dimensions, a key, a value in millionths. They are kept, because a figure drills down to its events; sums of
 //! them are kept beside, in the same transaction, because most figures are sums. A series that comes later than the
-//! events reads the past from the log (`view::fill`), then the consumer feeds it.
+//! events reads the past from the log (`past`), then the consumer feeds it.
 //!
 //! Invariants:
 //! - A figure is a function of the events up to its positions: sums are integers, distinct and quantiles are exact, spans
@@ -42,6 +42,7 @@ mod consumers;
 mod convert;
 mod domain;
 mod grpc;
+mod past;
 mod refusal;
 pub(crate) mod rollup;
 mod timers;
@@ -82,5 +83,5 @@ pub fn service(deps: &Deps) -> Service {
         .serve(limited!(ExperimentServiceServer::new(api), max_bytes))
         .consume(consumers::consumer(&cache))
         .timers(&deps.store, timers::Due { cache })
-        .work("past", |stop| view::fill::catch_up(store, late, tenants, stop))
+        .work("past", |stop| past::catch_up(store, late, tenants, stop))
 }

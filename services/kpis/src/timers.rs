@@ -8,11 +8,11 @@ use futures::future::BoxFuture;
 use rapport_proto::kpis::v1 as proto;
 
 use crate::domain::metric::{Command, Metric, State};
+use crate::past::{fill, sweep};
 use crate::rollup::definition::{Definition, series_of};
 use crate::rollup::figure::{Cell, Dimension, Query};
 use crate::rollup::judge::{Judged, miss};
 use crate::view::figure::{Read, read};
-use crate::view::fill::{fill, sweep};
 use crate::view::series::{Cache, live};
 use crate::view::{FILL, JUDGE};
 

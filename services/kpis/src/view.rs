@@ -11,7 +11,6 @@ use crate::domain::instant;
 pub(crate) mod alert;
 pub(crate) mod experiment;
 pub(crate) mod figure;
-pub(crate) mod fill;
 pub(crate) mod metric;
 pub(crate) mod outside;
 pub(crate) mod series;

@@ -9,10 +9,10 @@
 //! ```
 //!
 //! Events of this service are followed by the reactor `segments`, many at a time (`walk.rs`); what one moves crosses at
-//! the instant it was recorded. What time alone changes crosses at the exact instant: each comparison of a rule that time can turn has a
-//! literal, so the instants at which it turns are computed, and the first at which the whole rule turns is stated. A
-//! party and segment have one timer. It is stated anew when it is needed earlier, or is due so soon that it may have fired
-//! by then; one that fires too early looks again.
+//! the instant it was recorded. What time alone changes crosses at the exact instant: each comparison of a rule that
+//! time can turn has a literal, so the instants at which it turns are computed, and the first at which the whole rule
+//! turns is stated. A party and segment have one timer. It is stated anew when it is needed earlier, or is due so soon
+//! that it may have fired by then; one that fires too early looks again.
 //!
 //! An event is judged by what was recorded up to it, and an instant by what was recorded before it; they take turns in
 //! the order of their instants. So what crosses does not depend on when the reactor or the timers run. A version judges

@@ -1,5 +1,6 @@
 //! Commands for people: what they ask a running platform, as tables or as JSON.
 
+mod audit;
 mod content;
 mod customer;
 mod decision;
@@ -75,6 +76,31 @@ pub(crate) enum People {
     /// Touches and what the send gate found
     #[command(subcommand)]
     Touch(Touch),
+    /// What happened, over all services
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Audit {
+    /// Read every source again: no gap, chains intact, one row of the index for each event. Exit code 1 if not
+    Verify {
+        /// Sources; all by default
+        sources: Vec<String>,
+    },
+    /// What happened to a customer, across services, oldest first
+    Timeline {
+        /// Party id, or `system:value` of an identifier
+        customer: String,
+    },
+    /// Print events with their envelopes, one JSON object a line
+    Export {
+        /// Sources; all by default
+        sources: Vec<String>,
+        /// Only those about this party
+        #[arg(long, default_value = "")]
+        party: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -253,6 +279,7 @@ pub(crate) async fn answer(
             decision::explain(&remote, &id, output).await?;
         }
         People::Touch(Touch::Show { id }) => touch::show(&remote, &id, output).await?,
+        People::Audit(it) => return audit::run(&remote, it, output).await,
         People::Content(it) => content::run(&remote, it, output).await?,
         People::Journey(it) => return journey::run(&remote, it, output).await,
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chassis::status::{self, Violation};
+use rapport_proto::audit::v1::audit_service_client::AuditServiceClient;
 use rapport_proto::content::v1::library_service_client::LibraryServiceClient;
 use rapport_proto::content::v1::module_service_client::ModuleServiceClient;
 use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
@@ -80,6 +81,7 @@ pub struct Clients {
     pub decisions: DecisionServiceClient<Http>,
     pub journeys: JourneyServiceClient<Http>,
     pub delivery: DeliveryServiceClient<Http>,
+    pub audit: AuditServiceClient<Http>,
 }
 
 impl Remote {
@@ -111,6 +113,7 @@ impl Remote {
             decisions: DecisionServiceClient::new(decisioning),
             journeys: JourneyServiceClient::new(http("journeys")?),
             delivery: DeliveryServiceClient::new(http("delivery")?),
+            audit: AuditServiceClient::new(http("audit")?),
         })))
     }
 

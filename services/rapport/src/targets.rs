@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     row!(delivery),
     row!(feedback),
     row!(kpis),
+    row!(audit),
 ];
 
 /// The rows that names ask for.

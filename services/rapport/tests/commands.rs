@@ -85,7 +85,10 @@ async fn an_operator_reads_rebuilds_and_verifies() {
     let folder = tempfile::tempdir().expect("a folder");
     let here = folder.path();
     let targets = succeeds(here, &["targets"]);
-    assert_eq!(targets, "profiles\ncontent\ndecisioning\njourneys\ndelivery\nfeedback\nkpis\n");
+    assert_eq!(
+        targets,
+        "profiles\ncontent\ndecisioning\njourneys\ndelivery\nfeedback\nkpis\naudit\n"
+    );
     let migrated = targets.lines().map(|it| format!("{it}: up to date\n")).collect::<String>();
     assert_eq!(succeeds(here, &["migrate"]), migrated);
     serve_and_register(here, 3).await;

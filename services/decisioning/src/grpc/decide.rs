@@ -106,11 +106,10 @@ impl Api {
                 self.pasts.read(&past),
             );
             let (facts, past) = (facts?, past?);
-            if shared.covers(&past.revision) {
+            if shared.is_of(&past.revision) {
                 return Ok((shared, facts, past));
             }
-            let database = self.deps.store.database();
-            shared = self.cache.at(database, tenant, &past.revision).await?;
+            shared = self.shared(tenant).await?;
         }
     }
 

@@ -30,12 +30,12 @@ async fn what_another_replica_changed_shows_with_the_next_decision_and_only_that
     assert_eq!(policy.version, first);
     let now = || world.harness.clock.now();
     let past = pasts.read(&asked("pty_1".into(), &policy, now())).await.expect("read");
-    assert!(held.covers(&past.revision));
+    assert!(held.is_of(&past.revision));
 
     let second = world.policy(proto::Policy { do_nothing_score: 0.5, ..small_policy() }).await;
     let past = pasts.read(&asked("pty_1".into(), &policy, now())).await.expect("read");
-    assert!(!held.covers(&past.revision));
-    let after = cache.at(world.database(), ACME, &past.revision).await.expect("read");
+    assert!(!held.is_of(&past.revision));
+    let after = cache.read(world.database(), ACME).await.expect("read");
     assert_eq!(after.policy.as_ref().map(|it| it.version), Some(second));
     let pack = |shared: &crate::view::shared::Shared| {
         std::ptr::from_ref(shared.pack("DE", now()).expect("a pack"))

@@ -71,3 +71,48 @@ async fn revise(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error> {
     .await
     .map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use rapport_proto::EventSet as _;
+    use rapport_proto::content::v1::module_event::Event as Module;
+    use rapport_proto::delivery::v1::pressure_event::Event as Pressure;
+    use rapport_proto::delivery::v1::touch_event::Event as Touch;
+    use rapport_proto::profiles::v1::interaction_event::Event as Interaction;
+    use rapport_proto::profiles::v1::party_event::Event as Party;
+    use rapport_proto::profiles::v1::trait_event::Event as Trait;
+
+    use super::*;
+
+    #[test]
+    fn what_the_tables_follow_is_read_and_nothing_else() {
+        let read = [
+            Module::Approved(Default::default()).type_name(),
+            Module::Superseded(Default::default()).type_name(),
+            Module::Expired(Default::default()).type_name(),
+            Module::Withdrawn(Default::default()).type_name(),
+            Trait::Activated(Default::default()).type_name(),
+            Interaction::Recorded(Default::default()).type_name(),
+            Touch::Requested(Default::default()).type_name(),
+            Touch::Ready(Default::default()).type_name(),
+            Touch::Deferred(Default::default()).type_name(),
+            Touch::Skipped(Default::default()).type_name(),
+            Touch::Failed(Default::default()).type_name(),
+            Touch::Resolved(Default::default()).type_name(),
+            Touch::TaskExpired(Default::default()).type_name(),
+            Touch::TaskWithdrawn(Default::default()).type_name(),
+            Touch::Clicked(Default::default()).type_name(),
+            Pressure::Reserved(Default::default()).type_name(),
+            Pressure::Released(Default::default()).type_name(),
+        ];
+        assert_eq!(read.into_iter().find(|it| !Outside.reads(it)), None);
+        let unread = [
+            Module::DraftSaved(Default::default()).type_name(),
+            Module::VerdictRecorded(Default::default()).type_name(),
+            Party::Registered(Default::default()).type_name(),
+            Touch::Attempted(Default::default()).type_name(),
+            Touch::RetryScheduled(Default::default()).type_name(),
+        ];
+        assert_eq!(unread.into_iter().find(|it| Outside.reads(it)), None);
+    }
+}

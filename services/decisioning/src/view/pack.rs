@@ -86,13 +86,15 @@ pub(super) async fn all(
     tenant: &str,
     compiled: &[InForce],
 ) -> Result<Vec<InForce>, Error> {
-    let rows = database
+    let mut rows = database
         .query(
             "SELECT market, version, effective_at, retired_at, position FROM pack_in_force
              WHERE tenant = $1 ORDER BY market, effective_at, position",
             values![tenant],
         )
         .await?;
+    // An archetype is in force nowhere: those who inherit from it carry it.
+    rows.retain(|row| row.text(0).is_ok_and(is_market));
     let mut known: HashMap<u64, Arc<Pack>> =
         compiled.iter().map(|it| (it.position, it.pack.clone())).collect();
     let unknown = |row: &&Row| row.count(4).is_ok_and(|it| !known.contains_key(&it));
@@ -103,9 +105,8 @@ pub(super) async fn all(
     let mut all = Vec::new();
     for row in &rows {
         let (market, position) = (row.text(0)?.to_owned(), row.count(4)?);
-        let Some(pack) = known.get(&position).cloned().filter(|_| is_market(&market)) else {
-            continue;
-        };
+        // One that was activated a moment ago moves the revision: it is read once more.
+        let Some(pack) = known.get(&position).cloned() else { continue };
         let version = u32::try_from(row.int(1)?).unwrap_or_default();
         let (effective_at, retired_at) = (row.time(2)?, row.time(3)?);
         all.push(InForce { market, version, effective_at, retired_at, position, pack });

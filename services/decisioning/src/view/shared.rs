@@ -51,9 +51,10 @@ struct Snapshot {
 }
 
 impl Shared {
-    /// Whether it holds everything up to a revision.
-    pub(crate) fn covers(&self, revision: &Revision) -> bool {
-        revision.iter().all(|(part, number)| self.revision.get(part).is_some_and(|it| it >= number))
+    /// Whether it is what stood in the database at a revision. An earlier one does not do either: a backup may have
+    /// been put in place.
+    pub(crate) fn is_of(&self, revision: &Revision) -> bool {
+        self.revision == *revision
     }
 
     /// The snapshot that gave the priors.
@@ -137,31 +138,24 @@ impl Cache {
         database: &Database,
         tenant: &str,
     ) -> Result<Arc<Shared>, Error> {
-        let mut read = revisions(database, &BTreeSet::from([tenant])).await?;
-        self.at(database, tenant, &read.remove(tenant).unwrap_or_default()).await
+        let slot = self.slot(tenant);
+        if let Some(held) = slot.held_at(&revision(database, tenant).await?) {
+            return Ok(held);
+        }
+        let _alone = slot.reading.lock().await;
+        let revision = revision(database, tenant).await?;
+        if let Some(held) = slot.held_at(&revision) {
+            return Ok(held);
+        }
+        let held = slot.held().clone();
+        let read = Arc::new(read(database, tenant, revision, held.as_deref()).await?);
+        *slot.held() = Some(read.clone());
+        Ok(read)
     }
 
     /// What was held of a tenant when it was last looked at: whether it still stands, a revision tells.
     pub(crate) fn held(&self, tenant: &str) -> Option<Arc<Shared>> {
         self.slot(tenant).held().clone()
-    }
-
-    /// What decisions of a tenant share, as it stood at a revision or later.
-    pub(crate) async fn at(
-        &self,
-        database: &Database,
-        tenant: &str,
-        revision: &Revision,
-    ) -> Result<Arc<Shared>, Error> {
-        let slot = self.slot(tenant);
-        let _alone = slot.reading.lock().await;
-        let held = slot.held().clone();
-        if let Some(held) = held.as_ref().filter(|it| it.covers(revision)) {
-            return Ok(held.clone());
-        }
-        let read = Arc::new(read(database, tenant, revision, held.as_deref()).await?);
-        *slot.held() = Some(read.clone());
-        Ok(read)
     }
 
     fn slot(&self, tenant: &str) -> Arc<Slot> {
@@ -177,6 +171,15 @@ impl Slot {
     fn held(&self) -> MutexGuard<'_, Option<Arc<Shared>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn held_at(&self, revision: &Revision) -> Option<Arc<Shared>> {
+        self.held().clone().filter(|it| it.is_of(revision))
+    }
+}
+
+async fn revision(database: &Database, tenant: &str) -> Result<Revision, Error> {
+    let mut read = revisions(database, &BTreeSet::from([tenant])).await?;
+    Ok(read.remove(tenant).unwrap_or_default())
 }
 
 /// How far the parts of what is shared stand, by tenant.
@@ -208,7 +211,7 @@ pub(super) async fn revisions(
 async fn read(
     database: &Database,
     tenant: &str,
-    revision: &Revision,
+    revision: Revision,
     held: Option<&Shared>,
 ) -> Result<Shared, Error> {
     let same = |part: &str| held.filter(|it| it.revision.get(part) == revision.get(part));
@@ -237,7 +240,7 @@ async fn read(
     };
     let standing = packs.iter().filter(|it| it.retired_at == Timestamp::MAX).map(|it| &*it.pack);
     let reads = policy.as_ref().map(|it| Reads::new(it, standing, &modules)).unwrap_or_default();
-    Ok(Shared { revision: revision.clone(), policy, packs, holdouts, modules, snapshot, reads })
+    Ok(Shared { revision, policy, packs, holdouts, modules, snapshot, reads })
 }
 
 async fn snapshot(database: &Database, tenant: &str) -> Result<Snapshot, Error> {

@@ -154,12 +154,16 @@ pub(crate) async fn next_due(database: &Database) -> Result<Option<Timestamp>, E
     rows.first().map(|row| row.time(0)).transpose()
 }
 
-/// The earliest instant at which a timer that nobody holds is due.
+/// The earliest instant at which a timer is due that nobody holds, nor another one of its stream: it can be claimed.
 pub(super) async fn next_free(database: &Database) -> Result<Option<Timestamp>, Error> {
     let rows = database
         .query(
-            "SELECT due_at FROM timer WHERE parked_at = 0 AND claimed_until < $1
-             ORDER BY due_at LIMIT 1",
+            "SELECT due.due_at FROM timer due
+             WHERE due.parked_at = 0 AND due.claimed_until < $1
+                 AND (SELECT COUNT(*) FROM timer held
+                      WHERE held.tenant = due.tenant AND held.stream = due.stream
+                        AND held.claimed_until >= $1) = 0
+             ORDER BY due.due_at LIMIT 1",
             values![Timestamp::real()],
         )
         .await?;

@@ -80,7 +80,7 @@ fn follow_row(tenant: &str, source: &str, fed: &Fed) -> Vec<eventstore::Value> {
 }
 
 /// From now on the consumer feeds it.
-pub(super) async fn follow(
+pub(crate) async fn follow(
     tx: &mut Tx,
     tenant: &str,
     source: &str,
@@ -91,7 +91,7 @@ pub(super) async fn follow(
 }
 
 /// Series that a source feeds, by the hash of their document.
-pub(super) async fn followed(
+pub(crate) async fn followed(
     tx: &mut Tx,
     tenant: &str,
     source: &str,
@@ -106,7 +106,7 @@ pub(super) async fn followed(
 }
 
 /// Whether an event of this tenant and source was ever handled.
-pub(super) async fn is_known(tx: &mut Tx, tenant: &str, source: &str) -> Result<bool, Error> {
+pub(crate) async fn is_known(tx: &mut Tx, tenant: &str, source: &str) -> Result<bool, Error> {
     let rows = tx
         .query(
             "SELECT recorded_at FROM horizon WHERE tenant = $1 AND source = $2",
@@ -154,7 +154,7 @@ async fn note_parties(tx: &mut Tx, tenant: &str, events: &[&Recorded]) -> Result
 }
 
 /// Adds to series what events of one source mean to them.
-pub(super) async fn add(
+pub(crate) async fn add(
     tx: &mut Tx,
     tenant: &str,
     source: &str,
@@ -322,7 +322,7 @@ pub(super) fn wide(text: &str) -> Result<i128, Error> {
 }
 
 /// Forgets what a source added to a series.
-pub(super) async fn forget(
+pub(crate) async fn forget(
     tx: &mut Tx,
     (tenant, source, series): SeriesName<'_>,
 ) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use super::reactor::CONSUMER;
 use super::settle::{self, Step, horizon};
 use crate::domain::membership;
 use crate::view;
+use crate::view::membership::Held;
 
 /// How often the membership is looked at again after somebody else changed it.
 const TRIES: usize = 5;
@@ -28,11 +29,15 @@ pub(crate) async fn cross(
         return Err(Error::unavailable("what happened before is not followed yet"));
     }
     for _ in 0..TRIES {
+        // Read before the definitions and the rule packs: whoever moved it knew no newer ones.
+        let held =
+            view::membership::of(store.database(), tenant, &[(party_id, segment_id)]).await?;
+        let held = held.into_values().next().unwrap_or_default();
         let live = definitions.live(tenant).await?;
         // What stands only since then looks at everybody itself.
         let segment = live.segments.get(segment_id).filter(|it| it.stands.at < due_at);
         let step = match segment {
-            Some(segment) => step(store, &live, tenant, (party_id, segment), due_at).await?,
+            Some(segment) => step(store, &live, tenant, (party_id, segment, held), due_at).await?,
             None => None,
         };
         let unit = settle::unit(store, &live, meta.clone(), step.as_slice()).await?;
@@ -55,12 +60,9 @@ async fn step<'l>(
     store: &Store,
     live: &'l Live,
     tenant: &str,
-    (party_id, segment): (&str, &'l LiveSegment),
+    (party_id, segment, mut held): (&str, &'l LiveSegment, Held),
     due_at: Timestamp,
 ) -> Result<Option<Step<'l>>, Error> {
-    let pair = (party_id, segment.definition.id.as_str());
-    let held = view::membership::of(store.database(), tenant, &[pair]).await?;
-    let mut held = held.into_values().next().unwrap_or_default();
     // Who crossed since was followed past this instant.
     if held.state.since >= due_at {
         return Ok(None);

@@ -89,6 +89,11 @@ impl Definitions {
         Ok(live)
     }
 
+    /// Whether nothing else is live by now: memberships that were read before follow from nothing newer.
+    pub(super) async fn are_still(&self, live: &Live, tenant: &str) -> Result<bool, Error> {
+        Ok(revision::of(self.store.database(), tenant).await? == live.revision)
+    }
+
     fn known(&self, tenant: &str) -> Arc<Live> {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(tenant).cloned().unwrap_or_default()

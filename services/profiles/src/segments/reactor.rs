@@ -47,7 +47,8 @@ impl Reactor for Segments {
             let tenant = &event.envelope.tenant;
             let Some(fact) = Fact::of(event)? else { return Ok(None) };
             let live = self.definitions.live(tenant).await?;
-            let steps = walk(store, &live, tenant, &[Heard::new(&live, event, fact)]).await?;
+            let heard = [Heard::new(&live, event, fact)];
+            let steps = walk(&self.definitions, &live, tenant, &heard).await?;
             let steps: Vec<_> = steps.into_iter().flatten().collect();
             let parts = settle::cut(&steps);
             let Some((last, before)) = parts.split_last() else { return Ok(None) };
@@ -119,7 +120,8 @@ impl Segments {
             metas.push(meta);
         }
         let mut units = Vec::new();
-        for (steps, meta) in walk(store, &live, tenant, &heard).await?.iter().zip(metas) {
+        let steps = walk(&self.definitions, &live, tenant, &heard).await?;
+        for (steps, meta) in steps.iter().zip(metas) {
             units.push(match settle::cut(steps)[..] {
                 [] => Ok(None),
                 [part] => settle::unit(store, &live, meta, part).await.map(Some),

@@ -18,6 +18,7 @@ use super::reactor::CONSUMER;
 use super::settle::{self, Step, horizon};
 use crate::view;
 use crate::view::definition::Kind;
+use crate::view::membership::Memberships;
 use crate::view::pack::JUDGE;
 use crate::view::party::Filter;
 use crate::view::segments::RECOMPUTE;
@@ -81,7 +82,12 @@ async fn look_at(
     for _ in 0..TRIES {
         let live = definitions.live(&meta.tenant).await?;
         let Some(sweep) = Sweep::new(reason, due_at, &live) else { return Ok(false) };
-        let steps = steps(store, &live, &meta.tenant, &sweep, party_ids).await?;
+        let pairs = sweep.pairs(party_ids);
+        let held = view::membership::of(store.database(), &meta.tenant, &pairs).await?;
+        if !definitions.are_still(&live, &meta.tenant).await? {
+            continue;
+        }
+        let steps = steps(store, &live, &meta.tenant, &sweep, (party_ids, held)).await?;
         let mut done = true;
         for part in settle::cut(&steps) {
             done &= settle::append_part(store, &live, meta, part).await?;
@@ -93,19 +99,15 @@ async fn look_at(
     Err(Error::unavailable("memberships kept changing"))
 }
 
-/// What is new about the memberships of a page. Memberships are read first: who is moved meanwhile is looked at again.
+/// What is new about the memberships of a page. They were read before: who is moved meanwhile is looked at again.
 async fn steps<'l>(
     store: &Store,
     live: &'l Live,
     tenant: &str,
     sweep: &Sweep<'l>,
-    party_ids: &[String],
+    (party_ids, mut held): (&[String], Memberships),
 ) -> Result<Vec<Step<'l>>, Error> {
     let segments = &sweep.segments;
-    let ids = segments.iter().map(|it| it.definition.id.as_str());
-    let pairs: Vec<_> =
-        party_ids.iter().flat_map(|id| ids.clone().map(move |it| (id.as_str(), it))).collect();
-    let mut held = view::membership::of(store.database(), tenant, &pairs).await?;
     let followed = consumer::read_checkpoint(store, CONSUMER, store.source()).await?.position;
     let until = followed.max(sweep.cause.position);
     let needs = Needs::of_party(segments.iter().map(|it| &*it.needs));
@@ -228,6 +230,12 @@ impl<'l> Sweep<'l> {
             }
         };
         (!segments.is_empty()).then_some(Self { cause, segments })
+    }
+
+    /// Every party with every segment.
+    fn pairs<'p>(&'p self, party_ids: &'p [String]) -> Vec<(&'p str, &'p str)> {
+        let ids = self.segments.iter().map(|it| it.definition.id.as_str());
+        party_ids.iter().flat_map(|id| ids.clone().map(move |it| (id.as_str(), it))).collect()
     }
 
     pub(super) fn looks_at(&self, segment: &LiveSegment) -> bool {

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eventstore::{Error, Recorded, Store, Timestamp};
+use eventstore::{Error, Recorded, Timestamp};
 
 use super::change::Fact;
-use super::definitions::{Live, LiveSegment};
+use super::definitions::{Definitions, Live, LiveSegment};
 use super::facts::{self, Asked, Facts, Needs};
 use super::path::Occasion;
 use super::settle::{Step, horizon};
 use super::sweep::{self, Sweep};
-use crate::view::membership::{self, Held};
+use crate::view::membership::{self, Held, Memberships};
 
 /// Turns followed before one event. Who turns more often is left to the timers.
 const MOST_TURNS: usize = 32;
@@ -42,9 +42,10 @@ struct Party {
     needs: Needs,
 }
 
-/// What is new about memberships after each of these events of a tenant.
+/// What is new about memberships after each of these events of a tenant. What is read first may follow from nothing
+/// that is read later: a sweep that is over has moved the memberships, and whoever moved them knew no newer rule pack.
 pub(super) async fn walk<'l>(
-    store: &Store,
+    definitions: &Definitions,
     live: &'l Live,
     tenant: &str,
     heard: &[Heard<'_, 'l>],
@@ -55,13 +56,18 @@ pub(super) async fn walk<'l>(
     let pairs: Vec<_> = (parties.iter())
         .flat_map(|(id, it)| it.segments.iter().map(|segment_id| (*id, segment_id.as_str())))
         .collect();
-    let (held, sweeps) = futures::try_join!(
-        membership::of(store.database(), tenant, &pairs),
-        sweep::standing(store, live, tenant)
-    )?;
+    let store = definitions.store();
+    let sweeps = sweep::standing(store, live, tenant).await?;
+    let held = membership::of(store.database(), tenant, &pairs).await?;
     let asked: Vec<_> = parties.iter().map(|(id, it)| asked(id, it, heard)).collect();
     let reach = (earliest(heard, &held), first.event.position - 1);
-    let (facts, mut consents) = facts::load_until(store, live, tenant, &asked, reach).await?;
+    let (same, (facts, mut consents)) = futures::try_join!(
+        definitions.are_still(live, tenant),
+        facts::load_until(store, live, tenant, &asked, reach)
+    )?;
+    if !same {
+        return Err(Error::unavailable("definitions or rule packs changed meanwhile"));
+    }
     let mut walk = Walk { held, sweeps, horizon: horizon(store) };
     for (party, mut facts) in parties.values().zip(facts) {
         for index in &party.events {
@@ -112,9 +118,6 @@ fn earliest(heard: &[Heard<'_, '_>], held: &Memberships) -> Timestamp {
     events.chain(timers).min().unwrap_or_default()
 }
 
-/// By party and segment.
-type Memberships = BTreeMap<(String, String), Held>;
-
 /// Steps of one event, by segment.
 type Steps<'l> = BTreeMap<&'l str, Step<'l>>;
 
@@ -140,8 +143,8 @@ impl<'l> Walk<'l> {
             let due = state.due_at.filter(|it| *timer_stands && *it <= at && turned != Some(*it));
             let due = due.filter(|it| state.since < *it && segment.stands.at < *it);
             let Some(due_at) = due else {
-                let swept: Vec<_> = self.sweeps.iter().filter(|it| it.looks_at(segment)).collect();
-                let causes: Vec<u64> = swept.into_iter().map(|it| it.cause.position).collect();
+                let swept = self.sweeps.iter().filter(|it| it.looks_at(segment));
+                let causes: Vec<u64> = swept.map(|it| it.cause.position).collect();
                 for position in causes {
                     self.look(facts, segment, Occasion::Event { at, position }, steps);
                 }

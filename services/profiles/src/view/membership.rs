@@ -16,6 +16,9 @@ pub(crate) struct Held {
     pub(crate) timer_stands: bool,
 }
 
+/// Memberships by party and segment.
+pub(crate) type Memberships = BTreeMap<(String, String), Held>;
+
 /// Tenant, segment and party.
 type Key = (String, String, String);
 
@@ -112,7 +115,7 @@ pub(crate) async fn of(
     database: &Database,
     tenant: &str,
     pairs: &[(&str, &str)],
-) -> Result<BTreeMap<(String, String), Held>, Error> {
+) -> Result<Memberships, Error> {
     let keys: Vec<_> =
         pairs.iter().map(|(party_id, segment)| values![tenant, *party_id, *segment]).collect();
     let rows = database.query_keys("k(tenant, party_id, segment_id)", &keys, READ).await?;

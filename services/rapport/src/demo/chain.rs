@@ -73,6 +73,8 @@ pub(crate) async fn chain(args: &RemoteArgs, settings: &Settings) -> anyhow::Res
     steps.show(&format!("why {party_id} {}", story.journey));
     steps.show(&format!("decision explain {}", request.decision_id));
     steps.show(&format!("touch show {}", request.touch_id));
+    steps.show(&format!("audit timeline {party_id}"));
+    steps.show("audit verify");
 
     steps.say("Withdraw the module, and nothing of it leaves any more.");
     steps.show(&format!("content withdraw {} --reason outdated", story.module));

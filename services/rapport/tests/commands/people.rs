@@ -178,7 +178,7 @@ async fn a_review_is_refused_with_field_and_remedy() {
         &hash,
         "    <p>Hallo.</p>",
         "code",
-        "maxLength",
+        "max_length",
         "Not in this tone.",
         "time per stage: draft ",
     ] {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use eventstore::{Error, Recorded, Row, Store, Tx, values};
 use tokio_util::sync::CancellationToken;
 
-use super::outside::{CONSUMER, add, follow, followed, forget, is_known};
-use super::series::{Cache, Fed};
+use crate::view::outside::{CONSUMER, add, follow, followed, forget, is_known};
+use crate::view::series::{Cache, Fed};
 
 /// Events read at once.
 const PAGE: usize = 512;
