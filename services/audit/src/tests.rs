@@ -315,7 +315,7 @@ async fn a_whole_log_verifies_and_each_fault_is_named() {
     for guard in ["DROP TRIGGER event_is_not_updated", "DROP TRIGGER event_is_not_deleted"] {
         producer.exec(guard, vec![]).await.expect("dropped");
     }
-    let sql = "UPDATE event SET envelope = envelope || x'00' WHERE position = 1";
+    let sql = "UPDATE event SET chain = zeroblob(32) WHERE position = 1";
     producer.exec(sql, vec![]).await.expect("tampered");
     let found = world.fault_of_profiles().await;
     assert_eq!((found.gap_free, found.chain_intact, found.index_complete), (true, false, false));

@@ -100,14 +100,16 @@ async fn one(
         }));
     }
     let state = short(instance.state().as_str_name(), "STATE_");
-    print(&format!(
-        "\n{} version {}: {state} at {} {}\n\n",
+    let stands = format!(
+        "{} version {}: {state} at {} {}",
         instance.instance_id, instance.version, instance.node, instance.outcome
-    ));
+    );
+    print(&format!("\n{}\n", wrap(&stands, "")));
     for it in &steps.steps {
         let reason = if it.reason.is_empty() { "" } else { "because of " };
-        print(format!("{}  {}  {}", time(it.record_time.as_ref()), it.node, it.about).trim_end());
-        print(&format!("\n{}", wrap(&format!("{} {reason}{}", it.text, it.reason), "  ")));
+        let at = format!("{} {} {}", time(it.record_time.as_ref()), it.node, it.about);
+        print(&wrap(&at, ""));
+        print(&wrap(&format!("{} {reason}{}", it.text, it.reason), "  "));
     }
     for it in &touches {
         print(&format!("\n{}", touch::text(it)));
