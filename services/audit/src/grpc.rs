@@ -163,7 +163,7 @@ fn known(field: &str, source: &str) -> Result<(), Problem> {
     if SOURCES.contains(&source) {
         return Ok(());
     }
-    Err(Problem::field(field, &format!("Name one of {}.", SOURCES.join(", "))))
+    Err(Problem::field(field, format!("Name one of {}.", SOURCES.join(", "))))
 }
 
 fn time(proto: Option<&prost_types::Timestamp>) -> Timestamp {

@@ -11,8 +11,9 @@ const SEALED: &str = "sealed";
 /// The envelope with its payload, as JSON.
 pub(crate) fn envelope(envelope: &Envelope) -> Result<Value, Error> {
     let bare = Envelope { payload: Vec::new(), ..envelope.clone() };
-    let mut shown = to_json("rapport.type.v1.Envelope", &prost::Message::encode_to_vec(&bare))
-        .map_err(unreadable)?;
+    let bytes = prost::Message::encode_to_vec(&bare);
+    let mut shown = to_json("rapport.type.v1.Envelope", &bytes)
+        .map_err(|error| Error::corrupt(format!("an envelope cannot be shown: {error}")))?;
     // A type of a later release is shown without its payload rather than not at all.
     let mut payload = to_json(&envelope.r#type, &envelope.payload).unwrap_or(Value::Null);
     conceal(&mut payload);
@@ -34,10 +35,6 @@ pub(crate) fn line(source: &str, event: &Stored, envelope_of: &Envelope) -> Resu
         "bytes": bytes,
     });
     Ok(format!("{line}\n"))
-}
-
-fn unreadable(error: authored::document::Error) -> Error {
-    Error::corrupt(format!("an envelope cannot be shown: {error}"))
 }
 
 /// Ciphertext tells nobody anything; that there is some does.

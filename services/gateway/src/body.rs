@@ -13,7 +13,7 @@ const MOST: usize = 4 << 20;
 /// The bytes, inflated.
 pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
     let bytes = axum::body::to_bytes(body, MOST).await.map_err(|_| too_large())?;
-    match headers.get(header::CONTENT_ENCODING).map(|it| it.as_bytes()) {
+    match headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity" | b"") => Ok(bytes.to_vec()),
         Some(b"gzip" | b"x-gzip") => inflate(&bytes),
         Some(_) => {

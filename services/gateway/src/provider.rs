@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -97,8 +96,9 @@ async fn take(
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
+/// Signatures age in real time, whatever the domain's clock shows.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|it| it.as_secs()).unwrap_or_default()
+    u64::try_from(eventstore::Timestamp::real().0 / 1_000_000).unwrap_or_default()
 }
 
 /// `v1,base64(HMAC-SHA256(secret, id.timestamp.body))`, one of several.

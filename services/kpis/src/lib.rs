@@ -16,7 +16,7 @@
 //! ```
 //!
 //! **Computing.** A document in force is a *series*: CEL over the clear fields of one or two kinds of events. Each event
-//! adds *contributions* to the series that read it ([`rollup`]): a bucket by `occurred_at` in the metric's zone, the
+//! adds *contributions* to the series that read it (`rollup`): a bucket by `occurred_at` in the metric's zone, the
 //! values of dimensions, a key, a value in millionths. They are kept, because a figure drills down to its events; sums of
 //! them are kept beside, in the same transaction, because most figures are sums. A series that comes later than the
 //! events reads the past from the log (`past`), then the consumer feeds it.

@@ -156,8 +156,8 @@ pub struct Refused {
     /// The reason code, when the platform gave one.
     pub reason: Option<String>,
     code: tonic::Code,
-    message: String,
-    remedy: String,
+    message: Box<str>,
+    remedy: Box<str>,
     /// What else it tells, for example the permission that is missing.
     facts: BTreeMap<String, String>,
     violations: Vec<Violation>,
@@ -207,8 +207,8 @@ impl From<Status> for Refused {
         Self {
             reason,
             code: status.code(),
-            message: status.message().to_owned(),
-            remedy: facts.remove("remedy").unwrap_or_default(),
+            message: status.message().into(),
+            remedy: facts.remove("remedy").unwrap_or_default().into(),
             facts,
             violations,
         }

@@ -106,7 +106,7 @@ impl Evidence {
         let facts: Vec<_> = self.stream("delivery", &stream).collect();
         let ready = facts.iter().filter_map(|it| it.read::<TouchReady>()).next_back();
         let ready = ready.expect("the gate let it pass");
-        let told = facts.iter().filter_map(|it| {
+        let mut told = facts.iter().filter_map(|it| {
             let sent = it.read::<TouchSent>().and_then(|it| it.verdict);
             sent.or_else(|| it.read::<TouchResolved>().filter(|it| it.sent)?.verdict)
         });
@@ -116,7 +116,7 @@ impl Evidence {
             ..Verdict::default()
         };
         let mut verdicts = ready.verdicts;
-        verdicts.push(told.last().unwrap_or(not_told));
+        verdicts.push(told.next_back().unwrap_or(not_told));
         let (content, render_hash) = (ready.content, ready.render_hash);
         let left = Touch { verdicts, content, render_hash, market: ready.market, ..touch.clone() };
         let task = matches!(touch.state(), State::Completed | State::Withdrawn);
@@ -206,7 +206,7 @@ impl Evidence {
                     .or_else(|| fact.read::<ConsentWithdrawn>().and_then(|it| it.key));
                 (about.as_ref() == Some(key)).then(|| (fact.envelope.stream.clone(), granted))
             })
-            .last()
+            .next_back()
     }
 
     /// The rule that did without a record stands in the version of the pack that is named.
@@ -259,7 +259,7 @@ impl Evidence {
         let root = modules.first().cloned().expect("what was rendered");
         assert_eq!(modules.len(), 1, "no story puts modules into modules");
         let render = verdict(touch, GateStep::Render);
-        assert_eq!(render.proof_ids, [touch.render_hash.clone()], "{render:#?}");
+        assert_eq!(render.proof_ids, std::slice::from_ref(&touch.render_hash), "{render:#?}");
         self.rendered(touch, &root, &claims);
         root
     }
@@ -457,7 +457,11 @@ fn id(touch: &Touch) -> String {
 
 /// The file that a touch leaves.
 fn file_of(touch: &Touch) -> String {
-    let channel = touch.request.as_ref().map(|it| it.channel()).unwrap_or_default();
+    let channel = touch
+        .request
+        .as_ref()
+        .map(rapport_proto::delivery::v1::TouchRequested::channel)
+        .unwrap_or_default();
     let ending = if channel == Channel::Email { "eml" } else { "json" };
     format!("{}.{ending}", id(touch))
 }

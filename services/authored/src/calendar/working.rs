@@ -200,7 +200,7 @@ mod tests {
                     let (from, until) = it.split_once('-').expect("two times");
                     from <= shown.as_str() && shown.as_str() < until
                 };
-                !free && self.hours.get(name).is_some_and(|it| it.iter().any(|it| within(it)))
+                !free && self.hours.get(name).is_some_and(|it| it.iter().any(within))
             };
             let minutes = (from.0..to.0).step_by(usize::try_from(MINUTE).expect("fits"));
             minutes.filter(|at| works(*at)).map(|_| MINUTE).sum()

@@ -26,7 +26,8 @@ async fn a_survey_goes_live_with_a_second_person_and_is_replaced_by_the_next() {
     let other = NPS.replace("How likely?", "How likely is it?");
     assert_eq!(world.live(&other).await, 2);
     let reply = get(&world, 0).await;
-    let states: Vec<_> = reply.versions.iter().map(|it| it.state()).collect();
+    let states: Vec<_> =
+        reply.versions.iter().map(rapport_proto::types::VersionInfo::state).collect();
     assert_eq!(states, [VersionState::Retired, VersionState::Live]);
     assert_eq!(reply.version.map(|it| it.version), Some(2));
     assert_eq!(

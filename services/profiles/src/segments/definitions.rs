@@ -120,7 +120,10 @@ impl Live {
 
 /// By market the packs that count from an instant on.
 #[derive(Clone, Debug, Default)]
-struct Packs(Arc<Mutex<HashMap<String, (Timestamp, Arc<[Dated]>)>>>);
+struct Packs(Arc<Mutex<HashMap<String, Held>>>);
+
+/// The packs of a tenant, and as of when they were read.
+type Held = (Timestamp, Arc<[Dated]>);
 
 impl Packs {
     fn held(&self, market: &str, from: Timestamp) -> Option<Arc<[Dated]>> {
