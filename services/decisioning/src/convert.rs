@@ -186,3 +186,40 @@ pub(crate) fn reason(text: &str) -> Result<String, Problem> {
     check.finish()?;
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_is_asked_for_what_rules_read_and_for_nothing_else() {
+        let promotional = |channel| (Purpose::Promotional, channel);
+        let reads = Reads {
+            traits: ["orders_90d".to_owned()].into(),
+            consents: ["acme", "no sender"]
+                .map(|it| (Purpose::Safety, Channel::Phone, it.to_owned()))
+                .into(),
+            contacts: [Channel::Email, Channel::FieldTask].map(promotional).into(),
+            ..Reads::default()
+        };
+        let wish = Wish {
+            sender_id: "northwind".to_owned(),
+            channels: vec![Channel::Email],
+            ..Wish::default()
+        };
+        let asked = asked(&reads, &wish);
+        let consents: Vec<_> = (asked.consents.iter())
+            .map(|it| (it.purpose(), it.channel(), it.sender_id.as_str()))
+            .collect();
+        let expected = [
+            (Purpose::Promotional, Channel::Email, "northwind"),
+            (Purpose::Safety, Channel::Phone, "acme"),
+        ];
+        assert_eq!(consents, expected);
+        let names = |it: Option<Names>| it.map(|it| it.ids);
+        assert_eq!(names(asked.traits), Some(vec!["orders_90d".to_owned()]));
+        assert_eq!((names(asked.attributes), names(asked.segments)), (Some(vec![]), Some(vec![])));
+        let segments = Reads { segments: true, ..reads };
+        assert_eq!(super::asked(&segments, &wish).segments, None);
+    }
+}

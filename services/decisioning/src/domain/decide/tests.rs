@@ -9,6 +9,7 @@ use rapport_proto::types::{Audience, ContentClass, PartyKind, Purpose, clear};
 
 use super::content::Module;
 use super::facts::consent_key;
+use super::reads::Reads;
 use super::*;
 
 mod why_not;
@@ -517,6 +518,35 @@ fn twenty_thousand_decisions_are_drawn_as_often_as_they_say() {
         .sum();
     // Three degrees of freedom: 16.27 is exceeded once in a thousand.
     assert!(chi < 16.27, "χ² = {chi}, {counts:?} of {pi:?}");
+}
+
+#[test]
+fn what_is_read_of_a_party_is_known_before_it_is() {
+    let mut world = fixture();
+    world.set_first(Stage::Eligibility, "attributes.tier > 1.0 && context.trigger == 'visit'");
+    world.set_first(Stage::Suitability, "consent['SAFETY/PHONE/acme'] || party.kind == 'HCP'");
+    world.policy.context_weights = vec![ContextWeight {
+        id: "lapsing".into(),
+        when: "'lapsing' in segments && traits.orders_90d < 2.0".into(),
+        ..ContextWeight::default()
+    }];
+    world.pack.as_mut().expect("a pack").outbound[0].when = "attributes.licence".into();
+    let (policy, pack) = (world.compiled(), world.compiled_pack());
+    let names = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+    let expected = Reads {
+        attributes: names(&["licence", "tier"]),
+        traits: names(&["orders_90d"]),
+        segments: true,
+        consents: [(Purpose::Safety, Channel::Phone, "acme".to_owned())].into(),
+        contacts: [
+            (Purpose::Promotional, Channel::Email),
+            (Purpose::Promotional, Channel::FieldTask),
+        ]
+        .into(),
+    };
+    assert_eq!(Reads::new(&policy, pack.iter(), &world.modules), expected);
+    let only_rules = Reads { contacts: [].into(), ..expected };
+    assert_eq!(Reads::new(&policy, pack.iter(), &Modules::default()), only_rules);
 }
 
 /// Facts of a party: some known, some not.
