@@ -1,6 +1,6 @@
 # The index of commands. What they need comes from tests/setup, into .tools/.
 .DEFAULT_GOAL := help
-.PHONY: help build run test check fmt lint proto proto-release bench bench-peer clean
+.PHONY: help build run serve test check fmt lint proto proto-release bench bench-peer clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -9,7 +9,11 @@ build: ## compile everything, for development
 	tests/setup compiler
 	cargo build --workspace --all-targets
 
-run: ## build, and serve every target on embedded defaults (SQLite, no log server)
+run: ## build, serve, and run the demo: 18 months of real orders on embedded defaults (SQLite, no log server)
+	tests/setup compiler
+	cargo run --profile demo --bin rapport -- demo orders
+
+serve: ## build, and serve every target on embedded defaults
 	tests/setup compiler buf
 	@echo 'For the call printed below, in another terminal: export PATH="$(CURDIR)/.tools/bin:$$PATH"'
 	cargo run --bin rapport -- serve

@@ -15,9 +15,11 @@
 mod append;
 mod child;
 mod decide;
+mod demo;
 mod gate;
 mod grpc;
 mod journey;
+mod kpis;
 mod latency;
 mod measure;
 mod memory;
@@ -32,6 +34,7 @@ mod segment;
 mod servers;
 mod site;
 mod timer;
+mod tracking;
 mod world;
 
 use anyhow::Result;
@@ -111,5 +114,8 @@ async fn main() -> Result<()> {
     decide::run(&bench, &mut report).await?;
     journey::run(&bench, &mut report).await?;
     gate::run(&bench, &mut report).await?;
+    kpis::run(&bench, &mut report).await?;
+    tracking::run(&bench, &mut report).await?;
+    demo::run(&bench, &mut report).await?;
     report.finish()
 }

@@ -170,6 +170,7 @@ impl Shop {
                 self.parties[number % self.parties.len()].clone(),
             )),
             properties: Some(Struct { fields: [("amount".to_owned(), amount)].into() }),
+            ..NewInteraction::default()
         }
     }
 }

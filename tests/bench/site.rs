@@ -129,9 +129,9 @@ impl Site {
     }
 
     /// Its time, when its clock is simulated.
-    pub(crate) fn time(&self) -> Time {
+    pub(crate) fn time(&self) -> Result<Time> {
         let token = self.issuer.token(TENANT, "clock", &["*"]);
-        Time::new([self.server.admin.to_string().as_str()].into_iter(), &token)
+        Time::new([self.server.admin.to_string().as_str()], &token)
     }
 
     /// Registers parties; returns their ids.

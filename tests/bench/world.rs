@@ -40,11 +40,11 @@ impl World {
     pub(crate) async fn open(bench: &Bench, on: On, modules: usize, policy: &str) -> Result<Self> {
         let site = Site::start(bench, on, &["clock.mode=simulated"]).await?;
         let cast = site.cast()?;
-        let (mut time, start) = (site.time(), Timestamp::real().minus(HOUR));
-        time.set(start).await;
+        let (mut time, start) = (site.time()?, Timestamp::real().minus(HOUR));
+        time.set(start).await?;
         let in_force = start.plus(Duration::from_secs(120));
         cast.put_pack_in_force(include_str!("world/de.yaml"), Some(in_force)).await?;
-        time.reach(in_force.plus(Duration::from_secs(60))).await;
+        time.reach(in_force.plus(Duration::from_secs(60))).await?;
         library(&cast.author).await?;
         for (id, yaml) in [
             ("onset", include_str!("world/claim.yaml")),
@@ -59,9 +59,9 @@ impl World {
         }
         source_and_sender(&cast.author).await?;
         cast.save_trait(include_str!("world/trait.yaml")).await?;
-        time.settle().await;
+        time.settle().await?;
         cast.put_policy_live(policy).await.context("the policy")?;
-        time.settle().await;
+        time.settle().await?;
         let site = site.again(&[]).await?;
         let cast = site.cast()?;
         Ok(Self { site, cast })

@@ -32,7 +32,7 @@ async fn the_order_comes_at_the_last_instant(stage: &mut Stage) {
     // The inputs of an instant are sent before its timers fire.
     let due = stage.now.plus(Duration::from_secs(2 * 86_400));
     stage.reach(due.minus(Duration::from_secs(1))).await;
-    stage.time.set(due).await;
+    stage.time.set(due).await.expect("time goes on");
     stage.now = due;
     stage.interaction(&early, "Order Completed", "order-1").await;
     stage.settle().await;

@@ -6,7 +6,12 @@ use std::time::Duration;
 use rapport_proto::delivery::v1::touch::State;
 use support::{Receiver, Topology, eventually};
 
+use crate::in_both_topologies;
 use crate::stage::Stage;
+
+in_both_topologies!(
+    through stopped_inside_the_call: an_order_while_nobody_knows_whether_the_message_left,
+);
 
 const JOURNEY: &str = r"
 journey: patient
@@ -25,22 +30,22 @@ nodes:
   lost: {exit: {outcome: lost}}
 ";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_while_nobody_knows_whether_the_message_left() {
+/// The process that hands mail over to an SMTP server stands still within the first call.
+async fn stopped_inside_the_call(topology: Topology, story: impl AsyncFnOnce(&mut Stage)) {
     let receiver = Receiver::smtp();
-    let change = |platform: &mut support::Platform| {
-        platform.extra.push("delivery.email=smtp".into());
-        platform.extra.push("delivery.smtp_tls=none".into());
-        platform.extra.push(format!("delivery.smtp_url=smtp://127.0.0.1:{}", receiver.port));
-    };
     let inside = Some("provider_inside_call");
-    let mut stage = Stage::open_with(Topology::Embedded, change, inside).await;
+    let mut stage = Stage::open_with(topology, |it| receiver.takes_mail_of(it), inside).await;
+    story(&mut stage).await;
+    stage.finish().await;
+}
+
+async fn an_order_while_nobody_knows_whether_the_message_left(stage: &mut Stage) {
     stage.cast.publish_journey(JOURNEY).await.expect("published");
     let party = stage.physician("accept", "DE").await;
     {
         let entered = async {
             stage.enter("patient", &party).await;
-            stage.time.clone().settle().await;
+            stage.time.clone().settle().await.expect("time goes on");
         };
         let reached = eventually("the message is on its way", async || stage.platform.parked());
         tokio::pin!(entered, reached);
@@ -73,5 +78,4 @@ async fn an_order_while_nobody_knows_whether_the_message_left() {
         "InstanceCompleted",
     ];
     assert_eq!(steps, expected);
-    stage.finish().await;
 }

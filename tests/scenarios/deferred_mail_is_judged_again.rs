@@ -8,17 +8,19 @@ use rapport_proto::delivery::v1::{GateStep, Touch};
 use rapport_proto::types::PartyKind;
 use support::{Receiver, Topology};
 
+use crate::in_both_topologies;
 use crate::stage::{Stage, assert_proven, assert_stopped, verdict};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_stays_willing_and_one_withdraws() {
+in_both_topologies!(through over_smtp: one_stays_willing_and_one_withdraws);
+
+async fn over_smtp(topology: Topology, story: impl AsyncFnOnce(&mut Stage, &Receiver)) {
     let receiver = Receiver::smtp();
-    let change = |platform: &mut support::Platform| {
-        platform.extra.push("delivery.email=smtp".into());
-        platform.extra.push("delivery.smtp_tls=none".into());
-        platform.extra.push(format!("delivery.smtp_url=smtp://127.0.0.1:{}", receiver.port));
-    };
-    let mut stage = Stage::open_with(Topology::Embedded, change, None).await;
+    let mut stage = Stage::open_with(topology, |it| receiver.takes_mail_of(it), None).await;
+    story(&mut stage, &receiver).await;
+    stage.finish().await;
+}
+
+async fn one_stays_willing_and_one_withdraws(stage: &mut Stage, receiver: &Receiver) {
     let willing = stage.physician("once", "DE").await;
     let unwilling = stage.party("defer", PartyKind::Hcp, "DE", "").await;
     stage.grant(&unwilling, "DE").await;
@@ -33,7 +35,7 @@ async fn one_stays_willing_and_one_withdraws() {
         assert_eq!((touch.state(), touch.attempts), (State::Requested, 1), "{touch:#?}");
         assert_eq!(due(&touch), Some(stage.now.plus(Duration::from_secs(60))));
     }
-    let first = said(&receiver);
+    let first = said(receiver);
     assert_eq!(first, ["defer@example.org", "once@example.org"], "each was tried once");
 
     let between = stage.now;
@@ -54,10 +56,9 @@ async fn one_stays_willing_and_one_withdraws() {
     );
 
     stage.pass(Duration::from_secs(24 * 3600)).await;
-    let all = said(&receiver);
+    let all = said(receiver);
     let expected = ["defer@example.org", "once@example.org", "once@example.org"];
     assert_eq!(all, expected, "one message, and nothing more to who withdrew");
-    stage.finish().await;
 }
 
 fn due(touch: &Touch) -> Option<Timestamp> {

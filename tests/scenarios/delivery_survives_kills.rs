@@ -13,7 +13,7 @@ use std::time::Duration;
 use rapport_proto::delivery::v1::Touch;
 use rapport_proto::delivery::v1::touch::State;
 use rapport_proto::types::{Channel, PartyKind};
-use support::{Platform, Receiver, Topology, certificate, eventually};
+use support::{Receiver, Topology, eventually};
 
 use crate::stage::{LETTER, Stage, assert_proven};
 
@@ -57,7 +57,7 @@ async fn file(point: &str, topology: Topology, attempts: u32) {
 
 async fn smtp(point: &str, messages: usize) {
     let receiver = Receiver::smtp();
-    let change = |platform: &mut Platform| over_smtp(platform, &receiver);
+    let change = |it: &mut _| receiver.takes_mail_of(it);
     let mut stage = Stage::open_with(Topology::Embedded, change, Some(point)).await;
     let party = stage.physician("accept", "DE").await;
     let parked = async |stage: &Stage| stage.platform.parked();
@@ -74,13 +74,6 @@ async fn smtp(point: &str, messages: usize) {
     assert_eq!(receiver.lines(), vec![line; messages], "never two with one Message-ID");
     assert_eq!(stage.outbox(), Vec::<String>::new());
     stage.finish().await;
-}
-
-/// What an SMTP server of this machine needs in the settings.
-fn over_smtp(platform: &mut Platform, receiver: &Receiver) {
-    platform.extra.push("delivery.email=smtp".into());
-    platform.extra.push("delivery.smtp_tls=none".into());
-    platform.extra.push(format!("delivery.smtp_url=smtp://127.0.0.1:{}", receiver.port));
 }
 
 async fn webhook(point: &str, calls: usize) {
@@ -114,13 +107,7 @@ async fn ends_with_one_id(mut stage: Stage, receiver: &Receiver, party: &str, ca
 /// A platform whose webhooks go to a receiver that it trusts, and a party whose webhook that is.
 async fn over_http(failpoint: Option<&str>, path: &str) -> (Stage, Receiver, String) {
     let mut receiver = None;
-    let change = |platform: &mut Platform| {
-        let file = platform.folder().join("receiver.crt");
-        certificate(&file);
-        receiver = Some(Receiver::webhooks(&file));
-        platform.variables.push(("SSL_CERT_FILE", file.display().to_string()));
-        platform.extra.push("delivery.webhook_private=true".into());
-    };
+    let change = |it: &mut _| receiver = Some(Receiver::of_webhooks(it));
     let mut stage = Stage::open_with(Topology::Embedded, change, failpoint).await;
     let receiver = receiver.expect("a receiver");
     let notice = LETTER.replace("channel: EMAIL", "channel: WEBHOOK");
@@ -142,7 +129,7 @@ async fn killed(
     {
         let asked = async {
             stage.ask_for_touch_by(channel, party, module).await;
-            stage.time.clone().settle().await;
+            stage.time.clone().settle().await.expect("time goes on");
         };
         let reached = eventually("the hand-over comes that far", || reached(stage));
         tokio::pin!(asked, reached);

@@ -1,5 +1,6 @@
 //! Stories on a whole platform, in each topology. One binary; one file per story a user would tell.
 
+mod a_click_unsubscribes;
 mod a_holdout_gets_nothing;
 mod a_journey_is_checked_before_it_is_published;
 mod a_paused_journey_says_nothing;
@@ -10,6 +11,7 @@ mod an_event_and_its_timeout_at_once;
 mod an_exit_criterion_is_met_while_queued;
 #[cfg(feature = "failpoints")]
 mod an_order_before_the_wait_for_it;
+mod calls_through_the_gateway;
 mod caps_hold_under_concurrency;
 mod clocks_and_calendars;
 mod content_that_expires_while_a_touch_waits;
@@ -18,13 +20,22 @@ mod crash_at_any_point;
 mod deferred_mail_is_judged_again;
 #[cfg(feature = "failpoints")]
 mod delivery_survives_kills;
+mod demo_orders;
+mod figures;
 mod kills_change_nothing;
 mod one_event_twice_is_one_event;
 mod one_trace_per_command;
 mod only_what_was_signed_is_said;
 mod operators_steer_a_journey;
+mod safety;
 mod same_answers_in_every_topology;
 mod stage;
+mod surveys;
+mod tracking_api;
+mod tracking_api_bad_input;
+#[cfg(feature = "failpoints")]
+mod tracking_api_survives_kills;
+mod tracking_api_takes_stock_sdks;
 mod what_a_country_forbids;
 mod what_providers_report;
 mod win_back_journey;

@@ -3,6 +3,7 @@
 
 mod proof;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use rapport_proto::delivery::v1::{
     GateStep, GetTouchRequest, ListTouchesRequest, RegisterSenderRequest, RequestTouchRequest,
     Sender, Touch, Verdict, VerdictOutcome,
 };
+use rapport_proto::feedback::v1::GetInvitationRequest;
 use rapport_proto::journeys::v1::{
     Instance, ListEntryRefusalsRequest, ListInstanceStepsRequest, ListInstancesRequest,
     RequestEntryRequest, RequestEntryResponse,
@@ -57,6 +59,19 @@ pub(crate) struct Stage {
 /// Runs a story in one process and in one process per target, and proves what left.
 #[macro_export]
 macro_rules! in_both_topologies {
+    (through $tell:ident: $($story:ident),* $(,)?) => {$(
+        mod $story {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn embedded() {
+                super::$tell(support::Topology::Embedded, super::$story).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn distributed() {
+                super::$tell(support::Topology::Distributed, super::$story).await;
+            }
+        }
+    )*};
     ($($story:ident),* $(,)?) => {$(
         mod $story {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,8 +121,11 @@ impl Stage {
     }
 
     /// Everything in force before [`START`] on a simulated clock, then the real one goes on with the same data.
-    pub(crate) async fn on_system_clock(topology: Topology) -> Self {
-        let mut stage = Self::running(topology, at("2026-01-05T09:00:00Z"), |_| (), None).await;
+    pub(crate) async fn on_system_clock(
+        topology: Topology,
+        change: impl FnOnce(&mut Platform),
+    ) -> Self {
+        let mut stage = Self::running(topology, at("2026-01-05T09:00:00Z"), change, None).await;
         let start = stage.now.plus(Duration::from_secs(600));
         stage.furnish(start).await;
         stage.platform.stop();
@@ -131,7 +149,7 @@ impl Stage {
         change(&mut platform);
         platform.start(failpoint);
         let (mut time, cast) = (platform.time(), platform.cast());
-        time.set(now).await;
+        time.set(now).await.expect("time goes on");
         Self { remote: cast.author.clone(), platform, time, now, cast, proven: false }
     }
 
@@ -148,8 +166,26 @@ impl Stage {
                 (name, std::fs::read_to_string(&file).expect("a text"))
             })
             .collect();
-        proof::Evidence::gather(&self.platform).await.check(&touches, &outbox);
+        let links = self.links(&touches).await;
+        proof::Evidence::gather(&self.platform).await.check(&touches, &outbox, &links);
         self.proven = true;
+    }
+
+    /// The personal links that invitations left with, by touch.
+    async fn links(&self, touches: &[Touch]) -> BTreeMap<String, String> {
+        let mut links = BTreeMap::new();
+        for request in touches.iter().filter_map(|it| it.request.as_ref()) {
+            if request.invitation_id.is_empty() {
+                continue;
+            }
+            let name = self.remote.name("invitations", &request.invitation_id);
+            let ask = GetInvitationRequest { name, ..Default::default() };
+            let told = told(self.remote.feedback.clone().get_invitation(ask).await);
+            let token = told.expect("an invitation").token;
+            let link = format!("http://{}/f/{token}", self.platform.node("gateway").grpc);
+            links.insert(request.touch_id.clone(), link);
+        }
+        links
     }
 
     /// Clients of the nodes as they are now.
@@ -176,6 +212,7 @@ impl Stage {
             legal_entity: "Northwind Pharma GmbH".into(),
             from_address: "news@northwind.example".into(),
             from_name: "Northwind".into(),
+            unsubscribe_url: "https://northwind.example/u/acme/{token}".into(),
             ..Sender::default()
         };
         let request = RegisterSenderRequest {
@@ -224,12 +261,12 @@ impl Stage {
 
     /// Lets everything happen that follows from what is there.
     pub(crate) async fn settle(&mut self) {
-        self.time.settle().await;
+        self.time.settle().await.expect("time goes on");
     }
 
     /// Moves the clock to an instant; everything on the way happens at its own time.
     pub(crate) async fn reach(&mut self, instant: Timestamp) {
-        self.time.reach(instant).await;
+        self.time.reach(instant).await.expect("time goes on");
         self.now = instant;
     }
 
@@ -243,7 +280,7 @@ impl Stage {
         self.platform.restart(target);
         self.meet();
         let now = self.now;
-        self.time.set(now).await;
+        self.time.set(now).await.expect("time goes on");
     }
 
     /// A physician with a verified e-mail address, who agreed to promotion by e-mail where that is needed.
@@ -403,6 +440,14 @@ impl Stage {
         let mut names: Vec<_> = self.files().iter().filter_map(name).collect();
         names.sort();
         names
+    }
+
+    /// The text of a letter as its recipient reads it.
+    pub(crate) fn letter(&self, touch: &Touch) -> String {
+        let id = touch.request.clone().unwrap_or_default().touch_id;
+        let file = self.files().into_iter().find(|it| it.ends_with(format!("{id}.eml")));
+        let file = std::fs::read_to_string(file.expect("it left")).expect("a text");
+        proof::Message::of_mail(&file).text
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -4,10 +4,13 @@
 pub mod mirror;
 mod node;
 mod platform;
+mod proxy;
 mod receiver;
-mod time;
+mod web;
 
 pub use node::Node;
 pub use platform::{Client, Platform, Topology, eventually};
-pub use receiver::{Receiver, certificate};
-pub use time::Time;
+pub use proxy::{Fate, Proxy};
+pub use rapport::demo::Time;
+pub use receiver::{Receiver, python};
+pub use web::{Message, Web};

@@ -26,7 +26,7 @@ impl Node {
         let mut child = command.spawn().expect("the node starts");
         let errors = collect(child.stderr.take().expect("piped"));
         let lines = collect(child.stdout.take().expect("piped"));
-        let give_up = Instant::now() + Duration::from_secs(60);
+        let give_up = Instant::now() + Duration::from_secs(300);
         let text = loop {
             let text = lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if text.contains("started\n") {

@@ -1,12 +1,10 @@
 //! The platform in a topology.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use chassis::testing::{AUDIENCE, OidcIssuer, TokenSpec};
-use eventstore::testing::{NatsServer, Postgres};
+use eventstore::testing::{NatsServer, Postgres, free_port};
 use eventstore::{Clock, DatabaseOptions, Ids, Log, RootKey, Store, StoreOptions};
 use prost::Message as _;
 use rapport_proto::eventlog::v1::ReadEventsRequest;
@@ -52,6 +50,8 @@ pub struct Platform {
     name: String,
     /// Targets with the ports of their nodes; in one process all have the first one's.
     targets: Vec<(&'static str, u16)>,
+    /// Admin ports of the nodes: who drives their time finds one that was started again.
+    admins: Vec<u16>,
     nodes: Vec<Node>,
 }
 
@@ -59,6 +59,11 @@ impl Platform {
     /// Prepares `profiles` and the target that reads it; `program` is the node binary.
     pub async fn new(topology: Topology, program: &str) -> Self {
         Self::of(topology, program, vec!["profiles", "mirror"]).await
+    }
+
+    /// Prepares some targets of the binary.
+    pub async fn some(topology: Topology, program: &str, targets: &[&'static str]) -> Self {
+        Self::of(topology, program, targets.to_vec()).await
     }
 
     /// Prepares every target of the binary.
@@ -88,7 +93,8 @@ impl Platform {
             program: program.to_owned(),
             folder,
             name,
-            targets: targets.into_iter().map(|it| (it, quiet_port())).collect(),
+            admins: targets.iter().map(|_| free_port()).collect(),
+            targets: targets.into_iter().map(|it| (it, free_port())).collect(),
             nodes: Vec::new(),
         }
     }
@@ -142,7 +148,7 @@ impl Platform {
             format!("targets={targets}"),
             "tenants=acme,umbrella".into(),
             format!("grpc.address=127.0.0.1:{}", self.targets[index].1),
-            "admin.address=127.0.0.1:0".into(),
+            format!("admin.address=127.0.0.1:{}", self.admins[index]),
             "auth.mode=oidc".into(),
             format!("auth.issuer={}", self.issuer.url()),
             format!("auth.audience={AUDIENCE}"),
@@ -155,6 +161,10 @@ impl Platform {
             settings.push(format!("log.prefix={}", self.name));
             let peer = |it: &(&str, u16)| format!("peers.{}=http://127.0.0.1:{}", it.0, it.1);
             settings.extend(self.targets.iter().map(peer));
+            // In one process that is where everything is.
+            let gateway = self.targets.iter().find(|it| it.0 == "gateway");
+            settings
+                .extend(gateway.map(|it| format!("delivery.survey_url=http://127.0.0.1:{}", it.1)));
         }
         settings.extend(self.extra.iter().cloned());
         settings
@@ -188,7 +198,7 @@ impl Platform {
     /// Takes over the time of a platform whose clock is simulated.
     pub fn time(&self) -> Time {
         let token = self.issuer.token("acme", "clock", &["*"]);
-        Time::new(self.nodes.iter().map(|it| it.admin.as_str()), &token)
+        Time::new(self.nodes.iter().map(|it| it.admin.as_str()), &token).expect("addresses")
     }
 
     fn database(&self, service: &str) -> String {
@@ -198,6 +208,11 @@ impl Platform {
             }
             Topology::Distributed => POSTGRES.url(&format!("{}_{service}", self.name)),
         }
+    }
+
+    /// The node that runs a target.
+    pub fn node(&self, target: &str) -> &Node {
+        &self.nodes[self.index(target)]
     }
 
     /// The nodes, `profiles` first.
@@ -251,7 +266,7 @@ impl Platform {
         let channel =
             Channel::from_shared(format!("http://{}", self.nodes[self.index(target)].grpc))
                 .expect("an address")
-                .timeout(Duration::from_secs(20))
+                .timeout(Duration::from_secs(60))
                 .connect_lazy();
         let mut client = EventLogServiceClient::with_interceptor(channel, Token::new(&token))
             .max_decoding_message_size(16 << 20);
@@ -280,18 +295,6 @@ impl Platform {
             ..eventstore::NatsOptions::new(NATS.url())
         };
         Some(Log::nats(options).await.expect("the log answers"))
-    }
-}
-
-/// A free port below those that the system gives to connections: nobody takes it before its node listens.
-fn quiet_port() -> u16 {
-    static TAKEN: LazyLock<AtomicU16> =
-        LazyLock::new(|| AtomicU16::new(u16::from_be_bytes(Ids::system().bytes())));
-    loop {
-        let port = 20_000 + TAKEN.fetch_add(1, Ordering::Relaxed) % 12_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
     }
 }
 
@@ -330,7 +333,7 @@ impl Client {
     pub fn new(address: &str, token: &str) -> Self {
         let channel = Channel::from_shared(format!("http://{address}"))
             .expect("an address")
-            .timeout(Duration::from_secs(20))
+            .timeout(Duration::from_secs(60))
             .connect_lazy();
         let token = Token(token.to_owned());
         Self {
@@ -341,11 +344,11 @@ impl Client {
     }
 }
 
-/// Waits for a condition, at most 60 seconds.
+/// Waits for a condition, at most ten minutes.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let give_up = tokio::time::Instant::now() + Duration::from_secs(60);
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(600);
     while !condition().await {
-        assert!(tokio::time::Instant::now() < give_up, "not within 60 s: {what}");
+        assert!(tokio::time::Instant::now() < give_up, "not within 600 s: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

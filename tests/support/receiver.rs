@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::Platform;
+
 /// A running receiver; stopped when it is dropped.
 pub struct Receiver {
     process: Child,
@@ -19,9 +21,21 @@ impl Receiver {
         Self::start("smtp.py", &[])
     }
 
-    /// A receiver of webhooks over TLS. What it answers follows from the path; it says the path and the id last.
-    pub fn webhooks(certificate: &Path) -> Self {
-        Self::start("webhook.py", &["", &certificate.display().to_string()])
+    /// Makes an SMTP server the one that a platform, when it starts, hands its mail to.
+    pub fn takes_mail_of(&self, platform: &mut Platform) {
+        platform.extra.push("delivery.email=smtp".into());
+        platform.extra.push("delivery.smtp_tls=none".into());
+        platform.extra.push(format!("delivery.smtp_url=smtp://127.0.0.1:{}", self.port));
+    }
+
+    /// A receiver of webhooks over TLS which a platform, when it starts, trusts. What it answers follows from the path;
+    /// it says the path and the id last.
+    pub fn of_webhooks(platform: &mut Platform) -> Self {
+        let file = platform.folder().join("receiver.crt");
+        certificate(&file);
+        platform.variables.push(("SSL_CERT_FILE", file.display().to_string()));
+        platform.extra.push("delivery.webhook_private=true".into());
+        Self::start("webhook.py", &["", &file.display().to_string()])
     }
 
     fn start(script: &str, arguments: &[&str]) -> Self {
@@ -60,7 +74,7 @@ impl Drop for Receiver {
 }
 
 /// Writes a key and a certificate of 127.0.0.1 into a file, for a receiver and for those who are to trust it.
-pub fn certificate(file: &Path) {
+fn certificate(file: &Path) {
     let written = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
         .args(["-nodes", "-days", "2", "-subj", "/CN=receiver", "-config", "/dev/null"])
@@ -74,9 +88,9 @@ pub fn certificate(file: &Path) {
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
 }
 
-/// Where the variable says, or where tests/setup puts it.
+/// The Python of the tests: where the variable says, or where tests/setup puts it.
 #[expect(clippy::disallowed_methods, reason = "tests are told where programs are")]
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let installed = root().join(".tools/python/bin/python");
     let place = env::var_os("TEST_PYTHON").map_or(installed, PathBuf::from);
     assert!(place.is_file(), "{} is missing: run tests/setup", place.display());

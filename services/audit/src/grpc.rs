@@ -116,9 +116,10 @@ impl AuditService for Api {
         let left = wanted(&request.get_ref().sources)?.into_iter();
         let found = stream::try_unfold((self.clone(), left), |(api, mut left)| async move {
             let Some(source) = left.next() else { return Ok(None) };
-            let head = api.deps.handled(INDEX, &source).await.map_err(Problem::from)?;
             let database = api.deps.store.database();
-            let found = verify::source(database, &*api.sources, &source, head).await;
+            let last = index::last(database, &source).await.map_err(Problem::from)?;
+            let head = api.deps.handled(INDEX, &source).await.map_err(Problem::from)?;
+            let found = verify::source(database, &*api.sources, &source, (last, head)).await;
             let source = Some(found.map_err(Problem::from)?);
             Ok(Some((proto::VerifyLogResponse { source }, (api, left))))
         });

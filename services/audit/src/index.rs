@@ -3,10 +3,10 @@
 use std::fmt;
 use std::pin::Pin;
 
-use eventstore::{Database, Error, Recorded, Row, Timestamp, Tx, View, values};
-use prost::Message as _;
+use eventstore::{Database, Error, Hash, Recorded, Row, Timestamp, Tx, Value, View, values};
+use prost::Message;
 use rapport_proto::audit::v1::IndexedEvent;
-use rapport_proto::types::Actor;
+use rapport_proto::types::{Actor, Envelope};
 
 /// Follows every source.
 pub(crate) struct Index;
@@ -26,39 +26,85 @@ impl View for Index {
         events: &'a [Recorded],
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>> {
         Box::pin(async move {
-            let rows = events.iter().map(|event| {
-                let it = &event.envelope;
-                let actor = it.actor.clone().unwrap_or_default();
-                values![
-                    &it.source,
-                    event.position,
-                    &it.tenant,
-                    event.recorded_at(),
-                    &it.id,
-                    &it.stream,
-                    it.version,
-                    &it.r#type,
-                    event.occurred_at(),
-                    &actor.subject,
-                    actor.encode_to_vec(),
-                    &it.method,
-                    &it.correlation_id,
-                    &it.causation_id,
-                    &it.party_id,
-                    &it.reason,
-                    event.chain.to_vec()
-                ]
-            });
+            let row = |it: &Recorded| Entry::of(it.position, &it.chain, &it.envelope).values();
             tx.insert_many(
                 "INSERT INTO event_index (source, position, tenant, recorded_at, event_id, stream, version, type,
                      occurred_at, subject, actor, method, correlation_id, causation_id, party_id, reason, chain)",
-                rows.collect(),
+                events.iter().map(row).collect(),
                 "",
             )
             .await
             .map(drop)
         })
     }
+}
+
+/// A row: everything that the index says of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) tenant: String,
+    /// Whom the actor's events are found under.
+    pub(crate) subject: String,
+    pub(crate) chain: Vec<u8>,
+    pub(crate) event: IndexedEvent,
+}
+
+impl Entry {
+    /// What an event's row must say.
+    pub(crate) fn of(position: u64, chain: &Hash, envelope: &Envelope) -> Self {
+        let it = envelope.clone();
+        let actor = it.actor.unwrap_or_default();
+        let time = |at: Option<prost_types::Timestamp>| Some(instant(at.as_ref()).to_proto());
+        Self {
+            tenant: it.tenant,
+            subject: actor.subject.clone(),
+            chain: chain.to_vec(),
+            event: IndexedEvent {
+                source: it.source,
+                position,
+                event_id: it.id,
+                stream: it.stream,
+                version: it.version,
+                r#type: it.r#type,
+                occurred_time: time(it.occurred_at),
+                record_time: time(it.recorded_at),
+                actor: Some(actor),
+                method: it.method,
+                correlation_id: it.correlation_id,
+                causation_id: it.causation_id,
+                party_id: it.party_id,
+                reason: it.reason,
+            },
+        }
+    }
+
+    fn values(&self) -> Vec<Value> {
+        let it = &self.event;
+        values![
+            &it.source,
+            it.position,
+            &self.tenant,
+            instant(it.record_time.as_ref()),
+            &it.event_id,
+            &it.stream,
+            it.version,
+            &it.r#type,
+            instant(it.occurred_time.as_ref()),
+            &self.subject,
+            it.actor.as_ref().map(Message::encode_to_vec).unwrap_or_default(),
+            &it.method,
+            &it.correlation_id,
+            &it.causation_id,
+            &it.party_id,
+            &it.reason,
+            &self.chain[..]
+        ]
+    }
+}
+
+/// A time as protobuf states it; what cannot be read is the first instant, as it is to the store.
+fn instant(time: Option<&prost_types::Timestamp>) -> Timestamp {
+    time.and_then(Timestamp::from_proto).unwrap_or_default()
 }
 
 /// Which events are asked for; what is empty does not narrow.
@@ -206,21 +252,41 @@ pub(crate) async fn get(
     rows.first().map(event).transpose()
 }
 
-/// Chains of the rows of a source after a position, up to another.
-pub(crate) async fn chains(
+/// The rows of a source after a position, up to another.
+pub(crate) async fn entries(
     database: &Database,
     source: &str,
     after: u64,
     until: u64,
-) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+) -> Result<Vec<Entry>, Error> {
     let rows = database
         .query(
-            "SELECT position, chain FROM event_index
-             WHERE source = $1 AND position > $2 AND position <= $3 ORDER BY position",
+            "SELECT source, position, event_id, stream, version, type, occurred_at, recorded_at, actor, method,
+                 correlation_id, causation_id, party_id, reason, tenant, subject, chain
+             FROM event_index WHERE source = $1 AND position > $2 AND position <= $3 ORDER BY position",
             values![source, after, until],
         )
         .await?;
-    rows.iter().map(|row| Ok((row.count(0)?, row.blob(1)?.to_vec()))).collect()
+    let entry = |row: &Row| {
+        Ok(Entry {
+            tenant: row.text(14)?.to_owned(),
+            subject: row.text(15)?.to_owned(),
+            chain: row.blob(16)?.to_vec(),
+            event: event(row)?,
+        })
+    };
+    rows.iter().map(entry).collect()
+}
+
+/// Position of the last row of a source.
+pub(crate) async fn last(database: &Database, source: &str) -> Result<u64, Error> {
+    let rows = database
+        .query(
+            "SELECT COALESCE(MAX(position), 0) FROM event_index WHERE source = $1",
+            values![source],
+        )
+        .await?;
+    rows.first().map_or(Ok(0), |row| row.count(0))
 }
 
 fn event(row: &Row) -> Result<IndexedEvent, Error> {

@@ -111,9 +111,15 @@ impl World {
     /// Waits until the index has everything.
     async fn read_all(&self) {
         let head = |of: &&str| (of.to_string(), self.harness.deps(of).store.head().position);
-        let min_positions = SOURCES.iter().map(head).collect();
         let deps = self.harness.deps("audit");
-        deps.caught_up(&[crate::INDEX], &min_positions).await.expect("the index caught up");
+        let indexed = async {
+            for (of, head) in SOURCES.iter().map(head) {
+                while deps.handled(crate::INDEX, &of).await.expect("read") < head {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), indexed).await.expect("the index caught up");
     }
 
     fn api(&self) -> AuditServiceClient<Connection> {
@@ -287,7 +293,7 @@ async fn an_export_carries_what_recomputes_the_chain() {
 }
 
 #[tokio::test]
-async fn a_whole_log_verifies_and_each_fault_is_named() {
+async fn a_whole_log_verifies() {
     let world = World::told().await;
     let whole = world.verify(&[]).await;
     assert_eq!(whole.len(), SOURCES.len());
@@ -297,35 +303,130 @@ async fn a_whole_log_verifies_and_each_fault_is_named() {
         whole.iter().all(|it| it.gap_free && it.chain_intact && it.index_complete),
         "{whole:?}"
     );
+}
 
-    let index = world.harness.deps("audit").store.database();
-    let sql = "UPDATE event_index SET chain = x'00' WHERE source = 'profiles' AND position = 2";
-    index.exec(sql, vec![]).await.expect("tampered");
-    let found = world.fault_of_profiles().await;
-    assert_eq!((found.chain_intact, found.index_complete), (true, false));
-    assert_eq!(found.fault, "the index was told another event at position 2");
+/// What a fault is: gap-free, chain intact, index complete, and in words.
+type Fault = (bool, bool, bool, &'static str);
 
-    let sql = "DELETE FROM event_index WHERE source = 'profiles' AND position = 2";
-    index.exec(sql, vec![]).await.expect("tampered");
-    let found = world.fault_of_profiles().await;
-    assert_eq!((found.rows, found.index_complete), (2, false));
-    assert_eq!(found.fault, "the index lacks position 2");
-
-    let producer = world.harness.deps("profiles").store.database();
-    for guard in ["DROP TRIGGER event_is_not_updated", "DROP TRIGGER event_is_not_deleted"] {
-        producer.exec(guard, vec![]).await.expect("dropped");
+impl World {
+    /// Verifies what somebody did to the rows of the index.
+    async fn index_says(&self, sql: &'static str) -> proto::VerifiedSource {
+        let index = self.harness.deps("audit").store.database();
+        assert_eq!(index.exec(sql, vec![]).await.expect("tampered"), 1, "{sql}");
+        self.fault_of_profiles().await
     }
-    let sql = "UPDATE event SET chain = zeroblob(32) WHERE position = 1";
-    producer.exec(sql, vec![]).await.expect("tampered");
-    let found = world.fault_of_profiles().await;
-    assert_eq!((found.gap_free, found.chain_intact, found.index_complete), (true, false, false));
-    assert_eq!(found.fault, "the chain breaks at position 1");
 
-    let sql = "DELETE FROM event WHERE position = 1";
-    producer.exec(sql, vec![]).await.expect("tampered");
-    let found = world.fault_of_profiles().await;
-    assert_eq!((found.gap_free, found.events), (false, 0));
-    assert_eq!(found.fault, "0 is followed by 2");
+    /// Verifies what somebody did to the events of `profiles`, once its guards are gone.
+    async fn log_says(
+        &self,
+        tampering: &[(&'static str, Vec<eventstore::Value>)],
+    ) -> proto::VerifiedSource {
+        let producer = self.harness.deps("profiles").store.database();
+        for guard in ["DROP TRIGGER event_is_not_updated", "DROP TRIGGER event_is_not_deleted"] {
+            producer.exec(guard, vec![]).await.expect("dropped");
+        }
+        for (sql, values) in tampering {
+            assert_eq!(producer.exec(sql, values.clone()).await.expect("tampered"), 1, "{sql}");
+        }
+        self.fault_of_profiles().await
+    }
+
+    /// The events of `profiles` as they stand.
+    async fn stored(&self) -> Vec<eventstore::Stored> {
+        self.harness.deps("profiles").store.read(0, 10).await.expect("read")
+    }
+}
+
+fn fault(found: &proto::VerifiedSource) -> (bool, bool, bool, &str) {
+    (found.gap_free, found.chain_intact, found.index_complete, &found.fault)
+}
+
+#[tokio::test]
+async fn whatever_is_done_to_the_index_is_named() {
+    let other: Fault = (true, true, false, "the index says something else of position 2");
+    let cases = [
+        (
+            "UPDATE event_index SET chain = x'00' WHERE source = 'profiles' AND position = 2",
+            (true, true, false, "the index was told another event at position 2"),
+        ),
+        (
+            "DELETE FROM event_index WHERE source = 'profiles' AND position = 2",
+            (true, true, false, "the index lacks position 2"),
+        ),
+        (
+            "INSERT INTO event_index SELECT source, 9, tenant, recorded_at, event_id, stream, version, type, occurred_at,
+                 subject, actor, method, correlation_id, causation_id, party_id, reason, chain
+             FROM event_index WHERE source = 'profiles' AND position = 2",
+            (true, true, false, "the index has position 9, which nobody wrote"),
+        ),
+        ("UPDATE event_index SET party_id = 'pty_9' WHERE source = 'profiles' AND position = 2", other),
+        ("UPDATE event_index SET subject = 'eve' WHERE source = 'profiles' AND position = 2", other),
+        ("UPDATE event_index SET actor = x'0a03657665' WHERE source = 'profiles' AND position = 2", other),
+        ("UPDATE event_index SET tenant = 'umbrella' WHERE source = 'profiles' AND position = 2", other),
+        ("UPDATE event_index SET type = 'other' WHERE source = 'profiles' AND position = 2", other),
+        ("UPDATE event_index SET recorded_at = 0 WHERE source = 'profiles' AND position = 2", other),
+        ("UPDATE event_index SET occurred_at = 0 WHERE source = 'profiles' AND position = 2", other),
+        ("UPDATE event_index SET correlation_id = '' WHERE source = 'profiles' AND position = 2", other),
+    ];
+    let world = World::told().await;
+    let index = world.harness.deps("audit").store.database();
+    index.exec("CREATE TABLE kept AS SELECT * FROM event_index", vec![]).await.expect("kept");
+    for (sql, expected) in cases {
+        assert_eq!(fault(&world.index_says(sql).await), expected, "{sql}");
+        index.exec("DELETE FROM event_index", vec![]).await.expect("emptied");
+        let back = "INSERT INTO event_index SELECT * FROM kept";
+        index.exec(back, vec![]).await.expect("as it was");
+    }
+    assert_eq!(world.fault_of_profiles().await.fault, "");
+}
+
+#[tokio::test]
+async fn whatever_is_done_to_the_log_is_named() {
+    use prost::Message as _;
+    let set = "UPDATE event SET envelope = $1 WHERE position = $2";
+    let link = "UPDATE event SET chain = $1 WHERE position = $2";
+
+    let world = World::told().await;
+    let mut envelope = world.stored().await[1].envelope().expect("an envelope");
+    envelope.actor = Some(Actor { subject: "eve".into(), ..Actor::default() });
+    let forged = envelope.encode_to_vec();
+    let found = world.log_says(&[(set, eventstore::values![forged.clone(), 2_u64])]).await;
+    assert_eq!(fault(&found), (true, false, false, "the chain breaks at position 2"));
+
+    // With every later link made anew it is a chain again, but another one than the index was told.
+    let world = World::told().await;
+    let events = world.stored().await;
+    let mut chain = events[0].chain;
+    let mut tampering = vec![(set, eventstore::values![forged.clone(), 2_u64])];
+    for event in &events[1..] {
+        let bytes = if event.position == 2 { &forged[..] } else { &event.envelope[..] };
+        chain = next_chain(&chain, event.position, &digest(bytes));
+        tampering.push((link, eventstore::values![chain, event.position]));
+    }
+    let found = world.log_says(&tampering).await;
+    let told = "the index was told another event at position 2";
+    assert_eq!(fault(&found), (true, true, false, told));
+
+    let world = World::told().await;
+    let found = world.log_says(&[(link, eventstore::values![ORIGIN, 1_u64])]).await;
+    assert_eq!(fault(&found), (true, false, false, "the chain breaks at position 1"));
+
+    // Two events in each other's place.
+    let world = World::told().await;
+    let events = world.stored().await;
+    let at = |from: usize, to: u64| (set, eventstore::values![events[from].envelope.to_vec(), to]);
+    let found = world.log_says(&[at(0, 2), at(1, 1)]).await;
+    assert_eq!(fault(&found), (true, false, false, "the chain breaks at position 1"));
+
+    let gone = "DELETE FROM event WHERE position = $1";
+    let world = World::told().await;
+    let found = world.log_says(&[(gone, eventstore::values![1_u64])]).await;
+    assert_eq!(fault(&found), (false, false, false, "0 is followed by 2"));
+    assert_eq!(found.events, 0);
+
+    let world = World::told().await;
+    let found = world.log_says(&[(gone, eventstore::values![3_u64])]).await;
+    assert_eq!(fault(&found), (false, false, false, "nothing after position 2 of 3"));
 }
 
 #[tokio::test]
@@ -360,7 +461,7 @@ async fn what_is_not_indexed_yet_is_waited_for_and_then_said() {
     let min_positions = [("profiles".to_owned(), 5)].into();
     let mut api = world.api();
     let asked = api.search_events(proto::SearchEventsRequest { min_positions, ..all() });
-    let refused = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer");
+    let refused = tokio::time::timeout(Duration::from_secs(120), asked).await.expect("an answer");
     let refused = refused.expect_err("behind");
     assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::Unavailable, Some("BEHIND")));
 }

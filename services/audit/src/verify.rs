@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use eventstore::{Database, Error, Head, SourceReader, Stored};
 use rapport_proto::audit::v1::VerifiedSource;
 
-use crate::index;
+use crate::index::{self, Entry};
 
 /// Events read at once.
 const PAGE: usize = 1_000;
@@ -13,14 +13,16 @@ const PAGE: usize = 1_000;
 /// Reads a source from its beginning up to what the index has reached, and says what it found.
 ///
 /// The producer may be ahead of the index at any moment, so it is read up to `head`, the checkpoint of the index's
-/// consumer: a row behind it must be there, a row beyond it need not.
+/// consumer: a row behind it must be there. `last` is the last row, read before `head`: a row and the checkpoint behind it
+/// are one commit, so a row beyond is nobody's.
 pub(crate) async fn source(
     database: &Database,
     reader: &impl SourceReader,
     source: &str,
-    head: u64,
+    (last, head): (u64, u64),
 ) -> Result<VerifiedSource, Error> {
     let mut found = Findings::default();
+    let beyond = last > head;
     while found.head.position < head && found.fault.is_empty() {
         let after = found.head.position;
         let mut events = reader.read(source, after, PAGE).await?;
@@ -29,8 +31,11 @@ pub(crate) async fn source(
             found.fault(Kind::Gap, format!("nothing after position {after} of {head}"));
             break;
         };
-        let rows = index::chains(database, source, after, last).await?;
-        found.page(&events, rows);
+        let rows = index::entries(database, source, after, last).await?;
+        found.page(&events, rows)?;
+    }
+    if beyond {
+        found.fault(Kind::Index, format!("the index has position {last}, which nobody wrote"));
     }
     Ok(found.said(source))
 }
@@ -55,29 +60,37 @@ struct Findings {
 }
 
 impl Findings {
-    fn page(&mut self, events: &[Stored], rows: Vec<(u64, Vec<u8>)>) {
+    fn page(&mut self, events: &[Stored], rows: Vec<Entry>) -> Result<(), Error> {
         self.rows += rows.len() as u64;
-        let rows: BTreeMap<_, _> = rows.into_iter().collect();
+        let rows: BTreeMap<_, _> = rows.into_iter().map(|it| (it.event.position, it)).collect();
         for event in events {
             let at = event.position;
             if at != self.head.position + 1 {
-                return self
-                    .fault(Kind::Gap, format!("{} is followed by {at}", self.head.position));
+                self.fault(Kind::Gap, format!("{} is followed by {at}", self.head.position));
+                return Ok(());
             }
             if !event.follows(self.head.position, &self.head.chain) {
-                return self.fault(Kind::Chain, format!("the chain breaks at position {at}"));
+                self.fault(Kind::Chain, format!("the chain breaks at position {at}"));
+                return Ok(());
             }
-            match rows.get(&at) {
-                Some(chain) if *chain == event.chain => {}
-                Some(_) => {
-                    let told = format!("the index was told another event at position {at}");
-                    self.fault(Kind::Index, told);
+            let written = Entry::of(at, &event.chain, &event.envelope()?);
+            let told = match rows.get(&at) {
+                None => format!("the index lacks position {at}"),
+                Some(row) if row.chain != written.chain => {
+                    format!("the index was told another event at position {at}")
                 }
-                None => self.fault(Kind::Index, format!("the index lacks position {at}")),
+                Some(row) if *row != written => {
+                    format!("the index says something else of position {at}")
+                }
+                Some(_) => String::new(),
+            };
+            if !told.is_empty() {
+                self.fault(Kind::Index, told);
             }
             self.head = Head { position: at, chain: event.chain };
             self.events += 1;
         }
+        Ok(())
     }
 
     fn fault(&mut self, kind: Kind, fault: String) {

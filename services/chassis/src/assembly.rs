@@ -333,8 +333,14 @@ impl Assembly {
         }
     }
 
-    /// Starts what runs in the background: relays, consumers with their healers, housekeeping, the services' work.
-    pub(crate) fn start_work(&mut self, shutdown: &Shutdown, stop: &CancellationToken) {
+    /// Starts what runs in the background: relays and housekeeping, and once the time is known consumers with their
+    /// healers and the services' work.
+    pub(crate) fn start_work(
+        &mut self,
+        shutdown: &Shutdown,
+        stop: &CancellationToken,
+        told: &CancellationToken,
+    ) {
         for deps in &self.deps {
             let store = deps.store.clone();
             if deps.log.is_remote() {
@@ -355,21 +361,19 @@ impl Assembly {
             for source in consumer.sources.clone() {
                 let name = format!("{}/{}/{source}", deps.target, consumer.name);
                 let (store, consumer) = (deps.store.clone(), consumer.clone());
-                spawn(
-                    shutdown,
-                    name,
-                    eventstore::consumer::run(
-                        store,
-                        consumer,
-                        source,
-                        healer.clone(),
-                        stop.clone(),
-                    ),
-                );
+                let (healer, stop) = (healer.clone(), stop.clone());
+                let known = is_known(told.clone(), stop.clone());
+                spawn(shutdown, name, async move {
+                    if known.await {
+                        eventstore::consumer::run(store, consumer, source, healer, stop).await;
+                    }
+                });
             }
         }
         for (name, work) in std::mem::take(&mut self.work) {
-            shutdown.spawn(name, work(stop.clone()));
+            let (known, stop) = (is_known(told.clone(), stop.clone()), stop.clone());
+            shutdown
+                .spawn(name, async move { if known.await { work(stop).await } else { Ok(()) } });
         }
     }
 
@@ -382,6 +386,11 @@ impl Assembly {
     pub async fn heads(&self) -> Result<BTreeMap<String, u64>, eventstore::Error> {
         heads(&self.deps).await
     }
+}
+
+/// Waits until the time is known; `false` when the process stops before.
+async fn is_known(told: CancellationToken, stop: CancellationToken) -> bool {
+    stop.run_until_cancelled(told.cancelled_owned()).await.is_some()
 }
 
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {

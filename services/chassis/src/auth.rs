@@ -150,7 +150,9 @@ impl Authenticator {
         let (people, token) = match settings.auth.mode {
             AuthMode::Oidc => (People::Oidc(Arc::new(oidc::Verifier::new(&settings.auth)?)), None),
             // The settings were validated, but this is the line that would open the door: it looks again.
-            AuthMode::Development if !settings.is_embedded() => return Err(Error::NotEmbedded),
+            AuthMode::Development if !settings.accepts_development() => {
+                return Err(Error::NotEmbedded);
+            }
             AuthMode::Development => {
                 let token = DevelopmentToken::generate();
                 let tenant = settings.tenants.first().cloned().unwrap_or_default();

@@ -34,11 +34,12 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const ADMIN_DRAIN: Duration = Duration::from_millis(100);
 /// How long the last traces and metrics may take to leave.
 const FLUSH: Duration = Duration::from_secs(3);
-/// The trailers a browser must be allowed to read, or every error looks like OK.
-const EXPOSED: [HeaderName; 3] = [
+/// What a browser must be allowed to read: the trailers, or every error looks like OK, and when to come back.
+const EXPOSED: [HeaderName; 4] = [
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
     HeaderName::from_static("grpc-status-details-bin"),
+    HeaderName::from_static("retry-after"),
 ];
 
 /// The process could not start.
@@ -120,12 +121,20 @@ pub async fn start(
     for (rpc, target) in &assembly.rpcs {
         health.also(rpc, target).await;
     }
-    later.serve(simulation(&settings, &means, &assembly, &readiness));
+    // Who does not know what time it is must not record anything: no call is answered and no event read before.
+    let told = CancellationToken::new();
+    later.serve(simulation(&settings, &means, &assembly, &readiness, &told));
     let routes = public(&assembly, &health, settings.grpc.reflection)?;
     let calls = stops.calls.clone();
-    let grpc = listen(serve_grpc(grpc, routes, settings.grpc.clone(), calls, shutdown.clone()));
+    let serve = serve_grpc(grpc, routes, settings.grpc.clone(), calls.clone(), shutdown.clone());
+    let known = told.clone();
+    let grpc = listen(async move {
+        if calls.run_until_cancelled(known.cancelled_owned()).await.is_some() {
+            serve.await;
+        }
+    });
     assembly.watch_health(&readiness, &shutdown, &stops.work);
-    assembly.start_work(&shutdown, &stops.work);
+    assembly.start_work(&shutdown, &stops.work, &told);
     let (told, stop) = (health.follow(readiness.clone()), stops.work.clone());
     shutdown.spawn("health", async move {
         stop.run_until_cancelled(told).await;
@@ -197,11 +206,14 @@ fn simulation(
     means: &Means,
     assembly: &Assembly,
     readiness: &Readiness,
+    told: &CancellationToken,
 ) -> Routes {
     if settings.clock.mode == ClockMode::System {
+        told.cancel();
         return Routes::default();
     }
-    let simulation = Simulation::new(means.clock.clone(), assembly, readiness.clone());
+    let simulation =
+        Simulation::new(means.clock.clone(), assembly, readiness.clone(), told.clone());
     assembly.gate.guard(Routes::new(simulation.server()))
 }
 

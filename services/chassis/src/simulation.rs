@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventstore::{Clock, Consumer, Timestamp};
+use eventstore::{Clock, Consumer, Timestamp, consumer};
 use rapport_proto::simulation::v1::simulation_service_server::{
     SimulationService, SimulationServiceServer,
 };
 use rapport_proto::simulation::v1::{
     SetTimeRequest, SetTimeResponse, SettleRequest, SettleResponse,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::assembly::{Assembly, heads};
@@ -32,14 +33,22 @@ pub struct Simulation {
     deps: Arc<[Deps]>,
     consumers: Arc<[(Deps, Consumer)]>,
     readiness: Readiness,
+    told: CancellationToken,
 }
 
 impl Simulation {
-    /// Takes over the clock: the process is not ready until it is told the time.
-    pub fn new(clock: Clock, assembly: &Assembly, readiness: Readiness) -> Self {
+    /// Takes over the clock: the process is not ready, and does nothing, until it is told the time; `told` is
+    /// cancelled then.
+    pub fn new(
+        clock: Clock,
+        assembly: &Assembly,
+        readiness: Readiness,
+        told: CancellationToken,
+    ) -> Self {
         readiness.need("", LATCH);
         Self {
             clock,
+            told,
             deps: assembly.deps.as_slice().into(),
             consumers: assembly.consumers.clone(),
             readiness,
@@ -75,7 +84,7 @@ impl Simulation {
         for (deps, consumer) in self.consumers.iter() {
             for source in &consumer.sources {
                 let to = frontier.get(source).copied().unwrap_or_default();
-                if to > 0 && deps.handled(&consumer.name, source).await? < to {
+                if consumer::reached(&deps.store, &consumer.name, source) < to {
                     return Ok(false);
                 }
             }
@@ -109,6 +118,7 @@ impl SimulationService for Simulation {
             .into());
         }
         self.readiness.set("", LATCH, true);
+        self.told.cancel();
         Ok(Response::new(SetTimeResponse { time: Some(self.clock.now().to_proto()) }))
     }
 

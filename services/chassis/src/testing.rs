@@ -68,7 +68,9 @@ impl Harness {
         let mut assembly =
             assemble(targets, &settings, &means, &readiness, ends).await.expect("assembled");
         assembly.watch_health(&readiness, &shutdown, &stop);
-        assembly.start_work(&shutdown, &stop);
+        let told = CancellationToken::new();
+        told.cancel();
+        assembly.start_work(&shutdown, &stop, &told);
         Self { clock, issuer, readiness, assembly, shutdown, stop, _folder: folder }
     }
 

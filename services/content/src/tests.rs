@@ -25,6 +25,10 @@ use tonic::{Code, Status};
 
 const ACME: &str = TENANTS[0];
 const UMBRELLA: &str = TENANTS[1];
+/// As long as a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks: who looks without a pause takes the time of what it waits for.
+const GLANCE: Duration = Duration::from_millis(5);
 
 const TARGET: Target = Target {
     name: "content",
@@ -201,10 +205,10 @@ impl World {
                 {
                     return it;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(GLANCE).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the module gets there")
+        tokio::time::timeout(PATIENCE, wait).await.expect("the module gets there")
     }
 
     fn head(&self) -> u64 {

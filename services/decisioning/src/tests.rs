@@ -28,6 +28,8 @@ use tonic::{Code, Status};
 
 const ACME: &str = TENANTS[0];
 const UMBRELLA: &str = TENANTS[1];
+/// As long as a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const TARGET: Target = Target {
     name: "decisioning",
@@ -158,6 +160,20 @@ impl World {
         self.policies().activate_policy(activate).await.expect("activated");
         version
     }
+}
+
+/// Waits until something is there; how long that takes is not what is tested.
+async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, found).await;
+    found.unwrap_or_else(|_| panic!("not within {} s: {what}", PATIENCE.as_secs()))
 }
 
 fn parent() -> String {

@@ -124,13 +124,10 @@ fn snapshot_after_snapshot(event: &Recorded) -> Result<Vec<TimerOp>, Error> {
     }
 }
 
-/// The timer of the snapshot at the first midnight after an instant.
+/// The timer of the snapshot at the first midnight after an instant. Each midnight has its own: one that is stated again
+/// once it has fired, by an activation that commits late, must not take the place of the next.
 fn snapshot(after: Timestamp) -> TimerOp {
     let due_at = next_midnight(after);
-    TimerOp::Set {
-        id: Model::AGGREGATE.to_owned(),
-        kind: MODEL_SNAPSHOT,
-        stream: format!("{}/{}", Model::AGGREGATE, model::id(due_at)),
-        due_at,
-    }
+    let stream = format!("{}/{}", Model::AGGREGATE, model::id(due_at));
+    TimerOp::Set { id: stream.clone(), kind: MODEL_SNAPSHOT, stream, due_at }
 }

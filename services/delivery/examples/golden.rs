@@ -8,17 +8,18 @@ use prost_types::Timestamp;
 use rapport_proto::EventSet;
 use rapport_proto::delivery::v1::{
     ContactReleased, ContactReserved, ContentPart, DismissReason, GateStep, ProviderFact,
-    RecipientReleased, RecipientSuppressed, Reservation, Sender, SenderRegistered,
-    SuppressionCause, TaskAccepted, TaskCompleted, TaskDismissed, TaskExpired, TaskWithdrawn,
-    TouchAttempted, TouchBounced, TouchCause, TouchClicked, TouchComplained, TouchDeferred,
-    TouchDelivered, TouchFailed, TouchOpened, TouchReady, TouchRequested, TouchResolved,
-    TouchRetryScheduled, TouchSent, TouchSkipped, TouchUnresolved, TouchUnsubscribed, Verdict,
-    VerdictOutcome, pressure_event, recipient_event, sender_event, touch_event,
+    RecipientReleased, RecipientSuppressed, ReportKept, ReportPlaced, Reservation, Sender,
+    SenderRegistered, SuppressionCause, TaskAccepted, TaskCompleted, TaskDismissed, TaskExpired,
+    TaskWithdrawn, TouchAttempted, TouchBounced, TouchCause, TouchClicked, TouchComplained,
+    TouchDeferred, TouchDelivered, TouchFailed, TouchOpened, TouchReady, TouchRequested,
+    TouchResolved, TouchRetryScheduled, TouchSent, TouchSkipped, TouchUnresolved,
+    TouchUnsubscribed, Verdict, VerdictOutcome, pressure_event, recipient_event, report_event,
+    sender_event, touch_event,
 };
 use rapport_proto::types::{Channel, ContentClass, Purpose};
 
 fn main() -> std::io::Result<()> {
-    let samples = [touches(), reports(), tasks(), others()];
+    let samples = [touches(), markets(), reports(), tasks(), others()];
     write_missing(env!("CARGO_MANIFEST_DIR"), samples.into_iter().flatten())
 }
 
@@ -97,11 +98,13 @@ fn touches() -> Vec<Sample> {
             reason: "consent".into(),
             verdicts: failed(),
             content: vec![part()],
+            market: String::new(),
         }),
         Event::Deferred(TouchDeferred {
             until: time(3_600),
             verdicts: failed(),
             time_zone: "Europe/Berlin".into(),
+            market: String::new(),
         }),
         Event::Ready(TouchReady {
             verdicts: vec![verdict(GateStep::Live, VerdictOutcome::Pass)],
@@ -145,6 +148,28 @@ fn touches() -> Vec<Sample> {
             verdict: eleventh(VerdictOutcome::Pass),
         }),
     ])
+}
+
+/// What was stopped or put off has told its market since the second release.
+fn markets() -> Vec<Sample> {
+    use touch_event::Event;
+    let market = "DE".to_owned();
+    let skipped = TouchSkipped {
+        reason: "cap".into(),
+        verdicts: vec![verdict(GateStep::Cap, VerdictOutcome::Fail)],
+        content: vec![part()],
+        market: market.clone(),
+    };
+    let deferred = TouchDeferred {
+        until: time(3_600),
+        verdicts: vec![verdict(GateStep::QuietHours, VerdictOutcome::Fail)],
+        time_zone: "Europe/Berlin".into(),
+        market,
+    };
+    [Event::Skipped(skipped), Event::Deferred(deferred)]
+        .iter()
+        .map(|it| Sample::of(2, it))
+        .collect()
 }
 
 fn reports() -> Vec<Sample> {
@@ -217,6 +242,22 @@ fn others() -> Vec<Sample> {
             unsubscribe_url: "https://northwind.example/u/{token}".into(),
         }),
     })]);
+    all.extend(samples(&[
+        report_event::Event::Kept(ReportKept {
+            report_id: "rpt_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+            fact: Some(ProviderFact {
+                provider: "relay".into(),
+                provider_event_id: "e-1".into(),
+                occurred_at: time(5),
+            }),
+            kind: "bounced".into(),
+            touch_id: touch_id(),
+            provider_id: "<7@relay.example>".into(),
+            hard: true,
+            code: "5.1.1".into(),
+        }),
+        report_event::Event::Placed(ReportPlaced { touch_id: touch_id() }),
+    ]));
     all.extend(samples(&[
         recipient_event::Event::Suppressed(RecipientSuppressed {
             suppression_id: format!("unsubscribed/{}", touch_id()),

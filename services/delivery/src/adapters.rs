@@ -28,7 +28,7 @@ pub(crate) const SMTP: &str = "smtp";
 pub(crate) const WEBHOOK: &str = "webhook";
 pub(crate) const TASK: &str = "task";
 
-/// No adapter takes longer; then nobody knows.
+/// No adapter takes longer; then nobody knows. One that can tell that nothing has left yet says so sooner.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// A message on its way out. Personal, and never written down.

@@ -131,7 +131,8 @@ async fn resumed(store: &Store, event: &Recorded, meta: Metadata) -> Result<Opti
     // Another firing than those that led here.
     let until = meta.at.max(loaded.updated_at.plus(SOON));
     let (verdicts, time_zone) = (loaded.state.verdicts.clone(), String::new());
-    let again = touch::Command::Defer { until, verdicts, time_zone };
+    let market = String::new();
+    let again = touch::Command::Defer { until, verdicts, time_zone, market };
     let events = Touch::decide(&loaded.state, again, meta.at)
         .map_err(|refusal| Error::corrupt(format!("{}: {refusal}", it.touch_id)))?;
     let mut unit = store.unit(meta);

@@ -3,6 +3,7 @@
 
 pub(crate) mod pressure;
 pub(crate) mod recipient;
+pub(crate) mod report;
 pub(crate) mod sender;
 pub(crate) mod touch;
 

@@ -407,6 +407,11 @@ fn content(gathered: &Gathered, _at: Timestamp) -> Found {
     if told.parts.is_empty() || !signed || gathered.class() == ContentClass::Unspecified {
         return fail("content_not_approved", "unsigned", proof);
     }
+    // Consent and country rule were asked for by the content's class: another one than it was meant for is no question.
+    let asks = !gathered.request.invitation_id.is_empty();
+    if asks && gathered.class() != ContentClass::Survey {
+        return fail("content_not_approved", "not_survey", proof);
+    }
     pass(proof)
 }
 

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::adapters::webhook;
 use crate::convert::{self, touch as parse};
 use crate::domain::recipient::{self, Recipient};
+use crate::domain::report::{self, Report};
 use crate::domain::sender::Sender;
 use crate::domain::touch::{self, Touch};
 use crate::worker::Worker;
@@ -141,8 +142,34 @@ impl DeliveryService for Api {
         own_tenant(Caller::of(&request)?, &request.get_ref().parent)?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let reports = convert::provider::reports(request.get_ref(), meta.at)?;
-        let (results, position) = self.record(&meta, &reports).await?;
+        let (results, position) = self.record(&meta, reports).await?;
         Ok(Response::new(proto::RecordProviderEventsResponse { results, position }))
+    }
+
+    async fn list_reports(
+        &self,
+        request: Request<proto::ListReportsRequest>,
+    ) -> Result<Response<proto::ListReportsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.get_ref();
+        own_tenant(caller, &request.parent)?;
+        let tenant = caller.tenant.as_str();
+        let page = Page::parse(request.page_size, &request.page_token, &[tenant, "reports"])?;
+        let after = page.cursor().unwrap_or_default();
+        let store = &self.deps.store;
+        let listed = view::report::list(store.database(), tenant, after, page.size + 1).await;
+        let mut rows = listed.map_err(Problem::from)?;
+        let next_page_token = page.cut(&mut rows, |(_, position)| *position);
+        let ids: Vec<String> = rows.into_iter().map(|it| it.0).collect();
+        let found = store.load_many::<Report>(tenant, &ids).await.map_err(Problem::from)?;
+        let reports = found.into_iter().filter_map(|it| match it.state {
+            report::State::Kept(it) => Some(it),
+            report::State::Unheard | report::State::Placed => None,
+        });
+        Ok(Response::new(proto::ListReportsResponse {
+            reports: reports.collect(),
+            next_page_token,
+        }))
     }
 
     async fn list_suppressions(

@@ -17,7 +17,8 @@ use rapport_proto::types::{ContentClass, Purpose};
 
 use crate::domain::pressure::{self, Pressure};
 use crate::domain::recipient::{self, Recipient};
-use crate::domain::touch::{self, Touch, provider_fact};
+use crate::domain::report::{self, Report};
+use crate::domain::touch::{self, Fact, Touch, What, provider_fact};
 use crate::view;
 
 /// A stream with what is added to it.
@@ -63,6 +64,7 @@ pub(crate) struct Ledger {
     touches: Streams<Touch>,
     pressures: Streams<Pressure>,
     recipients: Streams<Recipient>,
+    reports: Streams<Report>,
     /// Also insist on what was only read.
     insists: bool,
 }
@@ -101,7 +103,7 @@ impl Ledger {
         )?;
         let pressures = standing.into_iter().map(|it| Stream::new(it.version, it.state));
         let pressures = parties.into_iter().zip(pressures).collect();
-        Ok(Self { touches, pressures, recipients, insists: false })
+        Ok(Self { touches, pressures, recipients, reports: Streams::new(), insists: false })
     }
 
     /// Opens, beside a party's own stream, those of everybody else who was ever reached at one of these contact points:
@@ -137,6 +139,7 @@ impl Ledger {
         self.touches.values_mut().for_each(Stream::committed);
         self.pressures.values_mut().for_each(Stream::committed);
         self.recipients.values_mut().for_each(Stream::committed);
+        self.reports.values_mut().for_each(Stream::committed);
     }
 
     pub(crate) fn touch(&self, touch_id: &str) -> touch::State {
@@ -154,6 +157,38 @@ impl Ledger {
     /// Whether something was added.
     pub(crate) fn is_changed(&self) -> bool {
         self.touches.values().any(|it| !it.added.is_empty())
+            || self.reports.values().any(|it| !it.added.is_empty())
+    }
+
+    /// Whether a report says what the recipient has just said: who clicks a link twice unsubscribes once.
+    pub(crate) fn says_again(&self, touch_id: &str, fact: &Fact) -> bool {
+        let party_id = self.touch(touch_id).request.party_id;
+        let said = suppression_id(SuppressionCause::Unsubscribed, touch_id);
+        let state = self.recipient(&party_id);
+        let held = state.suppressions.get(&said).filter(|_| fact.what == What::Unsubscribed);
+        held.is_some_and(|it| recipient::says_again(it, fact.source.occurred_at.as_ref()))
+    }
+
+    /// Keeps reports, or keeps them no longer.
+    pub(crate) async fn keep(
+        &mut self,
+        store: &Store,
+        tenant: &str,
+        wishes: BTreeMap<String, report::Command>,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        if wishes.is_empty() {
+            return Ok(());
+        }
+        let ids = wishes.keys().cloned().collect();
+        self.reports = streams::<Report>(store, tenant, ids).await?;
+        for (stream, wish) in self.reports.values_mut().zip(wishes.into_values()) {
+            match stream.decide(wish, at) {
+                Ok(_) => {}
+                Err(never) => match never {},
+            }
+        }
+        Ok(())
     }
 
     /// Decides a command on a touch, and what follows from it for its party.
@@ -197,6 +232,7 @@ impl Ledger {
         push(&mut unit, &self.touches, true).await?;
         push(&mut unit, &self.pressures, self.insists).await?;
         push(&mut unit, &self.recipients, self.insists).await?;
+        push(&mut unit, &self.reports, self.insists).await?;
         unit.finish()
     }
 }
@@ -278,9 +314,8 @@ fn suppression_of(state: &touch::State, event: &touch_event::Event) -> Option<Re
         }
         _ => return None,
     };
-    let name = cause.as_str_name().trim_start_matches("SUPPRESSION_CAUSE_").to_ascii_lowercase();
     Some(RecipientSuppressed {
-        suppression_id: format!("{name}/{}", request.touch_id),
+        suppression_id: suppression_id(cause, &request.touch_id),
         cause: cause.into(),
         party_id: request.party_id.clone(),
         channel: request.channel,
@@ -290,6 +325,12 @@ fn suppression_of(state: &touch::State, event: &touch_event::Event) -> Option<Re
         purpose: purpose.into(),
         suppressed_at: provider_fact(event).and_then(|it| it.occurred_at),
     })
+}
+
+/// `unsubscribed/<touch id>`.
+fn suppression_id(cause: SuppressionCause, touch_id: &str) -> String {
+    let name = cause.as_str_name().trim_start_matches("SUPPRESSION_CAUSE_").to_ascii_lowercase();
+    format!("{name}/{touch_id}")
 }
 
 #[cfg(test)]

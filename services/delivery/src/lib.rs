@@ -9,6 +9,7 @@
 //! | pressure | `pressure/<party_id>` | that no two touches take the same place under a cap |
 //! | recipient | `recipient/<party_id>` | who must not be reached, from this commit on |
 //! | sender | `sender/<id>` | in whose name something is said |
+//! | report | `report/<rpt id>` | that what a provider reported about an unknown message is kept |
 //!
 //! ```text
 //! REQUESTED ─┬→ SKIPPED(reason)
@@ -82,10 +83,16 @@ const RECALLS: &str = "delivery.recalls";
 /// The tables and the view of own events.
 pub fn schema() -> Schema {
     Schema {
-        migrations: vec![Migration::portable(
-            "delivery/0001_delivery",
-            include_str!("../migrations/0001_delivery.sql"),
-        )],
+        migrations: vec![
+            Migration::portable(
+                "delivery/0001_delivery",
+                include_str!("../migrations/0001_delivery.sql"),
+            ),
+            Migration::portable(
+                "delivery/0002_reports",
+                include_str!("../migrations/0002_reports.sql"),
+            ),
+        ],
         views: vec![Box::new(view::Delivery)],
     }
 }

@@ -11,6 +11,7 @@ reasons! {
         WRONG_STATE: FailedPrecondition, "the thing is not in a state in which this can be done", "Read it again.";
         TOUCH_EXISTS: AlreadyExists, "the touch was asked for with another content", "Use another request_id.";
         TASK_WITHDRAWN: FailedPrecondition, "what the task says, or to whom, is not allowed any more", "Do not use it; its reason tells why.";
+        REPORT_TOO_EARLY: Unavailable, "a report names a message that no touch is known to be yet; it is kept, and the others are recorded", "Send the same again after the delay given; what never finds its touch is listed by ListReports.";
         SENDER_UNKNOWN: InvalidArgument, "there is no such sender", "Register the sender first.";
     }
 }

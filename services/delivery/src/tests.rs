@@ -35,7 +35,9 @@ const ACME: &str = TENANTS[0];
 const UMBRELLA: &str = TENANTS[1];
 const PARTY: &str = "pty_1";
 /// As long as a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks: who looks without a pause takes the time of what it waits for.
+const GLANCE: Duration = Duration::from_millis(5);
 
 const TARGET: Target = Target {
     name: "delivery",
@@ -136,7 +138,7 @@ async fn until<T>(mut condition: impl AsyncFnMut() -> Option<T>) -> Option<T> {
             if let Some(found) = condition().await {
                 return found;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(GLANCE).await;
         }
     };
     tokio::time::timeout(PATIENCE, found).await.ok()

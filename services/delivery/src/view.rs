@@ -15,6 +15,7 @@ pub(crate) mod contact;
 pub(crate) mod contact_point;
 pub(crate) mod pressure;
 pub(crate) mod provider_event;
+pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod sender;
 pub(crate) mod suppression;
@@ -44,6 +45,7 @@ impl View for Delivery {
             "contact_point",
             "pressure",
             "provider_event",
+            "report",
             "task_module",
         ]
     }
@@ -59,7 +61,8 @@ impl View for Delivery {
             touch::apply(tx, &touches).await?;
             contact_point::apply(tx, &touches).await?;
             pressure::apply(tx, &of("pressure")).await?;
-            suppression::apply(tx, &of("recipient")).await
+            suppression::apply(tx, &of("recipient")).await?;
+            report::apply(tx, &of("report")).await
         })
     }
 

@@ -24,7 +24,7 @@ use eventstore::{
 use futures::future::BoxFuture;
 
 use crate::adapters::{Adapters, Message, Told};
-use crate::domain::touch::{Command, Outcome, State, Status, Touch};
+use crate::domain::touch::{Command, Outcome, State, Status, Touch, is_unasked};
 use crate::gate::{self, Gathered, Judgement};
 use crate::ledger::Ledger;
 use crate::link;
@@ -40,7 +40,7 @@ const RUNS: usize = 4;
 const TRIES: usize = 32;
 /// An attempt of which nothing is known after this long is given up. Adapters end sooner.
 const GIVES_UP: Duration = Duration::from_secs(120);
-/// How often a message is tried.
+/// How often a provider is asked.
 const ATTEMPTS: u32 = 10;
 /// Pause before the second attempt; doubled each time up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(60);
@@ -278,7 +278,8 @@ impl Gate<'_> {
             facts.complete(touch.request, &ledger, &neighbours);
             let judgement = gate::judge(&facts.gathered, at);
             ledger.insist();
-            if ledger.decide(touch_id, command(judgement, self.adapter, at), at).is_err() {
+            let wish = command(judgement, facts.market(), self.adapter, at);
+            if ledger.decide(touch_id, wish, at).is_err() {
                 return Ok(Run::Done);
             }
             match append(store, &ledger, Metadata { at, ..self.meta.clone() }).await? {
@@ -306,22 +307,32 @@ impl Gate<'_> {
 }
 
 /// What a judgement wishes of the touch.
-fn command(judgement: Judgement, adapter: &'static str, at: Timestamp) -> Command {
+fn command(judgement: Judgement, market: String, adapter: &'static str, at: Timestamp) -> Command {
     let Judgement { verdicts, outcome } = judgement;
     match outcome {
         gate::Outcome::Ready(ready) => {
             Command::HandOver { ready: *ready, adapter, gives_up_at: at.plus(GIVES_UP) }
         }
-        gate::Outcome::Skip { reason, content } => Command::Skip { reason, verdicts, content },
-        gate::Outcome::Defer { until, time_zone } => Command::Defer { until, verdicts, time_zone },
+        gate::Outcome::Skip { reason, content } => {
+            Command::Skip { reason, verdicts, content, market }
+        }
+        gate::Outcome::Defer { until, time_zone } => {
+            Command::Defer { until, verdicts, time_zone, market }
+        }
     }
 }
 
-/// What an adapter's answer means for the touch.
+/// What an adapter's answer means for the touch. An attempt of which nobody was asked is no provider's no: the gate
+/// starts again, and ends the touch itself when it is out of date.
 fn outcome(touch: &State, told: Told, now: Timestamp) -> Outcome {
     let again = |code: String, in_doubt: bool| {
-        let at = now.plus(pause(touch.attempts, &code));
-        match touch.attempts >= ATTEMPTS || at >= touch.expires_at() {
+        if is_unasked(&code, in_doubt) {
+            let pause = if touch.unasked < ATTEMPTS { SOON } else { SHORTEST_PAUSE };
+            return Outcome::Again { at: now.plus(pause), code, in_doubt };
+        }
+        let asked = touch.attempts.saturating_sub(touch.unasked);
+        let at = now.plus(pause(asked));
+        match asked >= ATTEMPTS || at >= touch.expires_at() {
             true if in_doubt || touch.in_doubt => Outcome::Unknown { code },
             true => Outcome::Refused { code },
             false => Outcome::Again { at, code, in_doubt },
@@ -336,13 +347,9 @@ fn outcome(touch: &State, told: Told, now: Timestamp) -> Outcome {
     }
 }
 
-/// How long to wait before the next attempt. Nobody was asked when the gate's facts had grown old or the process had
-/// ended: then there is no reason to wait.
-fn pause(attempts: u32, code: &str) -> Duration {
-    if matches!(code, "stale" | "restarted") {
-        return SOON;
-    }
-    SHORTEST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(LONGEST_PAUSE)
+/// How long a provider is left in peace that was asked so often.
+fn pause(asked: u32) -> Duration {
+    SHORTEST_PAUSE.saturating_mul(1 << asked.saturating_sub(1).min(10)).min(LONGEST_PAUSE)
 }
 
 fn message(store: &Store, tenant: &str, gathered: Gathered, at: Timestamp) -> Message {

@@ -36,7 +36,7 @@ use crate::values;
 use crate::view::View;
 
 pub(crate) use checkpoint::{Reached, move_checkpoint};
-pub use checkpoint::{handled, read_checkpoint};
+pub use checkpoint::{handled, reached, read_checkpoint};
 pub use parking::{Parked, list_parked, retry_parked};
 
 /// Pauses between two starts; they double while the checkpoint does not move.
@@ -152,7 +152,7 @@ pub async fn run(
 }
 
 /// A panic in a handler is a deterministic failure of the event, not of the consumer.
-async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     use futures::FutureExt as _;
     std::panic::AssertUnwindSafe(work)
         .catch_unwind()

@@ -4,7 +4,7 @@
 //! Destroying a subject's key leaves ciphertext, hashes and proofs as they are and makes the personal
 //! fields unreadable for ever. Plaintext keys stay in memory for at most five minutes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ use crate::values;
 
 /// Keys by (tenant, key id).
 type States = HashMap<(String, String), KeyState>;
+
+/// Keys by subject, each with itself as a new one if it has just been made; nothing for one that is destroyed.
+pub(crate) type SubjectKeys = BTreeMap<String, Option<(DataKey, Option<NewKey>)>>;
 
 /// Keys in the clear, with since when they are held.
 #[derive(Default)]
@@ -96,6 +99,10 @@ pub(crate) struct NewKey {
     pub wrapped: Vec<u8>,
 }
 
+pub(crate) fn destroyed_key() -> Error {
+    Error::refused("the subject's key is destroyed")
+}
+
 /// The keys of one store.
 #[derive(Clone)]
 pub struct Keyring(Arc<Inner>);
@@ -153,11 +160,47 @@ impl Keyring {
             return self.make(tenant, subject).map(|(key, new)| (key, Some(new)));
         };
         if row.int(2)? != 0 {
-            return Err(Error::refused("the subject's key is destroyed"));
+            return Err(destroyed_key());
         }
         let key = self.unwrap(tenant, row.text(0)?, row.blob(1)?)?;
         self.remember(destroyed, tenant, KeyState::Live(key.clone()), &key.key_id);
         Ok((key, None))
+    }
+
+    /// The same for many subjects by one statement; nothing for those whose keys are destroyed.
+    pub(crate) async fn for_subjects(
+        &self,
+        tenant: &str,
+        subjects: &BTreeSet<&str>,
+    ) -> Result<SubjectKeys, Error> {
+        let destroyed = self.lock().destroyed;
+        let wanted: Vec<_> = subjects.iter().map(|subject| values![tenant, *subject]).collect();
+        let found = self
+            .0
+            .database
+            .query_keys(
+                "k(tenant, subject)",
+                &wanted,
+                "SELECT s.subject, s.key_id, s.wrapped, s.destroyed_at FROM k
+                 JOIN subject_key s ON s.tenant = k.tenant AND s.subject = k.subject",
+            )
+            .await?;
+        let mut keys = SubjectKeys::new();
+        for row in found {
+            let held = if row.int(3)? == 0 {
+                let key = self.unwrap(tenant, row.text(1)?, row.blob(2)?)?;
+                self.remember(destroyed, tenant, KeyState::Live(key.clone()), &key.key_id);
+                Some((key, None))
+            } else {
+                None
+            };
+            keys.insert(row.text(0)?.to_owned(), held);
+        }
+        for subject in subjects.iter().filter(|it| !keys.contains_key(**it)).collect::<Vec<_>>() {
+            let (key, new) = self.make(tenant, subject)?;
+            keys.insert((*subject).to_owned(), Some((key, Some(new))));
+        }
+        Ok(keys)
     }
 
     /// The keys by which events are sealed, each at most once from the database.
@@ -361,6 +404,22 @@ mod tests {
         let held = keys.cached(vec![("acme", &key_id)]);
         assert!(matches!(held.states[&name], KeyState::Destroyed), "kept from now on");
         keys.for_subject("acme", "pty_1").await.expect_err("destroyed");
+    }
+
+    #[tokio::test]
+    async fn keys_of_many_subjects_are_those_of_each() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder).await;
+        let (keys, key_id) = (store.keys(), keyed(&store).await);
+        let wanted = BTreeSet::from(["pty_1", "pty_2"]);
+        let found = keys.for_subjects("acme", &wanted).await.expect("read");
+        let known = found["pty_1"].as_ref().expect("live");
+        assert!(known.0.key_id == key_id && known.1.is_none(), "{known:?}");
+        let made = found["pty_2"].as_ref().expect("made");
+        assert_eq!(made.1.as_ref().map(|it| &it.key_id), Some(&made.0.key_id));
+        keys.destroy("acme", "pty_1", "test", Timestamp(1)).await.expect("destroyed");
+        let found = keys.for_subjects("acme", &wanted).await.expect("read");
+        assert!(found["pty_1"].is_none() && found["pty_2"].is_some());
     }
 
     #[tokio::test]

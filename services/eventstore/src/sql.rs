@@ -22,6 +22,9 @@ use sqlx::{
 use crate::error::Error;
 use pool::{Lent, Pool};
 
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 200;
+
 /// A value going into or coming out of a statement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -347,7 +350,7 @@ async fn open_sqlite(options: &DatabaseOptions) -> Result<Pools, Error> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(options.acquire_timeout)
-        .statement_cache_capacity(200);
+        .statement_cache_capacity(STATEMENTS);
     let patience = options.acquire_timeout;
     let write = Pool::<SqliteConnection>::new(connect.clone(), 1, patience);
     // Makes the file, or says at once why it cannot.
@@ -369,8 +372,11 @@ async fn open_postgres(options: &DatabaseOptions) -> Result<Pools, Error> {
         ("enable_seqscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
+        // Therefore the values do not matter to a plan: it is made once.
+        ("plan_cache_mode", "force_generic_plan"),
         ("jit", "off"),
     ]);
+    let connect = connect.statement_cache_capacity(STATEMENTS);
     let (size, patience) = (options.max_connections.max(2), options.acquire_timeout);
     let readers = connect.clone().options([("idle_in_transaction_session_timeout", "10s")]);
     let shared = Pool::<PgConnection>::new(readers, size, patience);

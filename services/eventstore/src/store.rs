@@ -23,6 +23,7 @@ use crate::reconcile;
 use crate::sql::{Database, DatabaseOptions, Row};
 use crate::time::{Clock, Timestamp};
 use crate::timers::{self, Timer};
+use crate::together::Together;
 use crate::trace;
 use crate::unit::{Unit, UnitBuilder, UnitError};
 use crate::values;
@@ -94,10 +95,12 @@ pub(crate) struct Inner {
     /// How far its consumers came.
     pub(crate) reached: Reached,
     queue: mpsc::Sender<Pending>,
-    loads: mpsc::Sender<Wanted>,
+    loads: Together<Wanted, Vec<Stored>>,
     pub(crate) tasks: TaskTracker,
 }
 
+/// So many streams are read together with what others want; more are read on their own.
+const FEW: usize = 8;
 /// Bytes of envelopes after which a page ends.
 const PAGE_BYTES: i64 = 4 * 1024 * 1024;
 /// How often a command is decided again after a version conflict.
@@ -202,7 +205,7 @@ impl Store {
             view.opened(&keys);
         }
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let (loads, wanted) = mpsc::channel(QUEUE);
+        let loads = loads::of(&database);
         let store = Self(Arc::new(Inner {
             source: options.source,
             database,
@@ -226,10 +229,6 @@ impl Store {
         store.0.head.send_replace(head);
         let health = store.health();
         store.0.tasks.spawn(commit::run(Arc::downgrade(&store.0), waiting, health));
-        let wanted = Arc::new(tokio::sync::Mutex::new(wanted));
-        for _ in 0..loads::READERS {
-            store.0.tasks.spawn(loads::run(store.0.database.clone(), wanted.clone()));
-        }
         Ok(store)
     }
 
@@ -407,11 +406,8 @@ impl Store {
 
     /// Reads a stream together with those that others want at the same time.
     async fn read_now(&self, tenant: &str, stream: String) -> Result<Vec<Recorded>, Error> {
-        let closed = || Error::unavailable("the store is closed");
-        let (reply, answer) = oneshot::channel();
-        let wanted = Wanted { tenant: tenant.to_owned(), stream, reply };
-        self.0.loads.send(wanted).await.map_err(|_| closed())?;
-        self.recorded(answer.await.map_err(|_| closed())??).await
+        let events = self.0.loads.read((tenant.to_owned(), stream)).await?;
+        self.recorded(events).await
     }
 
     /// Loads and folds several streams of one aggregate at once, in the order of `ids`.
@@ -431,6 +427,11 @@ impl Store {
         position: u64,
     ) -> Result<Vec<Loaded<D::State>>, Error> {
         let streams: Vec<_> = ids.iter().map(|id| format!("{}/{id}", D::AGGREGATE)).collect();
+        if position == u64::MAX && ids.len() <= FEW {
+            let reads = streams.into_iter().map(|stream| self.read_now(tenant, stream));
+            let found = futures::future::try_join_all(reads).await?;
+            return found.iter().map(|events| fold_recorded::<D>(events)).collect();
+        }
         let keys: Vec<_> = streams.iter().map(|it| values![tenant, it, position]).collect();
         let rows = self
             .0

@@ -1,5 +1,7 @@
 //! A commit unit: the events of one command, encoded before any lock, all or nothing.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use prost::Message as _;
 use rapport_proto::types::Envelope;
@@ -10,7 +12,7 @@ use crate::decider::Decider;
 use crate::error::Error;
 use crate::event::{CheckpointMove, Hash, Metadata, Recorded, digest};
 use crate::ids::Ids;
-use crate::keys::{DataKey, KeyState, Keyring, NewKey};
+use crate::keys::{DataKey, KeyState, Keyring, NewKey, SubjectKeys, destroyed_key};
 use crate::time::Timestamp;
 use crate::timers::TimerKey;
 
@@ -93,7 +95,7 @@ pub struct UnitBuilder {
     drafts: Vec<Draft>,
     expects: Vec<(String, u64)>,
     /// Keys of this unit's subjects, so that one is made at most once.
-    subjects: Vec<(String, DataKey)>,
+    subjects: SubjectKeys,
     new_keys: Vec<NewKey>,
     replies: Option<(String, u64)>,
 }
@@ -107,10 +109,20 @@ impl UnitBuilder {
             keys,
             drafts: Vec::new(),
             expects: Vec::new(),
-            subjects: Vec::new(),
+            subjects: SubjectKeys::new(),
             new_keys: Vec::new(),
             replies: None,
         }
+    }
+
+    /// Reads the keys of many subjects by one statement. Those of others are read when their events are added, one by
+    /// one; one that is destroyed is refused only there.
+    pub async fn subjects(&mut self, subjects: &BTreeSet<&str>) -> Result<(), Error> {
+        let keys = self.keys.for_subjects(&self.meta.tenant, subjects).await?;
+        for (subject, key) in keys {
+            self.subjects.entry(subject).or_insert(key);
+        }
+        Ok(())
     }
 
     /// Adds the events of one stream, which must stand at `version`. The first stream added is the one
@@ -160,11 +172,13 @@ impl UnitBuilder {
     }
 
     async fn key_for(&mut self, subject: &str) -> Result<DataKey, Error> {
-        if let Some((_, key)) = self.subjects.iter().find(|it| it.0 == subject) {
+        if let Some(held) = self.subjects.get_mut(subject) {
+            let (key, new) = held.as_mut().ok_or_else(destroyed_key)?;
+            self.new_keys.extend(new.take());
             return Ok(key.clone());
         }
         let (key, new) = self.keys.for_subject(&self.meta.tenant, subject).await?;
-        self.subjects.push((subject.to_owned(), key.clone()));
+        self.subjects.insert(subject.to_owned(), Some((key.clone(), None)));
         self.new_keys.extend(new);
         Ok(key)
     }

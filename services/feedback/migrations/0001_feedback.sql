@@ -71,6 +71,14 @@ CREATE TABLE product (
     PRIMARY KEY (tenant, product_id)
 );
 
+-- Classes of modules, by the newest version that `content` approved.
+CREATE TABLE module (
+    tenant TEXT NOT NULL,
+    module_id TEXT NOT NULL,
+    content_class BIGINT NOT NULL,
+    PRIMARY KEY (tenant, module_id)
+);
+
 -- Where parties are and what they read, as `profiles` says.
 CREATE TABLE party (
     tenant TEXT NOT NULL,

@@ -14,14 +14,14 @@
 //!
 //! ```text
 //! survey      CHECKED → APPROVED → LIVE → RETIRED
-//! invitation  REQUESTED → ISSUED → SENT → ANSWERED | EXPIRED;  DECLINED(cooldown_…, quota, not_live, not_sent)
+//! invitation  REQUESTED → ISSUED → SENT → ANSWERED | EXPIRED;  DECLINED(cooldown_…, quota, not_live, not_survey, not_sent)
 //! text        UNSCREENED → CLEAR | CANDIDATE → HANDED_OFF → RECONCILED;  CANDIDATE → NOT_A_CASE
 //! case        OPEN → RESPONDED → RESOLVED ⇄ REOPENED;  PAUSED(reason) beside
 //! ```
 //!
 //! **Asking.** A journey's `InstanceFeedbackRequested`, or a call, states a timer that is due at once. Its handler
-//! decides: is the survey live, do the cooldowns of family and party allow it, is there a place under the quota. What
-//! is issued and what counts are one unit; two that are decided at the same moment conflict on the party's `asked`
+//! decides: is the survey live and its module a survey's, do the cooldowns of family and party allow it, is there a place
+//! under the quota. A call whose survey has a module of another class is refused at once. What is issued and what counts are one unit; two that are decided at the same moment conflict on the party's `asked`
 //! stream, and the last place of a quota is taken under the lock of the commit. `delivery` opens a touch for
 //! `InvitationIssued` and lets it through its gate like any other; when it was not sent, the invitation is declined and
 //! no longer counts.

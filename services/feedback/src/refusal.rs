@@ -16,6 +16,7 @@ reasons! {
         AUTHOR_MAY_NOT_APPROVE: FailedPrecondition, "the author may not approve the own version", "Ask someone else.";
         CHECK_STALE: FailedPrecondition, "the version was checked with other bytes than are to be approved", "Read the version and approve its hash.";
         INVITATION_EXISTS: AlreadyExists, "the invitation was asked for with another content", "Use another request_id.";
+        MODULE_NOT_SURVEY: FailedPrecondition, "the survey's module is approved for another content class than SURVEY", "Have a module of class SURVEY approved, and put a version of the survey in force that names it.";
         LINK_USED: FailedPrecondition, "the personal link was used before", "Nothing is left to do: an invitation has one answer.";
         LINK_EXPIRED: FailedPrecondition, "the personal link is no longer open to answers", "Ask for another invitation.";
         ANSWER_INVALID: InvalidArgument, "the answers do not fit the survey", "Correct the answers listed in the violations.";

@@ -33,7 +33,7 @@ const ACME: &str = TENANTS[0];
 const UMBRELLA: &str = TENANTS[1];
 const PARTY: &str = "pty_1";
 /// As long as a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -215,7 +215,7 @@ async fn until<T>(mut condition: impl AsyncFnMut() -> Option<T>) -> Option<T> {
             if let Some(found) = condition().await {
                 return found;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, found).await.ok()

@@ -19,7 +19,7 @@ use rapport_proto::feedback::v1::invitation::State as Status;
 
 use crate::domain::asked::{self, Asked};
 use crate::domain::case::{self, Case};
-use crate::domain::invitation::{self, Command, Invitation, NOT_LIVE, QUOTA};
+use crate::domain::invitation::{self, Command, Invitation, NOT_LIVE, NOT_SURVEY, QUOTA};
 use crate::domain::survey::{Gaps, Survey, answer_within};
 use crate::domain::text::{self, Text};
 use crate::domain::{Wrong, later};
@@ -128,6 +128,10 @@ async fn judge(
     let decline = |reason, next_allowed_at| (Command::Decline { reason, next_allowed_at }, None);
     let survey = store.load::<Survey>(&meta.tenant, &requested.survey, AsOf::Now).await?.state;
     let Some((version, document)) = survey.live() else { return Ok(decline(NOT_LIVE, None)) };
+    let module = document.module.as_str();
+    if view::module::is_no_survey(store.database(), &meta.tenant, module).await? {
+        return Ok(decline(NOT_SURVEY, None));
+    }
     let asked = store.load::<Asked>(&meta.tenant, &requested.party_id, AsOf::Now).await?;
     let ask = asked::Command::Ask {
         party_id: requested.party_id.clone(),
@@ -251,50 +255,50 @@ pub(crate) struct NewCase {
     pub(crate) language: String,
 }
 
-/// Opens a case; returns the position at which it holds.
+/// Opens a case; returns the position at which it holds. Nobody else writes its streams, but the key of a party that is
+/// new here may be made by another at the same moment.
 pub(crate) async fn open_case(
     store: &Store,
     meta: &Metadata,
     new: NewCase,
 ) -> Result<u64, Failure> {
-    match store.find_request(meta).await? {
-        Some(Outcome::Repeated { position, .. }) => return Ok(position),
-        Some(_) => return Err(Failure::RequestReused),
-        None => {}
-    }
     let NewCase { mut opened, text, language } = new;
-    let case_id = opened.case_id.clone();
-    let party_id = opened.party_id.clone();
+    let (case_id, party_id) = (opened.case_id.clone(), opened.party_id.clone());
     let party = view::party::find(store.database(), &meta.tenant, &party_id).await?;
     let medical = opened.r#type() == proto::CaseType::MedicalInquiry;
     opened.market.clone_from(&party.market);
     if !text.is_empty() {
         opened.text_id = derive_id("txt", &[&meta.tenant, "txt", &case_id]);
     }
-    let text_id = opened.text_id.clone();
-    let mut unit = store.unit(meta.clone());
-    push_case(&mut unit, meta, opened).await?;
-    if !text.is_empty() {
-        let new = NewText {
-            text_id,
-            of: "case",
-            of_id: &case_id,
-            party_id: &party_id,
-            party: &party,
-            language: &language,
-            products: &[],
-            medical,
-            text: &text,
-        };
-        receive(&mut unit, meta, new).await?;
+    for _ in 0..ATTEMPTS {
+        match store.find_request(meta).await? {
+            Some(Outcome::Repeated { position, .. }) => return Ok(position),
+            Some(_) => return Err(Failure::RequestReused),
+            None => {}
+        }
+        let mut unit = store.unit(meta.clone());
+        push_case(&mut unit, meta, opened.clone()).await?;
+        if !text.is_empty() {
+            let new = NewText {
+                text_id: opened.text_id.clone(),
+                of: "case",
+                of_id: &case_id,
+                party_id: &party_id,
+                party: &party,
+                language: &language,
+                products: &[],
+                medical,
+                text: &text,
+            };
+            receive(&mut unit, meta, new).await?;
+        }
+        match append(store, unit.finish()?).await? {
+            Appended::Yes(position) => return Ok(position),
+            Appended::Again | Appended::Before => {}
+            Appended::Elsewhere => break,
+        }
     }
-    match store.append(unit.finish()?).await {
-        Outcome::Committed { position } | Outcome::Repeated { position, .. } => Ok(position),
-        Outcome::RequestReused => Err(Failure::RequestReused),
-        Outcome::Conflict | Outcome::Superseded => Err(kept_changing(&case_id)),
-        Outcome::Refused(what) => Err(Error::corrupt(what).into()),
-        Outcome::Failed(error) => Err(error.into()),
-    }
+    Err(kept_changing(&case_id))
 }
 
 async fn push_case(

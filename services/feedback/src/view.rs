@@ -16,6 +16,7 @@ use crate::domain::text::{LEVELS, escalates_at};
 pub(crate) mod candidate;
 pub(crate) mod case;
 pub(crate) mod invitation;
+pub(crate) mod module;
 pub(crate) mod party;
 pub(crate) mod product;
 pub(crate) mod response;

@@ -7,6 +7,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use tonic::{Code, Status};
 
+use crate::keys;
+
 /// When to come back if nobody says.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -15,7 +17,7 @@ const SOON: Duration = Duration::from_secs(1);
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     /// A closed list: `bad_json`, `bad_encoding`, `batch`, `schema`, `too_large`, `write_key`, `signature`,
-    /// `rate_limited`, `busy`, `unavailable`, `not_found`, `internal`.
+    /// `rate_limited`, `busy`, `too_slow`, `unavailable`, `not_found`, `method`, `internal`.
     pub(crate) code: &'static str,
     pub(crate) message: String,
     /// Empty when it is about the whole.
@@ -46,6 +48,9 @@ impl Refusal {
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
         let delay = chassis::status::retry_delay(&status).unwrap_or(SOON);
+        if chassis::status::reason(&status).as_deref() == Some("SOURCE_DISABLED") {
+            return keys::unknown();
+        }
         let violation = chassis::status::violations(&status).into_iter().next();
         let (field, message) = violation.map_or_else(
             || (String::new(), status.message().to_owned()),

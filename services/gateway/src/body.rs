@@ -1,6 +1,7 @@
 //! Bodies as SDKs send them: JSON under any content type, compressed or not, bounded either way.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::{HeaderMap, StatusCode, header};
@@ -10,9 +11,17 @@ use crate::answer::Refusal;
 /// Bytes of a body, as it comes and as it is.
 const MOST: usize = 4 << 20;
 
+/// How long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The bytes, inflated.
 pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
-    let bytes = axum::body::to_bytes(body, MOST).await.map_err(|_| too_large())?;
+    let read = tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, MOST)).await;
+    let slow = || {
+        let told = "The body did not come in time. Send the same again.";
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", told)
+    };
+    let bytes = read.map_err(|_| slow())?.map_err(|_| too_large())?;
     match headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity" | b"") => Ok(bytes.to_vec()),
         Some(b"gzip" | b"x-gzip") => inflate(&bytes),

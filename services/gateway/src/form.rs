@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use chassis::deps::Deps;
@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 use crate::body;
 use crate::keys::PATIENCE;
 use crate::page::{escape, notice, page};
+use crate::place::Place;
 
 /// What was entered, by question.
 type Entered = BTreeMap<String, Vec<String>>;
@@ -31,7 +32,11 @@ pub(crate) fn routes(deps: &Deps) -> Router {
     Router::new().route("/f/{token}", get(open).post(submit)).with_state(deps.clone())
 }
 
-async fn open(Path(link): Path<String>, State(deps): State<Deps>, headers: HeaderMap) -> Response {
+async fn open(
+    Place(link): Place<String>,
+    State(deps): State<Deps>,
+    headers: HeaderMap,
+) -> Response {
     match opened(&deps, &link).await {
         Ok(opened) => form(&opened, &language(&opened, &headers), &Entered::new(), &Wrong::new()),
         Err(status) => refused(&status),
@@ -39,7 +44,7 @@ async fn open(Path(link): Path<String>, State(deps): State<Deps>, headers: Heade
 }
 
 async fn submit(
-    Path(link): Path<String>,
+    Place(link): Place<String>,
     State(deps): State<Deps>,
     headers: HeaderMap,
     body: Body,

@@ -54,6 +54,12 @@ impl Keys {
         Ok(found)
     }
 
+    /// Asks again next time.
+    pub(crate) fn forget(&self, key: &str) {
+        let hash = eventstore::digest(key.as_bytes());
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+    }
+
     fn held(&self, hash: [u8; 32]) -> Option<Source> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.get(&hash).filter(|it| it.1.elapsed() < KEPT).map(|it| it.0.clone())
@@ -102,7 +108,7 @@ fn basic(text: &str) -> Option<String> {
     (scheme.eq_ignore_ascii_case("basic") && !key.is_empty()).then(|| key.to_owned())
 }
 
-fn unknown() -> Refusal {
+pub(crate) fn unknown() -> Refusal {
     let told = "Send the source's write key as the user of Basic authentication, or as writeKey in the body.";
     let field = "Authorization".to_owned();
     Refusal { field, ..Refusal::new(StatusCode::UNAUTHORIZED, "write_key", told) }

@@ -37,6 +37,7 @@ mod keys;
 mod links;
 mod message;
 mod page;
+mod place;
 mod provider;
 mod rate;
 mod record;
@@ -65,5 +66,6 @@ pub fn service(deps: &Deps) -> Service {
         .merge(provider::routes(deps))
         .merge(links::routes(deps))
         .merge(form::routes(deps));
-    Service::new().http(watch::watched(routes, deps.settings.grpc.max_in_flight))
+    Service::new()
+        .http(watch::watched(place::with_methods(routes), deps.settings.grpc.max_in_flight))
 }

@@ -3,7 +3,7 @@
 //! A `GET` changes nothing: programs follow links before people do.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use chassis::Call;
@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 
 use crate::keys::PATIENCE;
 use crate::page::{notice, page};
+use crate::place::Place;
 
 /// The provider that one click stands for.
 const PROVIDER: &str = "one-click";
@@ -23,7 +24,10 @@ pub(crate) fn routes(deps: &Deps) -> Router {
     Router::new().route("/u/{tenant}/{token}", get(ask).post(unsubscribe)).with_state(deps.clone())
 }
 
-async fn ask(Path((tenant, token)): Path<(String, String)>, State(deps): State<Deps>) -> Response {
+async fn ask(
+    Place((tenant, token)): Place<(String, String)>,
+    State(deps): State<Deps>,
+) -> Response {
     if !deps.settings.tenants.contains(&tenant) || token.len() > 200 {
         return unknown();
     }
@@ -33,7 +37,7 @@ async fn ask(Path((tenant, token)): Path<(String, String)>, State(deps): State<D
 }
 
 async fn unsubscribe(
-    Path((tenant, token)): Path<(String, String)>,
+    Place((tenant, token)): Place<(String, String)>,
     State(deps): State<Deps>,
 ) -> Response {
     if !deps.settings.tenants.contains(&tenant) || token.len() > 200 {
@@ -51,13 +55,16 @@ async fn unsubscribe(
     }
 }
 
-/// Records it, exactly once for each link.
+/// Records it, exactly once for each click: who clicks the same link after a new consent says it anew. What a double
+/// click says twice, `delivery` records once.
 async fn record(deps: &Deps, tenant: &str, token: &str) -> Result<bool, Status> {
+    let at = deps.clock.now();
+    let click = format!("{} {token}", at.0);
     let event = ProviderEvent {
         provider: PROVIDER.into(),
-        provider_event_id: eventstore::hex(&eventstore::digest(token.as_bytes())),
+        provider_event_id: eventstore::hex(&eventstore::digest(click.as_bytes())),
         kind: ProviderEventKind::Unsubscribed.into(),
-        occur_time: Some(deps.clock.now().to_proto()),
+        occur_time: Some(at.to_proto()),
         unsubscribe_token: token.to_owned(),
         ..Default::default()
     };

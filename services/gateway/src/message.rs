@@ -11,6 +11,8 @@ pub(crate) const MOST_BYTES: usize = 32 << 10;
 const MOST_CHARACTERS: usize = 128;
 /// Bytes of an unusable item that are kept.
 const KEPT_BYTES: usize = 32 << 10;
+/// What SDKs say about the sending, not about what happened: it may be another when they send the same again.
+const OF_THE_SENDING: [&str; 2] = ["sentAt", "_metadata"];
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ impl Kind {
 pub(crate) struct Message {
     pub(crate) kind: Kind,
     pub(crate) message_id: String,
+    /// Of what the sender sent: the same when it is sent again.
+    pub(crate) digest: Vec<u8>,
     /// Name of the interaction.
     pub(crate) name: String,
     pub(crate) at: Timestamp,
@@ -64,6 +68,8 @@ pub(crate) struct Message {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Unusable {
     pub(crate) message_id: String,
+    /// Of what the sender sent: the same when it is sent again.
+    pub(crate) digest: Vec<u8>,
     /// `schema`, `bad_time`, `too_large` or `unknown_type`.
     pub(crate) code: &'static str,
     /// Place in the item.
@@ -82,13 +88,13 @@ pub(crate) struct Around {
     pub(crate) received_at: Timestamp,
     /// When the sender's clock said that it sent it.
     pub(crate) sent_at: Option<Timestamp>,
-    /// Members every item has that does not state them itself.
-    pub(crate) defaults: Map<String, Value>,
+    /// Members that every item's context has which does not state them itself.
+    pub(crate) context: Value,
 }
 
 /// Reads an item; `kind` is the path's, absent for items of a batch.
 pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<Message, Unusable> {
-    let raw = item.to_string();
+    let (size, digest) = fingerprint(item);
     let text = |name: &str| match item.get(name) {
         Some(Value::String(text)) => text.trim().to_owned(),
         // Some SDKs let numbers through.
@@ -96,24 +102,24 @@ pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<
         _ => String::new(),
     };
     let message_id = match text("messageId") {
-        id if id.is_empty() => made(&around.source_id, &raw),
+        id if id.is_empty() => made(&around.source_id, &digest),
         id => id,
     };
     let bad = |code, field, remedy| {
-        let mut raw = raw.clone();
+        let mut raw = item.to_string();
         let end = (0..=KEPT_BYTES.min(raw.len())).rev().find(|at| raw.is_char_boundary(*at));
         raw.truncate(end.unwrap_or_default());
         // An id that cannot be kept is replaced by one that can.
         let message_id = match is_message_id(&message_id) {
             true => message_id.clone(),
-            false => made(&around.source_id, &raw),
+            false => made(&around.source_id, &digest),
         };
-        Err(Unusable { message_id, code, field, remedy, raw })
+        Err(Unusable { message_id, digest: digest.clone(), code, field, remedy, raw })
     };
     if !item.is_object() {
         return bad("schema", "", "Each item is a JSON object.");
     }
-    if raw.len() > MOST_BYTES {
+    if size > MOST_BYTES {
         return bad("too_large", "", "Keep each item below 32 KB.");
     }
     if !is_message_id(&message_id) {
@@ -125,14 +131,17 @@ pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<
     let Ok(at) = time(item, around) else {
         return bad("bad_time", "timestamp", "Write RFC 3339, for example 2026-01-31T09:30:00Z.");
     };
-    let object = |name: &str| match item.get(name).or_else(|| around.defaults.get(name)) {
+    let object = |name: &str| match item.get(name) {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(map)) => Ok(map.clone()),
         Some(_) => Err(()),
     };
-    let Ok(context) = object("context") else {
+    let Ok(mut context) = object("context") else {
         return bad("schema", "context", "Give an object.");
     };
+    for (name, value) in around.context.as_object().into_iter().flatten() {
+        context.entry(name).or_insert_with(|| value.clone());
+    }
     let Ok(mut properties) = object("properties") else {
         return bad("schema", "properties", "Give an object.");
     };
@@ -196,6 +205,7 @@ pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<
     Ok(Message {
         kind,
         message_id,
+        digest,
         name,
         at,
         user_id,
@@ -207,9 +217,23 @@ pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<
     })
 }
 
-/// The id of a message that has none: the same bytes have the same one, so that sending them again changes nothing.
-fn made(source_id: &str, raw: &str) -> String {
-    let hash = digest(format!("{source_id}\0{raw}").as_bytes());
+/// Size and digest of what the sender wants to say.
+fn fingerprint(item: &Value) -> (usize, Vec<u8>) {
+    let mut text = String::new();
+    match item {
+        Value::Object(map) => {
+            for (name, value) in map.iter().filter(|it| !OF_THE_SENDING.contains(&it.0.as_str())) {
+                text += &format!("{name:?}:{value},");
+            }
+        }
+        other => text = other.to_string(),
+    }
+    (text.len(), digest(text.as_bytes()).to_vec())
+}
+
+/// The id of a message that has none: the same content has the same one, so that sending it again changes nothing.
+fn made(source_id: &str, digest: &[u8]) -> String {
+    let hash = eventstore::digest(&[source_id.as_bytes(), digest].concat());
     format!("made-{}", &hex(&hash)[..32])
 }
 
@@ -297,6 +321,24 @@ mod tests {
         let mut other = item.clone();
         other["userId"] = json!("u-2");
         assert_ne!(id(&item), id(&other));
+    }
+
+    #[test]
+    fn the_batch_says_what_its_items_leave_open() {
+        let around = Around { context: json!({"ip": "::2", "locale": "de-DE"}), ..around() };
+        let message = read(&track(), None, &around).expect("taken");
+        assert_eq!(message.properties["context"], json!({"ip": "::1", "locale": "de-DE"}));
+    }
+
+    #[test]
+    fn what_is_sent_again_is_known_again() {
+        let read = |item: &Value| read(item, None, &around()).expect("taken");
+        let first = with("sentAt", json!("2026-01-01T00:00:00Z"));
+        let mut again = with("sentAt", json!("2026-01-01T00:00:09Z"));
+        again["_metadata"] = json!({"retryCount": 1});
+        assert_eq!(read(&first).digest, read(&again).digest);
+        assert_ne!(read(&first).at, read(&again).at, "the clock is put right by when it was sent");
+        assert_ne!(read(&first).digest, read(&with("event", json!("Order Cancelled"))).digest);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use base64::Engine as _;
@@ -15,13 +15,16 @@ use chassis::deps::Deps;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, StatusCode, header};
 use rapport_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
-use rapport_proto::delivery::v1::{ProviderEvent, ProviderEventKind, RecordProviderEventsRequest};
+use rapport_proto::delivery::v1::{
+    ProviderEvent, ProviderEventKind, ProviderEventResult, RecordProviderEventsRequest,
+};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::answer::Refusal;
 use crate::body;
 use crate::keys::PATIENCE;
+use crate::place::{Place, nowhere};
 
 /// How old or how early a signature may be, in seconds.
 const TOLERANCE: u64 = 300;
@@ -65,14 +68,11 @@ fn read_secret(file: &str) -> Result<Vec<u8>, String> {
 
 async fn take(
     State(providers): State<Providers>,
-    Path((tenant, provider)): Path<(String, String)>,
+    Place((tenant, provider)): Place<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let unknown = || {
-        let told = "No such provider is set up; see gateway.provider_secret_files.";
-        Refusal::new(StatusCode::NOT_FOUND, "not_found", told)
-    };
+    let unknown = || nowhere("No such provider is set up; see gateway.provider_secret_files.");
     let secret = providers.secrets.get(&provider).ok_or_else(unknown)?;
     if !providers.deps.settings.tenants.contains(&tenant) {
         return Err(unknown());
@@ -83,17 +83,33 @@ async fn take(
         Refusal::of_field("bad_json", "", format!("The body is no JSON: {error}."))
     })?;
     let events = read(&provider, &request)?;
+    if events.iter().all(Result::is_err) {
+        return Err(events.into_iter().find_map(Result::err).unwrap_or_else(unknown));
+    }
     let request = RecordProviderEventsRequest {
         parent: format!("tenants/{tenant}"),
-        events,
+        // One that cannot be read is an empty one to `delivery`, which refuses it: so all others keep their places.
+        events: events.iter().map(|it| it.clone().unwrap_or_default()).collect(),
         ..Default::default()
     };
     let mut client = DeliveryServiceClient::new(providers.deps.peers.to("delivery"));
     let call = Call::of_tenant(&tenant, PATIENCE);
     let reply = call.scope(client.record_provider_events(request)).await?.into_inner();
-    let results: Vec<_> = reply.results.iter().map(|it| json!({"outcome": it.outcome})).collect();
+    let results: Vec<_> = reply.results.iter().zip(&events).map(told).collect();
     let body = json!({"success": true, "results": results}).to_string();
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// What became of one event.
+fn told((result, event): (&ProviderEventResult, &Result<ProviderEvent, Refusal>)) -> Value {
+    let (field, detail) = match event {
+        Ok(_) => (&result.field, &result.remedy),
+        Err(refusal) => (&refusal.field, &refusal.message),
+    };
+    match field.as_str() {
+        "" => json!({"outcome": result.outcome}),
+        field => json!({"outcome": result.outcome, "field": field, "detail": detail}),
+    }
 }
 
 /// Signatures age in real time, whatever the domain's clock shows.
@@ -129,7 +145,8 @@ fn verify(secret: &[u8], headers: &HeaderMap, body: &[u8], now: u64) -> Result<(
 }
 
 /// `{"events": [{"id", "type", "touch_id" | "message_id", "time", "user_agent", "machine", "hard", "code", "link_id"}]}`.
-fn read(provider: &str, request: &Value) -> Result<Vec<ProviderEvent>, Refusal> {
+/// One event that cannot be read refuses none of the others.
+fn read(provider: &str, request: &Value) -> Result<Vec<Result<ProviderEvent, Refusal>>, Refusal> {
     let events = request.get("events").and_then(Value::as_array);
     let events = events.filter(|it| (1..=MOST).contains(&it.len())).ok_or_else(|| {
         Refusal::of_field("schema", "events", "Give 1 to 100 events as an array.")
@@ -168,7 +185,7 @@ fn read(provider: &str, request: &Value) -> Result<Vec<ProviderEvent>, Refusal> 
             ..Default::default()
         })
     };
-    events.iter().enumerate().map(read).collect()
+    Ok(events.iter().enumerate().map(read).collect())
 }
 
 #[cfg(test)]
@@ -207,6 +224,21 @@ mod tests {
     }
 
     #[test]
+    fn one_event_that_cannot_be_read_refuses_no_other() {
+        let event = |id: &str| json!({"id": id, "type": "opened", "touch_id": "tch_1"});
+        let events = read("ses", &json!({"events": [event(""), event("e-1")]})).expect("read");
+        assert_eq!(events.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
+        let refused = ProviderEventResult { outcome: "refused".into(), ..Default::default() };
+        let told = |outcome: &str, event| {
+            told((&ProviderEventResult { outcome: outcome.into(), ..refused.clone() }, event))
+        };
+        let detail = "Give the provider's id of the event.";
+        let expected = json!({"outcome": "refused", "field": "events[0].id", "detail": detail});
+        assert_eq!(told("refused", &events[0]), expected);
+        assert_eq!(told("recorded", &events[1]), json!({"outcome": "recorded"}));
+    }
+
+    #[test]
     fn a_report_that_cannot_be_used_names_the_field() {
         let event = |change: Value| {
             let mut event = json!({"id": "e-1", "type": "opened", "touch_id": "tch_1"});
@@ -216,7 +248,11 @@ mod tests {
                 .extend(change.as_object().cloned().expect("an object"));
             json!({"events": [event]})
         };
-        assert_eq!(read("ses", &event(json!({}))).expect("read").len(), 1);
+        let first = |request: &Value| {
+            let mut events = read("ses", request)?;
+            events.swap_remove(0)
+        };
+        assert!(first(&event(json!({}))).is_ok());
         let cases = [
             (json!({}), "events"),
             (json!({"events": []}), "events"),
@@ -225,7 +261,7 @@ mod tests {
             (event(json!({"time": "noon"})), "events[0].time"),
         ];
         for (request, field) in cases {
-            assert_eq!(read("ses", &request).expect_err("refused").field, field);
+            assert_eq!(first(&request).expect_err("refused").field, field);
         }
     }
 }

@@ -10,7 +10,9 @@ use prost_types::value::Kind as Shape;
 use prost_types::{ListValue, Struct};
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
 use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
-use rapport_proto::profiles::v1::record_interactions_response::verdict::Outcome as Told;
+use rapport_proto::profiles::v1::record_interactions_response::{
+    Verdict, verdict::Outcome as Told,
+};
 use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
 use rapport_proto::profiles::v1::{
     AddIdentifierRequest, ConsentKey, Identifier, IdentifierRef, LookupPartyRequest,
@@ -45,37 +47,51 @@ pub(crate) enum Outcome {
     },
 }
 
+/// What became of all items.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) outcomes: Vec<Outcome>,
+    /// Position in the log of `profiles` at which it holds.
+    pub(crate) position: u64,
+}
+
 /// Records everything; an error means that the whole must be sent again.
 pub(crate) async fn record(
     deps: &Deps,
     source: &Source,
     items: Vec<Result<Message, Unusable>>,
-) -> Result<Vec<Outcome>, Refusal> {
+) -> Result<Recorded, Refusal> {
     let recorder = Recorder { deps, source };
-    let mut known: BTreeMap<String, bool> = BTreeMap::new();
     let (mut outcomes, mut interactions) = (Vec::new(), Vec::new());
     for item in items {
         let (outcome, interaction) = match item {
             Ok(message) => {
                 let refused = recorder.apply(&message).await?;
-                let by_whom = recorder.who(&message, &mut known).await?;
-                (refused.unwrap_or(Outcome::Stored), interaction(&message, by_whom))
+                (refused.unwrap_or(Outcome::Stored), interaction(message))
             }
             Err(unusable) => (told(&unusable), remains(unusable)),
         };
         outcomes.push(outcome);
         interactions.push(interaction);
     }
-    let mut told = Vec::new();
-    for interactions in interactions.chunks(AT_ONCE) {
-        told.extend(recorder.send(interactions.to_vec()).await?);
+    let (mut told, mut position) = (Vec::new(), 0);
+    let mut interactions = interactions.into_iter();
+    loop {
+        // One after another: what a customer did stays in the order of the batch.
+        let some: Vec<_> = interactions.by_ref().take(AT_ONCE).collect();
+        if some.is_empty() {
+            break;
+        }
+        let (verdicts, at) = recorder.send(some).await?;
+        told.extend(verdicts);
+        position = at;
     }
     // What we found wrong ourselves says more than that `profiles` could not use what was left of it.
     let first = |(ours, theirs): (Outcome, Outcome)| match ours {
         Outcome::Stored => theirs,
         rejected @ Outcome::Rejected { .. } => rejected,
     };
-    Ok(outcomes.into_iter().zip(told).map(first).collect())
+    Ok(Recorded { outcomes: outcomes.into_iter().zip(told).map(first).collect(), position })
 }
 
 struct Recorder<'a> {
@@ -110,27 +126,27 @@ impl Recorder<'_> {
         PartyServiceClient::new(self.deps.peers.to("profiles"))
     }
 
-    async fn send(&self, interactions: Vec<NewInteraction>) -> Result<Vec<Outcome>, Refusal> {
+    async fn send(
+        &self,
+        interactions: Vec<NewInteraction>,
+    ) -> Result<(Vec<Outcome>, u64), Refusal> {
         let mut client = SourceServiceClient::new(self.deps.peers.to("profiles"));
         let parent = self.name("sources", &self.source.source_id);
         // The message ids make it idempotent, for ever.
         let request = RecordInteractionsRequest { parent, interactions, request_id: String::new() };
         let reply = self.call(client.record_interactions(request)).await?;
-        Ok(reply
-            .verdicts
-            .into_iter()
-            .map(|it| match it.outcome() {
-                Told::Rejected => {
-                    Outcome::Rejected { code: it.code, field: String::new(), detail: it.detail }
-                }
-                Told::Conflicted => Outcome::Rejected {
-                    code: "conflict".into(),
-                    field: "messageId".into(),
-                    detail: "This messageId was used before with other content.".into(),
-                },
-                _ => Outcome::Stored,
-            })
-            .collect())
+        let outcome = |it: Verdict| match it.outcome() {
+            Told::Rejected => {
+                Outcome::Rejected { code: it.code, field: String::new(), detail: it.detail }
+            }
+            Told::Conflicted => Outcome::Rejected {
+                code: "conflict".into(),
+                field: "messageId".into(),
+                detail: "This messageId was used before with other content.".into(),
+            },
+            Told::Recorded | Told::Duplicate | Told::Unspecified => Outcome::Stored,
+        };
+        Ok((reply.verdicts.into_iter().map(outcome).collect(), reply.position))
     }
 
     /// Carries out what a message says of its customer, before it is recorded itself.
@@ -144,7 +160,10 @@ impl Recorder<'_> {
         let Err(status) = done else { return Ok(None) };
         // Refused for good: the message is recorded, and its sender is told. Anything else is tried again as a whole.
         match status.code() {
-            Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition => {
+            Code::InvalidArgument
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::NotFound => {
                 let violation = violations(&status).into_iter().next();
                 let (field, detail) = violation.map_or_else(
                     || (String::new(), status.message().to_owned()),
@@ -180,10 +199,7 @@ impl Recorder<'_> {
         let (attributes, personal_attributes) = self.attributes(&message.traits);
         let party = match self.lookup(USER, &message.user_id).await? {
             Some(party) => party,
-            None => match self.register(message, attributes, personal_attributes).await? {
-                Some(_) => return Ok(()),
-                None => return Ok(()),
-            },
+            None => return self.register(message, attributes, personal_attributes).await,
         };
         if !attributes.is_empty() || !personal_attributes.is_empty() {
             let request = SetAttributesRequest {
@@ -204,11 +220,11 @@ impl Recorder<'_> {
         message: &Message,
         attributes: BTreeMap<String, Clear>,
         personal_attributes: BTreeMap<String, String>,
-    ) -> Result<Option<Party>, Status> {
+    ) -> Result<(), Status> {
         let said =
             |name: &str| message.traits.get(name).and_then(Value::as_str).unwrap_or_default();
         let kind = PartyKind::from_str_name(&format!("PARTY_KIND_{}", said("kind")));
-        let Some(kind) = kind.filter(|_| !said("market").is_empty()) else { return Ok(None) };
+        let Some(kind) = kind.filter(|_| !said("market").is_empty()) else { return Ok(()) };
         let named = [(USER, &message.user_id), (ANONYMOUS, &message.anonymous_id)];
         let request = RegisterPartyRequest {
             parent: self.parent(),
@@ -224,7 +240,7 @@ impl Recorder<'_> {
             ..Default::default()
         };
         let mut client = self.parties();
-        Ok(self.call(client.register_party(request)).await?.party)
+        self.call(client.register_party(request)).await.map(drop)
     }
 
     /// From now on the party is known by another id too.
@@ -301,28 +317,10 @@ impl Recorder<'_> {
         }
         (open, personal)
     }
-
-    /// Whom a message is about. Somebody who is known by an anonymous id only, and not known by that, is nobody yet.
-    async fn who(
-        &self,
-        message: &Message,
-        known: &mut BTreeMap<String, bool>,
-    ) -> Result<Option<IdentifierRef>, Refusal> {
-        if !message.user_id.is_empty() {
-            return Ok(Some(named(USER, &message.user_id)));
-        }
-        let id = &message.anonymous_id;
-        let is_known = match known.get(id) {
-            Some(is_known) => *is_known,
-            None => self.lookup(ANONYMOUS, id).await?.is_some(),
-        };
-        known.insert(id.clone(), is_known);
-        Ok(is_known.then(|| named(ANONYMOUS, id)))
-    }
 }
 
-fn named(system: &str, value: &str) -> IdentifierRef {
-    IdentifierRef { system: system.to_owned(), value: value.to_owned() }
+fn named(system: &str, value: String) -> IdentifierRef {
+    IdentifierRef { system: system.to_owned(), value }
 }
 
 fn identifier((system, value): (&str, &String)) -> Identifier {
@@ -340,13 +338,22 @@ fn clear_value(kind: ClearKind, value: &Value) -> Option<Clear> {
     Some(Clear { value: Some(value) })
 }
 
-fn interaction(message: &Message, by_whom: Option<IdentifierRef>) -> NewInteraction {
+/// Whoever is known by an anonymous id only, and not known by that, is nobody yet.
+fn interaction(message: Message) -> NewInteraction {
+    let by_anonymous_id = message.user_id.is_empty();
+    let party = match by_anonymous_id {
+        true => named(ANONYMOUS, message.anonymous_id),
+        false => named(USER, message.user_id),
+    };
     NewInteraction {
-        message_id: message.message_id.clone(),
-        name: message.name.clone(),
+        message_id: message.message_id,
+        name: message.name,
         occurred_time: Some(message.at.to_proto()),
-        properties: Some(structure(&message.properties)),
-        party: by_whom.map(new_interaction::Party::Identifier),
+        properties: Some(structure(message.properties)),
+        party: Some(new_interaction::Party::Identifier(party)),
+        party_optional: by_anonymous_id,
+        sender_digest: message.digest,
+        ..Default::default()
     }
 }
 
@@ -358,28 +365,30 @@ fn told(unusable: &Unusable) -> Outcome {
     }
 }
 
-/// What is left of an item that cannot be used. Without a name and a time `profiles` cannot use it either, and keeps it.
+/// What is left of an item that cannot be used, to be kept.
 fn remains(unusable: Unusable) -> NewInteraction {
     let raw = [("raw".to_owned(), Value::String(unusable.raw))].into_iter().collect();
     NewInteraction {
         message_id: unusable.message_id,
-        properties: Some(structure(&raw)),
+        properties: Some(structure(raw)),
+        sender_digest: unusable.digest,
+        unusable: unusable.code.to_owned(),
         ..Default::default()
     }
 }
 
-fn structure(map: &Map<String, Value>) -> Struct {
-    Struct { fields: map.iter().map(|(name, value)| (name.clone(), shape(value))).collect() }
+fn structure(map: Map<String, Value>) -> Struct {
+    Struct { fields: map.into_iter().map(|(name, value)| (name, shape(value))).collect() }
 }
 
-fn shape(value: &Value) -> prost_types::Value {
+fn shape(value: Value) -> prost_types::Value {
     let kind = match value {
         Value::Null => Shape::NullValue(0),
-        Value::Bool(flag) => Shape::BoolValue(*flag),
+        Value::Bool(flag) => Shape::BoolValue(flag),
         Value::Number(number) => Shape::NumberValue(number.as_f64().unwrap_or_default()),
-        Value::String(text) => Shape::StringValue(text.clone()),
+        Value::String(text) => Shape::StringValue(text),
         Value::Array(items) => {
-            Shape::ListValue(ListValue { values: items.iter().map(shape).collect() })
+            Shape::ListValue(ListValue { values: items.into_iter().map(shape).collect() })
         }
         Value::Object(map) => Shape::StructValue(structure(map)),
     };

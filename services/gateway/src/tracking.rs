@@ -5,19 +5,20 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use chassis::deps::Deps;
 use http::{HeaderMap, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::answer::Refusal;
 use crate::body;
 use crate::keys::{self, Keys};
 use crate::message::{self, Around, Kind};
+use crate::place::{Place, nowhere};
 use crate::rate::Rate;
-use crate::record::{self, Outcome};
+use crate::record::{self, Outcome, Recorded};
 
 /// Items of a batch.
 const MOST_ITEMS: usize = 2_500;
@@ -44,7 +45,7 @@ pub(crate) fn routes(deps: &Deps) -> Router {
 /// What analytics.js asks for before it sends anything.
 async fn settings(
     State(tracking): State<Tracking>,
-    Path(write_key): Path<String>,
+    Place(write_key): Place<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     tracking.keys.open(&tracking.deps, &write_key).await?;
@@ -56,7 +57,7 @@ async fn settings(
 
 async fn take(
     State(tracking): State<Tracking>,
-    Path(kind): Path<String>,
+    Place(kind): Place<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
@@ -68,8 +69,7 @@ async fn take(
     let batch = matches!(kind.as_str(), "batch" | "b" | "import");
     let kind = Kind::parse(&kind);
     if kind.is_none() && !batch {
-        let told = "Use identify, track, page, screen, group, alias or batch.";
-        return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", told));
+        return Err(nowhere("Use identify, track, page, screen, group, alias or batch."));
     }
     let request: Value = serde_json::from_slice(&bytes).map_err(|error| {
         Refusal::of_field("bad_json", "", format!("The body is no JSON: {error}."))
@@ -82,10 +82,14 @@ async fn take(
     };
     tracking.rate.take(eventstore::digest(key.as_bytes()), Instant::now()).map_err(limited)?;
     let around = around(&request, &source.source_id, tracking.deps.clock.now(), batch)?;
-    let items = if batch { items(&request, bytes.len())? } else { vec![request] };
+    let items = if batch { items(request, bytes.len())? } else { vec![request] };
     let read = items.iter().map(|item| message::read(item, kind, &around)).collect();
-    let outcomes = record::record(&tracking.deps, &source, read).await?;
-    answer(&outcomes, batch)
+    let recorded = record::record(&tracking.deps, &source, read).await;
+    if recorded.as_ref().is_err_and(|it| it.status == StatusCode::UNAUTHORIZED) {
+        // Disabled since it was asked about.
+        tracking.keys.forget(&key);
+    }
+    answer(&recorded?, batch)
 }
 
 /// What the request says for all of its items.
@@ -104,30 +108,32 @@ fn around(
         let bad = || Refusal::of_field("schema", "sentAt", told);
         around.sent_at = Some(message::parse_time(sent_at).ok_or_else(bad)?);
     }
-    let shared = |name: &str| Some((name.to_owned(), request.get(name)?.clone()));
-    around.defaults =
-        ["context", "integrations"].into_iter().filter_map(shared).collect::<Map<_, _>>();
+    around.context = match request.get("context") {
+        None | Some(Value::Null) => Value::Null,
+        Some(context @ Value::Object(_)) => context.clone(),
+        Some(_) => return Err(Refusal::of_field("schema", "context", "Give an object.")),
+    };
     Ok(around)
 }
 
-fn items(request: &Value, bytes: usize) -> Result<Vec<Value>, Refusal> {
-    let items = request.get("batch").and_then(Value::as_array);
-    let items = items
-        .ok_or_else(|| Refusal::of_field("batch", "batch", "Give the messages as an array."))?;
+fn items(mut request: Value, bytes: usize) -> Result<Vec<Value>, Refusal> {
+    let Some(Value::Array(items)) = request.get_mut("batch").map(Value::take) else {
+        return Err(Refusal::of_field("batch", "batch", "Give the messages as an array."));
+    };
     if items.len() > MOST_ITEMS {
         return Err(Refusal::of_field("batch", "batch", "Send at most 2,500 messages at once."));
     }
     if bytes > MOST_BYTES {
         return Err(Refusal::of_field("batch", "batch", "Send at most 500 KB at once."));
     }
-    Ok(items.clone())
+    Ok(items)
 }
 
 /// 200 once everything is stored, with what was kept as unusable; a single message that is unusable is the request's
 /// own fault.
-fn answer(outcomes: &[Outcome], batch: bool) -> Result<Response, Refusal> {
+fn answer(recorded: &Recorded, batch: bool) -> Result<Response, Refusal> {
     let mut rejected = Vec::new();
-    for (index, outcome) in outcomes.iter().enumerate() {
+    for (index, outcome) in recorded.outcomes.iter().enumerate() {
         let Outcome::Rejected { code, field, detail } = outcome else { continue };
         if !batch {
             return Err(Refusal::of_field(code_of(code), field.clone(), detail.clone()));
@@ -138,7 +144,12 @@ fn answer(outcomes: &[Outcome], batch: bool) -> Result<Response, Refusal> {
         }
         rejected.push(item);
     }
-    Ok(said(&json!({"success": true, "rejected": rejected})))
+    // 64 bits are too many for a number in JSON.
+    let positions = match recorded.position {
+        0 => json!({}),
+        position => json!({"profiles": position.to_string()}),
+    };
+    Ok(said(&json!({"success": true, "rejected": rejected, "positions": positions})))
 }
 
 /// What a single message's refusal is called; `profiles` has codes of its own beside ours.

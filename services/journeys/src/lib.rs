@@ -46,7 +46,9 @@
 //! `InstanceResumed` tells. Its own `expires_after` runs on: what it ends in the pause is skipped as `stale`.
 //!
 //! **Feedback.** An `ask` node requests an invitation (`InstanceFeedbackRequested`) and waits until `feedback` has issued
-//! or declined it, at most `expires_after`: then it counts as declined, `no_answer`.
+//! or declined it, at most `expires_after`: then it counts as declined, `no_answer`. What is answered is heard like an
+//! interaction, by the name of its event, `rapport.feedback.v1.ResponseSubmitted`: the survey, scores and single choices,
+//! never a text.
 //!
 //! ```text
 //! DraftJourney{yaml} → version 1 → CheckJourney → ApproveJourney (someone else) → PublishJourney

@@ -11,6 +11,8 @@ mod questions;
 mod replicas;
 mod versions;
 
+use std::time::Duration;
+
 use chassis::assembly::Target;
 use chassis::status::{reason, violations};
 use chassis::testing::{Connection, Harness, TENANTS};
@@ -20,6 +22,10 @@ use tonic::{Code, Status};
 
 const ACME: &str = TENANTS[0];
 const UMBRELLA: &str = TENANTS[1];
+/// As long as a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks: who looks without a pause takes the time of what it waits for.
+const GLANCE: Duration = Duration::from_millis(5);
 
 const TARGET: Target = Target {
     name: "journeys",

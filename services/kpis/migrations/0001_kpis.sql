@@ -80,7 +80,8 @@ CREATE TABLE party (
 
 CREATE INDEX party_by_kind ON party (tenant, kind);
 
--- What each element of each event adds to each series: what a figure drills down to.
+-- What each element of each event adds to each series: what a figure drills down to. The key is also the order in which it
+-- is read, bucket by bucket; there is no other index, because this is the table that every event is written to.
 CREATE TABLE contribution (
     tenant TEXT NOT NULL,
     series TEXT NOT NULL,
@@ -96,11 +97,8 @@ CREATE TABLE contribution (
     value BIGINT NOT NULL,
     currency TEXT NOT NULL,
     party_id TEXT NOT NULL,
-    PRIMARY KEY (tenant, series, source, position, role, element)
+    PRIMARY KEY (tenant, series, bucket, source, position, role, element)
 );
-
-CREATE INDEX contribution_of_bucket ON contribution (tenant, series, bucket);
-CREATE INDEX contribution_of_party ON contribution (tenant, party_id, series);
 
 -- Sums of contributions. A source has one writer at a time, so its cells are nobody else's.
 CREATE TABLE cell (

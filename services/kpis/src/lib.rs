@@ -1,6 +1,6 @@
 //! # Whether it works: metrics, figures, targets, alerts, experiments
 //!
-//! `kpis` reads every event of every other service, whole, and is the only place that computes figures. It owns what a
+//! `kpis` reads every event of every service, its own too, whole, and is the only place that computes figures. It owns what a
 //! figure means (a metric, signed off by a second person), what it should be (a target), and which arms are compared
 //! (an experiment). It assigns nobody to anything and holds no personal data: sealed fields cannot be named.
 //!
@@ -26,8 +26,9 @@
 //!   follow Kaplan and Meier, and nothing asks a clock. So the order in which sources arrive cannot show, a late event
 //!   changes its old bucket, and a rebuild from nothing gives the same bits.
 //! - Every figure names the hash of its definition and the position of each source, and lists its events.
-//! - A cell with some but fewer parties of a kind than the definition allows is hidden, and one more with it where the
-//!   difference would tell it; its events are not listed. Differences between two questions are not looked for.
+//! - A cell with some but fewer parties of a kind than the definition allows is hidden, and with it as many others of
+//!   its row, its column and its time as it takes that no sum tells it; its events are not listed. A filter or a range
+//!   shows what the table shows (`rollup::suppression`, which also says what is not looked for).
 //! - Nobody approves what they wrote. What came with the platform is in force for everybody as version 1, and changes
 //!   with a release only.
 //! - A comparison is withheld when the sizes of the arms contradict the plan (χ², p < 0.001).
@@ -84,4 +85,10 @@ pub fn service(deps: &Deps) -> Service {
         .consume(consumers::consumer(&cache))
         .timers(&deps.store, timers::Due { cache })
         .work("past", |stop| past::catch_up(store, late, tenants, stop))
+}
+
+/// What keeps figures up to date, for who measures it without a service around it.
+#[cfg(feature = "testing")]
+pub fn consumer() -> eventstore::Consumer {
+    consumers::consumer(&view::series::Cache::default())
 }

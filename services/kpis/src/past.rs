@@ -95,7 +95,7 @@ async fn step(
         // Nothing of the tenant was ever handled: the consumer feeds everything that is in force when something is.
         None if !is_known(&mut tx, tenant, source).await? => return Ok(Step::Done),
         None => {
-            forget(&mut tx, (tenant, source, &series.name)).await?;
+            forget(&mut tx, (tenant, source), &series.name).await?;
             0
         }
         Some(position) => position,
@@ -177,7 +177,7 @@ pub(crate) async fn sweep(store: &Store, tenant: &str, gone: &[String]) -> Resul
         let (source, series) = (row.text(0)?, row.text(1)?);
         if gone.iter().any(|it| it == series) {
             let mut tx = store.database().begin().await?;
-            forget(&mut tx, (tenant, source, series)).await?;
+            forget(&mut tx, (tenant, source), series).await?;
             tx.commit().await?;
         }
     }

@@ -4,6 +4,7 @@
 //! ```text
 //! event ─ record ─▶ facts ─ definition (CEL) ─▶ contributions ─ cells (sums) ─▶ figure
 //!                                                     └────── quantile, distinct, share, span ──▶ figure
+//!                                                     ├────── suppression ──▶ what is hidden
 //!                                                     └────── experiment ──▶ arms, difference
 //! ```
 
@@ -15,6 +16,7 @@ pub(crate) mod figure;
 pub(crate) mod judge;
 pub(crate) mod record;
 pub(crate) mod statistics;
+pub(crate) mod suppression;
 pub(crate) mod survival;
 
 #[cfg(test)]

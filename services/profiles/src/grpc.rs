@@ -9,8 +9,9 @@ use chassis::deps::Deps;
 use chassis::name::{own, own_tenant, unknown};
 use chassis::status::Problem;
 use eventstore::{
-    AsOf, Decider, Error, ExecuteError, Executed, Loaded, Metadata, Outcome, Timestamp,
+    AsOf, Decider, Error, ExecuteError, Executed, Loaded, Metadata, Outcome, Timestamp, Together,
 };
+use futures::FutureExt as _;
 
 use crate::consumers::FEEDS;
 use crate::domain::identifier::Identifier;
@@ -44,11 +45,25 @@ pub(crate) struct Api {
     deps: Deps,
     /// What traits and segments are live.
     definitions: Definitions,
+    /// How far consumers came.
+    handled: Together<(), Handled>,
 }
+
+/// By consumer and source.
+type Handled = Arc<BTreeMap<(String, String), u64>>;
 
 impl Api {
     pub(crate) fn new(deps: &Deps, definitions: &Definitions) -> Self {
-        Self { deps: deps.clone(), definitions: definitions.clone() }
+        let store = deps.store.clone();
+        let handled = Together::new(move |asked: Vec<()>| {
+            let store = store.clone();
+            async move {
+                let handled = Arc::new(eventstore::consumer::handled(&store).await?);
+                Ok(vec![handled; asked.len()])
+            }
+            .boxed()
+        });
+        Self { deps: deps.clone(), definitions: definitions.clone(), handled }
     }
 
     fn now(&self) -> Timestamp {
@@ -101,10 +116,8 @@ impl Api {
     async fn standing(&self, tenant: &str) -> Result<(BTreeMap<String, u64>, Revision), Error> {
         let store = &self.deps.store;
         let own = self.position();
-        let (handled, revision) = futures::try_join!(
-            eventstore::consumer::handled(store),
-            view::revision::of(store.database(), tenant)
-        )?;
+        let (handled, revision) =
+            futures::try_join!(self.handled.read(()), self.definitions.revision(tenant))?;
         // A consumer that has no checkpoint yet has handled nothing.
         let of = |(source, consumer): (&str, &str)| {
             let position = handled.get(&(consumer.to_owned(), source.to_owned()));

@@ -115,10 +115,10 @@ impl World {
         let consumer = crate::segments::CONSUMER;
         let handled = async {
             while deps.handled(consumer, "profiles").await.expect("read") < head {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), handled).await.expect("handled");
+        tokio::time::timeout(std::time::Duration::from_secs(120), handled).await.expect("handled");
         let now = deps.clock.now();
         deps.store.keys().destroy(ACME, party_id, "request", now).await.expect("destroyed");
     }

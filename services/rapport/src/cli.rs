@@ -73,7 +73,7 @@ enum Command {
     /// Print reference documents generated from the code
     #[command(subcommand)]
     Reference(Reference),
-    /// Run a story against a running platform, step by step
+    /// Run a story, step by step
     #[command(subcommand)]
     Demo(Demo),
     #[command(flatten)]
@@ -84,6 +84,8 @@ enum Command {
 enum Demo {
     /// From nothing to a delivered message
     Chain,
+    /// Eighteen months of real orders through a platform of its own, on a simulated clock
+    Orders(demo::orders::Orders),
 }
 
 #[derive(Subcommand)]
@@ -188,6 +190,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Parked(Parked::Retry { consumer, source, tenant, stream }) => {
             stores::retry_parked(&settings, &consumer, &source, &tenant, &stream).await?;
         }
+        Command::Demo(Demo::Orders(it)) => demo::orders::run(&it, sources, remote.output).await?,
         Command::Demo(Demo::Chain) => demo::chain(&remote, &settings).await?,
         Command::People(ask) => {
             return match people::answer(ask, &remote, &settings).await {
@@ -238,7 +241,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Leaves the development token where commands on this machine find it, for its owner's eyes only.
-fn leave_token(path: &std::path::Path, token: &str) -> std::io::Result<()> {
+pub(crate) fn leave_token(path: &std::path::Path, token: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // A file that is there may have another mode; a new one has this one from the start.
     match std::fs::remove_file(path) {
@@ -267,6 +270,12 @@ fn greeting(process: &Process, tenant: &str) -> String {
         ));
     }
     text
+}
+
+/// How this program was called, so that the printed commands work as they are.
+pub(crate) fn program() -> String {
+    let words: Vec<_> = std::env::args().take_while(|it| it != "demo").collect();
+    words.join(" ")
 }
 
 /// Prints to standard output; a reader that went away is no failure of ours.

@@ -2,6 +2,8 @@
 //! force before anything may be said.
 
 mod chain;
+pub mod orders;
+mod time;
 
 use std::time::Duration;
 
@@ -16,21 +18,30 @@ use rapport_proto::decisioning::v1::{
     DraftPolicyRequest, DraftRulePackRequest, RulePack, SimulatePolicyRequest,
     SimulateRulePackRequest, draft_policy_request, draft_rule_pack_request,
 };
+use rapport_proto::feedback::v1::{
+    ActivateSurveyRequest, ApproveSurveyRequest, DraftSurveyRequest, Survey, draft_survey_request,
+};
 use rapport_proto::journeys::v1::{
     ApproveJourneyRequest, CheckJourneyRequest, DraftJourneyRequest, Journey,
     PublishJourneyRequest, draft_journey_request,
+};
+use rapport_proto::kpis::v1::{
+    ActivateMetricRequest, ApproveMetricRequest, DraftMetricRequest, Metric, draft_metric_request,
 };
 use rapport_proto::profiles::v1::{
     SaveSegmentRequest, SaveTraitRequest, save_segment_request, save_trait_request,
 };
 use rapport_proto::types::{Finding, VersionInfo, VersionState};
 
-use crate::remote::{Remote, told};
+use crate::remote::{Refused, Remote, told};
 
 pub(crate) use chain::chain;
+pub use time::Time;
 
 /// How long a step may take to follow from the one before.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process may be away, or busy with one thing.
+const OUTAGE: Duration = Duration::from_secs(600);
 /// Pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -212,6 +223,50 @@ impl Cast {
         Ok(())
     }
 
+    /// Puts a survey live.
+    pub async fn put_survey_live(&self, yaml: &str) -> anyhow::Result<u32> {
+        let survey = parse::<Survey>(yaml)?;
+        let name = self.author.name("surveys", &survey.survey);
+        let request = DraftSurveyRequest {
+            parent: self.author.parent.clone(),
+            definition: Some(draft_survey_request::Definition::Yaml(yaml.to_owned())),
+            ..Default::default()
+        };
+        let drafted = told(self.author.surveys.clone().draft_survey(request).await)?;
+        let VersionInfo { version, state, hash, .. } = sound(drafted.version, &drafted.findings)?;
+        if state == VersionState::Live as i32 {
+            return Ok(version);
+        }
+        let request =
+            ApproveSurveyRequest { name: name.clone(), version, hash, ..Default::default() };
+        told(self.approver.surveys.clone().approve_survey(request).await)?;
+        let request = ActivateSurveyRequest { name, version, ..Default::default() };
+        told(self.approver.surveys.clone().activate_survey(request).await)?;
+        Ok(version)
+    }
+
+    /// Puts a metric live.
+    pub async fn put_metric_live(&self, yaml: &str) -> anyhow::Result<u32> {
+        let metric = parse::<Metric>(yaml)?;
+        let name = self.author.name("metrics", &metric.metric);
+        let request = DraftMetricRequest {
+            parent: self.author.parent.clone(),
+            definition: Some(draft_metric_request::Definition::Yaml(yaml.to_owned())),
+            ..Default::default()
+        };
+        let drafted = told(self.author.metrics.clone().draft_metric(request).await)?;
+        let VersionInfo { version, state, hash, .. } = sound(drafted.version, &drafted.findings)?;
+        if state == VersionState::Live as i32 {
+            return Ok(version);
+        }
+        let request =
+            ApproveMetricRequest { name: name.clone(), version, hash, ..Default::default() };
+        told(self.approver.metrics.clone().approve_metric(request).await)?;
+        let request = ActivateMetricRequest { name, version, ..Default::default() };
+        told(self.approver.metrics.clone().activate_metric(request).await)?;
+        Ok(version)
+    }
+
     /// Has a journey checked and approved, and publishes it.
     pub async fn publish_journey(&self, yaml: &str) -> anyhow::Result<u32> {
         let journey = parse::<Journey>(yaml)?;
@@ -253,6 +308,22 @@ pub async fn until<T>(
             bail!("not within {} s: {what}", PATIENCE.as_secs());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Asks again while the answer is one that may pass, for at most [`OUTAGE`]: a process is killed and comes back.
+pub(crate) async fn again<T>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, Refused>,
+) -> anyhow::Result<T> {
+    let give_up = tokio::time::Instant::now() + OUTAGE;
+    loop {
+        match ask().await {
+            Err(refused) if refused.may_pass() && tokio::time::Instant::now() < give_up => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            answered => return answered.with_context(|| what.to_owned()),
+        }
     }
 }
 

@@ -31,6 +31,11 @@ pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Pro
 }
 
 /// Where a server in embedded mode leaves its development token for commands on the same machine.
+/// On other stores, which the demo may use, it is beside the key.
 fn token_file(settings: &Settings) -> std::path::PathBuf {
-    chassis::root_key::folder(settings).join("development.token")
+    let beside = match settings.keys.kek_file.parent() {
+        Some(folder) if !settings.is_embedded() => folder.to_owned(),
+        _ => chassis::root_key::folder(settings),
+    };
+    beside.join("development.token")
 }

@@ -5,6 +5,7 @@ mod content;
 mod customer;
 mod decision;
 mod journey;
+mod kpi;
 mod show;
 mod touch;
 mod why;
@@ -76,6 +77,8 @@ pub(crate) enum People {
     /// Touches and what the send gate found
     #[command(subcommand)]
     Touch(Touch),
+    /// Figures of a metric, by bucket: `rapport kpi orders`
+    Kpi(kpi::Kpi),
     /// What happened, over all services
     #[command(subcommand)]
     Audit(Audit),
@@ -279,6 +282,7 @@ pub(crate) async fn answer(
             decision::explain(&remote, &id, output).await?;
         }
         People::Touch(Touch::Show { id }) => touch::show(&remote, &id, output).await?,
+        People::Kpi(it) => kpi::show(&remote, it, output).await?,
         People::Audit(it) => return audit::run(&remote, it, output).await,
         People::Content(it) => content::run(&remote, it, output).await?,
         People::Journey(it) => return journey::run(&remote, it, output).await,

@@ -14,7 +14,13 @@ use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClie
 use rapport_proto::decisioning::v1::policy_service_client::PolicyServiceClient;
 use rapport_proto::decisioning::v1::rule_pack_service_client::RulePackServiceClient;
 use rapport_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
+use rapport_proto::feedback::v1::case_service_client::CaseServiceClient;
+use rapport_proto::feedback::v1::feedback_service_client::FeedbackServiceClient;
+use rapport_proto::feedback::v1::safety_service_client::SafetyServiceClient;
+use rapport_proto::feedback::v1::survey_service_client::SurveyServiceClient;
 use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
+use rapport_proto::kpis::v1::experiment_service_client::ExperimentServiceClient;
+use rapport_proto::kpis::v1::metric_service_client::MetricServiceClient;
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
 use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
 use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
@@ -81,6 +87,12 @@ pub struct Clients {
     pub decisions: DecisionServiceClient<Http>,
     pub journeys: JourneyServiceClient<Http>,
     pub delivery: DeliveryServiceClient<Http>,
+    pub surveys: SurveyServiceClient<Http>,
+    pub feedback: FeedbackServiceClient<Http>,
+    pub cases: CaseServiceClient<Http>,
+    pub safety: SafetyServiceClient<Http>,
+    pub metrics: MetricServiceClient<Http>,
+    pub experiments: ExperimentServiceClient<Http>,
     pub audit: AuditServiceClient<Http>,
 }
 
@@ -98,7 +110,8 @@ impl Remote {
             Ok(InterceptedService::new(channel, Token::new(token)?))
         };
         let (profiles, content) = (http("profiles")?, http("content")?);
-        let decisioning = http("decisioning")?;
+        let (decisioning, feedback, kpis) =
+            (http("decisioning")?, http("feedback")?, http("kpis")?);
         Ok(Self(Arc::new(Clients {
             parent: format!("tenants/{tenant}"),
             parties: PartyServiceClient::new(profiles.clone()),
@@ -113,6 +126,12 @@ impl Remote {
             decisions: DecisionServiceClient::new(decisioning),
             journeys: JourneyServiceClient::new(http("journeys")?),
             delivery: DeliveryServiceClient::new(http("delivery")?),
+            surveys: SurveyServiceClient::new(feedback.clone()),
+            feedback: FeedbackServiceClient::new(feedback.clone()),
+            cases: CaseServiceClient::new(feedback.clone()),
+            safety: SafetyServiceClient::new(feedback),
+            metrics: MetricServiceClient::new(kpis.clone()),
+            experiments: ExperimentServiceClient::new(kpis),
             audit: AuditServiceClient::new(http("audit")?),
         })))
     }
@@ -136,7 +155,8 @@ impl Deref for Remote {
 pub struct Token(tonic::metadata::AsciiMetadataValue);
 
 impl Token {
-    fn new(token: &str) -> anyhow::Result<Self> {
+    /// A token as it was given.
+    pub fn new(token: &str) -> anyhow::Result<Self> {
         let value = format!("Bearer {token}").parse();
         Ok(Self(value.map_err(|_| anyhow::anyhow!("the token is not printable ASCII"))?))
     }
@@ -179,6 +199,16 @@ impl Refused {
             text.push_str(&format!("\n  {}", self.remedy));
         }
         text
+    }
+
+    /// Whether the same call may succeed later: it did not get there, or what it met was not ready.
+    pub fn may_pass(&self) -> bool {
+        use tonic::Code;
+        // A connection that broke says `Unknown` or `Cancelled`; a platform that is ours never does.
+        matches!(
+            self.code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+        )
     }
 
     /// The same for programs.

@@ -25,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     row!(feedback),
     row!(kpis),
     row!(audit),
+    row!(gateway),
 ];
 
 /// The rows that names ask for.

@@ -1,5 +1,7 @@
 //! The commands, run as an operator runs them, and the documents that are generated from the code.
 
+#[path = "commands/demo.rs"]
+mod demo;
 #[path = "commands/people.rs"]
 mod people;
 

@@ -7,7 +7,7 @@
 //! | a consent, or a rule and a position | in `profiles`: granted at that position, for this purpose, channel, sender and market, not run out; or in the pack's line, and nobody had objected at that position |
 //! | content hashes and signatures | in `content`: the bytes hash to it, every role signed that hash, nobody twice, the author not at all |
 //! | a render hash | rendered here again, from the bytes that were signed |
-//! | that it was sent | one success in its stream under one key; one file in the outbox, with the bytes that were rendered |
+//! | that it was sent | one success in its stream under one key; one file in the outbox, with the bytes that were rendered; of an invitation with its personal link in the place that was rendered for it |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,7 @@ use rapport_proto::delivery::v1::{
     ContentPart, GateStep, Touch, TouchAttempted, TouchReady, TouchResolved, TouchSent, Verdict,
     VerdictOutcome,
 };
+use rapport_proto::feedback::v1::InvitationIssued;
 use rapport_proto::journeys::v1::InstanceTouchRequested;
 use rapport_proto::profiles::v1::{ConsentDenied, ConsentGranted, ConsentKey, ConsentWithdrawn};
 use rapport_proto::purpose_of;
@@ -31,6 +32,9 @@ use rapport_proto::types::{Channel, Envelope, Purpose, Regime};
 use support::Platform;
 
 use super::verdict;
+
+/// The slot of an invitation's module that takes the personal link.
+const SURVEY: &str = "survey";
 
 /// A fact of a log.
 struct Fact {
@@ -80,7 +84,13 @@ impl Evidence {
     }
 
     /// Checks the run: `touches` are all that the API lists, `outbox` the files that left with their text.
-    pub(super) fn check(&self, touches: &[Touch], outbox: &BTreeMap<String, String>) {
+    /// `links` are the personal links that invitations left with, by touch.
+    pub(super) fn check(
+        &self,
+        touches: &[Touch],
+        outbox: &BTreeMap<String, String>,
+        links: &BTreeMap<String, String>,
+    ) {
         let listed: BTreeSet<_> = touches.iter().map(id).collect();
         let recorded = self.log("delivery").iter();
         let recorded: BTreeSet<_> = recorded
@@ -97,7 +107,7 @@ impl Evidence {
                 self.proven(touch);
             }
         }
-        self.left_once(touches, outbox);
+        self.left_once(touches, outbox, links);
     }
 
     /// A touch as it stood when it left: what became of a task since does not count.
@@ -148,9 +158,19 @@ impl Evidence {
         }
     }
 
-    /// What a journey asked for is what its instance asked for.
+    /// What a journey asked for is what its instance asked for; what carries a question is what was issued for it.
     fn asked_for(&self, touch: &Touch) {
         let request = touch.request.clone().unwrap_or_default();
+        if !request.invitation_id.is_empty() {
+            let stream = format!("invitation/{}", request.invitation_id);
+            let issued = self
+                .stream("feedback", &stream)
+                .find_map(|fact| Some((fact.position, fact.read::<InvitationIssued>()?)));
+            let (position, issued) = issued.expect("the invitation was issued");
+            assert_eq!(request.positions.get("feedback"), Some(&position), "{request:#?}");
+            let asked = (&issued.touch_id, &issued.module, &issued.party_id);
+            assert_eq!(asked, (&request.touch_id, &request.module, &request.party_id));
+        }
         if request.instance_id.is_empty() {
             return;
         }
@@ -337,7 +357,12 @@ impl Evidence {
     }
 
     /// Nothing left twice: neither under two keys, nor under one key twice, nor as two files.
-    fn left_once(&self, touches: &[Touch], outbox: &BTreeMap<String, String>) {
+    fn left_once(
+        &self,
+        touches: &[Touch],
+        outbox: &BTreeMap<String, String>,
+        links: &BTreeMap<String, String>,
+    ) {
         let mut keys = BTreeSet::new();
         for touch in touches {
             let stream = format!("touch/{}", id(touch));
@@ -361,7 +386,8 @@ impl Evidence {
             let file = outbox.get(&file_of(touch));
             assert!(file.is_none() || (by_file && left(touch)), "{stream} must not have left");
             if by_file && touch.send_time.is_some() {
-                self.file(touch, file.unwrap_or_else(|| panic!("{stream} left no file")));
+                let file = file.unwrap_or_else(|| panic!("{stream} left no file"));
+                Self::file(touch, file, links.get(&id(touch)));
             }
         }
         let expected: BTreeSet<_> = touches.iter().map(file_of).collect();
@@ -370,21 +396,28 @@ impl Evidence {
         }
     }
 
-    /// What left is what was rendered.
-    fn file(&self, touch: &Touch, file: &str) {
+    /// What left is what was rendered. Of an invitation its place for the link was: exactly there the personal link of
+    /// this invitation stands, which was placed when the message was handed over.
+    fn file(touch: &Touch, file: &str, link: Option<&String>) {
         let request = touch.request.clone().unwrap_or_default();
-        let found = match request.channel() {
+        assert_eq!(link.is_some(), !request.invitation_id.is_empty(), "{touch:#?}");
+        let mut found = match request.channel() {
             Channel::Email => Message::of_mail(file),
             _ => Message::of_document(file),
         };
+        if let Some(link) = link {
+            let place = request.slots.get(SURVEY).expect("a place for the link");
+            assert!(found.text.contains(link.as_str()) && !found.text.contains(place), "{file}");
+            found.text = found.text.replace(link.as_str(), place);
+        }
         assert_eq!(found.hash(), touch.render_hash, "{file}");
     }
 }
 
 /// A message as a recipient reads it.
-struct Message {
+pub(super) struct Message {
     subject: String,
-    text: String,
+    pub(super) text: String,
     html: String,
 }
 
@@ -400,7 +433,9 @@ impl Message {
             slots.iter().fold(template.to_owned(), |text, slot| {
                 let value = match slot.kind() {
                     SlotKind::Claim => claims.get(&slot.of).cloned().unwrap_or_default(),
-                    SlotKind::Text => given.get(&slot.name).unwrap_or(&slot.fallback).clone(),
+                    SlotKind::Text | SlotKind::Link => {
+                        given.get(&slot.name).unwrap_or(&slot.fallback).clone()
+                    }
                     kind => panic!("no story has a {kind:?} slot: render it here too"),
                 };
                 text.replace(&format!("{{{{{}}}}}", slot.name), &value)
@@ -411,20 +446,20 @@ impl Message {
     }
 
     /// Reads an `.eml` file.
-    fn of_mail(file: &str) -> Self {
+    pub(super) fn of_mail(file: &str) -> Self {
         let file = file.replace("\r\n", "\n");
         let (head, body) = file.split_once("\n\n").expect("a head and a body");
         let header = |name: &str| {
             let found = head.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(": "));
             found.unwrap_or_default().to_owned()
         };
-        assert_eq!(
-            header("Content-Transfer-Encoding"),
-            "7bit",
-            "no story sends more: decode it here"
-        );
         // The file ends with a line end of its own.
-        let text = body.strip_suffix('\n').unwrap_or(body).to_owned();
+        let body = body.strip_suffix('\n').unwrap_or(body);
+        let text = match header("Content-Transfer-Encoding").as_str() {
+            "7bit" => body.to_owned(),
+            "quoted-printable" => unquoted(body),
+            other => panic!("no story sends {other}: decode it here"),
+        };
         Self { subject: header("Subject"), text, html: String::new() }
     }
 
@@ -444,6 +479,19 @@ impl Message {
         }
         hex(&digest(&bytes))
     }
+}
+
+/// Reads quoted-printable (RFC 2045, 6.7), as long lines are written.
+fn unquoted(body: &str) -> String {
+    let joined = body.replace("=\n", "");
+    let mut parts = joined.split('=');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2).expect("two digits");
+        bytes.push(u8::from_str_radix(code, 16).expect("hexadecimal digits"));
+        bytes.extend(rest.as_bytes());
+    }
+    String::from_utf8(bytes).expect("a text")
 }
 
 /// Whether it was handed over, or may have been.

@@ -22,7 +22,7 @@ const QUIET: Target = Target {
 
 async fn started(settings: Settings) -> Process {
     let process = start(&[QUIET], settings, Shutdown::new()).await.expect("started");
-    let ready = tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await;
+    let ready = tokio::time::timeout(Duration::from_secs(120), process.readiness.ready()).await;
     if !process.readiness.missing().iter().any(|what| what == "simulated_time") {
         ready.expect("ready");
     }
@@ -187,7 +187,7 @@ async fn a_driver_owns_simulated_time() {
         time: Some(eventstore::Timestamp(seconds * 1_000_000).to_proto()),
     };
     driver.set_time(with_token(&process, at(100))).await.expect("told");
-    tokio::time::timeout(Duration::from_secs(20), process.readiness.ready()).await.expect("ready");
+    tokio::time::timeout(Duration::from_secs(120), process.readiness.ready()).await.expect("ready");
     let back = driver.set_time(with_token(&process, at(99))).await.expect_err("never back");
     assert_eq!(back.code(), tonic::Code::InvalidArgument);
     let settled =
@@ -353,10 +353,10 @@ async fn a_call_under_way_finishes_and_no_new_one_begins_while_draining() {
     let grpc = process.grpc;
     let closed = async {
         while tokio::net::TcpStream::connect(grpc).await.is_ok() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("the listener closes");
+    tokio::time::timeout(Duration::from_secs(120), closed).await.expect("the listener closes");
     let (code, told) = get(&process, "/readyz").await;
     assert_eq!(code, 503);
     assert!(told.contains("draining"), "{told}");
@@ -377,7 +377,7 @@ async fn a_second_wish_aborts_what_does_not_finish() {
     patient::STUCK.entered.notified().await;
     process.shutdown.advance();
     process.shutdown.advance();
-    tokio::time::timeout(Duration::from_secs(20), process.stopped())
+    tokio::time::timeout(Duration::from_secs(120), process.stopped())
         .await
         .expect("not after the whole drain time")
         .expect("stopped as asked");

@@ -141,10 +141,10 @@ async fn time_ends_modules_claims_references_and_assets() {
     let store = &world.harness.deps("content").store;
     let gone = async {
         while store.next_due().await.expect("read").is_some() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(GLANCE).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("every timer is handled");
+    tokio::time::timeout(PATIENCE, gone).await.expect("every timer is handled");
     let events = store.read(0, 1_000).await.expect("read");
     let types: Vec<_> = events.iter().map(|it| it.envelope().expect("decodes").r#type).collect();
     for ended in ["ModuleExpired", "ClaimExpired", "ReferenceExpired", "AssetExpired"] {

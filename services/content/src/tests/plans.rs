@@ -54,10 +54,10 @@ async fn happens<D: Decider<State = ()>>(world: &World, target: &str, id: &str, 
     let deps = world.harness.deps("content");
     let read = async {
         while deps.handled(crate::consumers::NAME, target).await.expect("read") < position {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(GLANCE).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), read).await.expect("the consumer reads it");
+    tokio::time::timeout(PATIENCE, read).await.expect("the consumer reads it");
 }
 
 fn review(class: ContentClass, roles: &[&str]) -> Option<RulePack> {

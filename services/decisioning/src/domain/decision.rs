@@ -17,7 +17,7 @@ use rapport_proto::decisioning::v1::{Chosen, DecisionMade, OutcomeObserved, Rewa
 use super::policy::compiled::micros;
 use super::{DO_NOTHING, instant};
 
-/// Outcomes kept of one decision, at most.
+/// Outcomes kept of one decision, at most: beyond them only what changes what is learnt from it.
 const MOST_OUTCOMES: usize = 200;
 
 /// Outcomes that show that the treatment reached the party.
@@ -113,7 +113,7 @@ impl Decider for Decision {
 
 fn observe(state: &State, made: &DecisionMade, seen: Seen) -> Vec<Event> {
     let known = |it: &OutcomeObserved| it.source == seen.source && it.position == seen.position;
-    if state.outcomes.iter().any(known) || state.outcomes.len() >= MOST_OUTCOMES {
+    if state.outcomes.iter().any(known) {
         return Vec::new();
     }
     let observed = OutcomeObserved {
@@ -126,7 +126,13 @@ fn observe(state: &State, made: &DecisionMade, seen: Seen) -> Vec<Event> {
     };
     let mut after = state.clone();
     after.outcomes.push(observed.clone());
+    let earned = reward(made, &state.outcomes);
     let reward = reward(made, &after.outcomes);
+    let tells =
+        reward.total_cmp(&earned).is_ne() || reached(&after.outcomes) != reached(&state.outcomes);
+    if !tells && state.outcomes.len() >= MOST_OUTCOMES {
+        return Vec::new();
+    }
     let mut events = vec![Event::OutcomeObserved(observed)];
     if state.closed {
         if reward.total_cmp(&state.reward).is_ne() {

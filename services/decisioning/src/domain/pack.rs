@@ -67,8 +67,8 @@ impl Answer {
 pub(crate) struct Pack {
     pub(crate) version: u32,
     layers: Vec<Layer>,
-    /// Kinds that may be contacted at all; empty: every one.
-    enabled_kinds: Vec<PartyKind>,
+    /// Kinds that may be contacted at all; none stated: every one.
+    enabled_kinds: Option<Vec<PartyKind>>,
     /// Names that conditions look at.
     pub(crate) reads: BTreeSet<Name>,
 }
@@ -85,10 +85,17 @@ struct Line {
     id: String,
     classes: Vec<ContentClass>,
     audiences: Vec<Audience>,
-    /// Empty: every one.
-    channels: Vec<Channel>,
+    channels: Channels,
     effect: Effect,
     when: When,
+}
+
+/// Which channels a line is for.
+#[derive(Clone, Debug)]
+enum Channels {
+    Every,
+    /// Those that this release knows: none may be left.
+    Of(Vec<Channel>),
 }
 
 #[derive(Clone, Debug)]
@@ -114,8 +121,9 @@ impl Pack {
             if index == 0 {
                 pack.version = version;
             }
-            if pack.enabled_kinds.is_empty() {
-                pack.enabled_kinds = document.enabled_kinds().collect();
+            // A layer that enables only kinds of a newer release has stated them: it enables none that is known here.
+            if pack.enabled_kinds.is_none() && !document.enabled_kinds.is_empty() {
+                pack.enabled_kinds = Some(document.enabled_kinds().collect());
             }
             let lines: Vec<_> = document.outbound.iter().map(Line::compile).collect();
             pack.reads.extend(lines.iter().flat_map(Line::names).cloned());
@@ -126,7 +134,7 @@ impl Pack {
 
     /// Whether parties of a kind may be contacted at all.
     pub(crate) fn enables(&self, kind: PartyKind) -> bool {
-        self.enabled_kinds.is_empty() || self.enabled_kinds.contains(&kind)
+        self.enabled_kinds.as_ref().is_none_or(|it| it.contains(&kind))
     }
 
     /// Names that the conditions of these lines look at.
@@ -218,10 +226,24 @@ enum Holds {
     Depends,
 }
 
+impl Channels {
+    fn of(names: &[String]) -> Self {
+        if names.iter().any(|it| it == ANY) {
+            return Self::Every;
+        }
+        Self::Of(names.iter().filter_map(|it| names::channel_of(it)).collect())
+    }
+
+    fn contains(&self, channel: Channel) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Of(channels) => channels.contains(&channel),
+        }
+    }
+}
+
 impl Line {
     fn compile(line: &proto::OutboundLine) -> Self {
-        let every = line.channels.iter().any(|it| it == ANY);
-        let channels = line.channels.iter().filter_map(|it| names::channel_of(it));
         let when = match Rule::compile(&line.when, &catalogue(), &Type::Bool) {
             _ if line.when.is_empty() => When::Always,
             Ok(rule) => When::Rule(rule),
@@ -231,7 +253,7 @@ impl Line {
             id: line.id.clone(),
             classes: line.content_classes().collect(),
             audiences: line.audiences().collect(),
-            channels: if every { Vec::new() } else { channels.collect() },
+            channels: Channels::of(&line.channels),
             effect: line.effect(),
             when,
         }
@@ -240,7 +262,7 @@ impl Line {
     fn fits(&self, question: Question) -> bool {
         self.classes.contains(&question.class)
             && self.audiences.contains(&question.audience)
-            && (self.channels.is_empty() || self.channels.contains(&question.channel))
+            && self.channels.contains(question.channel)
     }
 
     fn holds(&self, party: Option<&dyn Facts>) -> Holds {

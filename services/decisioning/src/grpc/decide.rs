@@ -103,7 +103,7 @@ impl Api {
             let past = Asked { tenant: tenant.clone(), party_id: party_id.clone(), policy, at };
             let (facts, past) = futures::join!(
                 self.facts(tenant, party_id, at, asked, min_positions),
-                self.pasts.read(&past),
+                self.pasts.read(past),
             );
             let (facts, past) = (facts?, past?);
             if shared.is_of(&past.revision) {

@@ -14,8 +14,11 @@ use crate::domain::decide::tests::{AT, fixture};
 use crate::domain::decision::Decision;
 use crate::domain::model;
 use crate::domain::policy::compiled::Compiled;
+use crate::domain::policy::{DEFAULT, Policy};
 use crate::view;
 use crate::view::past::{Asked, Past, Pasts};
+
+const DAY: i64 = 86_400_000_000;
 
 /// Declares the facts of another service's aggregate, without its decisions.
 macro_rules! facts {
@@ -145,29 +148,49 @@ impl World {
 
     /// Waits until a decision is as expected.
     async fn until(&self, id: &str, what: impl Fn(&proto::Decision) -> bool) -> proto::Decision {
-        for _ in 0..500 {
-            let decision = self.decision(id).await;
-            if what(&decision) {
-                return decision;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{:?}", self.decision(id).await.outcomes)
+        let expected = async || Some(self.decision(id).await).filter(|it| what(it));
+        super::until("the decision is as expected", expected).await
     }
 
     async fn past(&self, tenant: &str, policy: &proto::Policy) -> Past {
         let policy = Arc::new(Compiled::new(1, &[], policy));
         let asked = Asked { tenant: tenant.into(), party_id: "pty_1".into(), policy, at: START };
         let database = self.harness.deps("decisioning").store.database();
-        Pasts::new(database).read(&asked).await.expect("read")
+        Pasts::new(database).read(asked).await.expect("read")
+    }
+
+    /// What was published at the midnight after so many days.
+    async fn priors_of(&self, days: i64) -> Vec<eventstore::Recorded> {
+        let stream = format!("model/{}", model::id(Timestamp(START.0 + days * DAY)));
+        let store = &self.harness.deps("decisioning").store;
+        store.read_stream(ACME, &stream, eventstore::AsOf::Now).await.expect("read")
+    }
+
+    async fn priors_are_published(&self, days: i64) {
+        let published = async || (!self.priors_of(days).await.is_empty()).then_some(());
+        super::until(&format!("priors of day {days}"), published).await;
+    }
+
+    /// Ids and instants of the timers that publish priors.
+    async fn nights(&self) -> Vec<(String, i64)> {
+        let query =
+            "SELECT id, due_at FROM timer WHERE kind = 'model.snapshot' ORDER BY due_at, id";
+        let store = &self.harness.deps("decisioning").store;
+        let rows = store.query(query, Vec::new()).await.expect("read");
+        rows.iter()
+            .map(|it| (it.text(0).expect("an id").to_owned(), it.int(1).expect("an instant")))
+            .collect()
     }
 
     pub(super) async fn read_all(&self) {
         for of in ["content", "delivery", "profiles"] {
             let position = self.harness.deps(of).store.head().position;
-            let positions = [(of.to_owned(), position)].into();
             let deps = self.harness.deps("decisioning");
-            deps.caught_up(&[view::outside::CONSUMER], &positions).await.expect("read");
+            super::until("what others said is read", async || {
+                let handled = deps.handled(view::outside::CONSUMER, of).await.expect("read");
+                (handled >= position).then_some(())
+            })
+            .await;
         }
     }
 }
@@ -339,22 +362,12 @@ async fn priors_are_published_at_midnight_and_every_midnight_after() {
     world.until(&id, |it| it.outcomes.len() == 1).await;
     world.append::<Interaction>("profiles", "itx_1", order(START)).await;
     world.until(&id, |it| it.closed).await;
-    let store = &world.harness.deps("decisioning").store;
-    let of_day = async |day: i64| {
-        let stream = format!("model/{}", model::id(Timestamp(START.0 + day * 86_400_000_000)));
-        store.read_stream(ACME, &stream, eventstore::AsOf::Now).await.expect("read")
-    };
     for day in 1..=2 {
         world.pass(86_400);
-        for _ in 0..500 {
-            if !of_day(day).await.is_empty() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        world.priors_are_published(day).await;
     }
-    assert_eq!(of_day(2).await.len(), 1);
-    let events = of_day(1).await;
+    assert_eq!(world.priors_of(2).await.len(), 1);
+    let events = world.priors_of(1).await;
     assert_eq!(events.len(), 1);
     let Some(proto::model_event::Event::Published(published)) = events[0].decode().expect("whole")
     else {
@@ -365,4 +378,59 @@ async fn priors_are_published_at_midnight_and_every_midnight_after() {
         .map(|it| (it.market.as_str(), it.topic.as_str(), it.strength_millionths))
         .collect();
     assert_eq!(topics, [("DE", "", 2_000_000), ("DE", "asthma", 2_000_000)]);
+}
+
+/// Its request was taken on before midnight, and its commit came after what was due then.
+#[tokio::test]
+async fn an_activation_that_crosses_midnight_does_not_end_the_nights() {
+    let world = World::among_others().await;
+    world.policy(small_policy()).await;
+    world.pass(86_400);
+    world.priors_are_published(1).await;
+    let store = &world.harness.deps("decisioning").store;
+    let before = Timestamp(START.0 + DAY - 100_000);
+    let loaded = store.load::<Policy>(ACME, DEFAULT, eventstore::AsOf::Now).await.expect("read");
+    let activated = proto::PolicyVersionActivated {
+        version: 2,
+        policy: Some(small_policy()),
+        ..Default::default()
+    };
+    let events = vec![proto::policy_event::Event::Activated(activated)];
+    let mut unit = store.unit(Metadata { at: before, ..world.meta("activate") });
+    let version = loaded.version;
+    unit.push::<Policy>(DEFAULT, version, &loaded.state, events).await.expect("pushed");
+    let outcome = store.append(unit.finish().expect("a unit")).await;
+    assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    let second = Timestamp(START.0 + 2 * DAY);
+    let next = vec![(format!("model/{}", model::id(second)), second.0)];
+    let only_next = async || (world.nights().await == next).then_some(());
+    super::until("what was stated again is done", only_next).await;
+    assert_eq!(world.priors_of(1).await.len(), 1);
+    world.pass(86_400);
+    world.priors_are_published(2).await;
+}
+
+#[tokio::test]
+async fn a_night_that_an_earlier_release_stated_is_kept_once() {
+    let world = World::among_others().await;
+    world.policy(small_policy()).await;
+    let mut tx = world.harness.deps("decisioning").store.database().begin().await.expect("begun");
+    // It had one timer for all nights.
+    let earlier = "UPDATE timer SET id = 'model' WHERE kind = 'model.snapshot'";
+    tx.exec(earlier, Vec::new()).await.expect("written");
+    tx.commit().await.expect("committed");
+    world.policy(proto::Policy { do_nothing_score: 0.5, ..small_policy() }).await;
+    let first = START.0 + DAY;
+    let stated =
+        [("model".to_owned(), first), (format!("model/{}", model::id(Timestamp(first))), first)];
+    assert_eq!(world.nights().await, stated);
+    for day in 1..=2 {
+        world.pass(86_400);
+        world.priors_are_published(day).await;
+        assert_eq!(world.priors_of(day).await.len(), 1);
+    }
+    let third = Timestamp(START.0 + 3 * DAY);
+    let next = vec![(format!("model/{}", model::id(third)), third.0)];
+    let only_next = async || (world.nights().await == next).then_some(());
+    super::until("the old one is done", only_next).await;
 }

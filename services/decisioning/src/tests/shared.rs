@@ -29,11 +29,11 @@ async fn what_another_replica_changed_shows_with_the_next_decision_and_only_that
     let policy = held.policy.clone().expect("a policy");
     assert_eq!(policy.version, first);
     let now = || world.harness.clock.now();
-    let past = pasts.read(&asked("pty_1".into(), &policy, now())).await.expect("read");
+    let past = pasts.read(asked("pty_1".into(), &policy, now())).await.expect("read");
     assert!(held.is_of(&past.revision));
 
     let second = world.policy(proto::Policy { do_nothing_score: 0.5, ..small_policy() }).await;
-    let past = pasts.read(&asked("pty_1".into(), &policy, now())).await.expect("read");
+    let past = pasts.read(asked("pty_1".into(), &policy, now())).await.expect("read");
     assert!(!held.is_of(&past.revision));
     let after = cache.read(world.database(), ACME).await.expect("read");
     assert_eq!(after.policy.as_ref().map(|it| it.version), Some(second));
@@ -101,7 +101,7 @@ async fn what_many_ask_for_at_the_same_time_is_what_each_would_be_told_alone() {
     let party = |number: usize| asked(format!("pty_{}", number % 100), &policy, START);
     let mut alone: Vec<Past> = Vec::new();
     for number in 0..100 {
-        alone.push(pasts.read(&party(number)).await.expect("read"));
+        alone.push(pasts.read(party(number)).await.expect("read"));
     }
     // Of the visits within a week those are told that happened within it, newest first.
     let visits: BTreeMap<_, _> =
@@ -114,7 +114,7 @@ async fn what_many_ask_for_at_the_same_time_is_what_each_would_be_told_alone() {
     assert!(times.is_sorted_by(|a, b| a.map(|it| it.seconds) > b.map(|it| it.seconds)));
 
     let asked: Vec<_> = (0..300).map(party).collect();
-    let together = join_all(asked.iter().map(|it| pasts.read(it))).await;
+    let together = join_all(asked.iter().map(|it| pasts.read(it.clone()))).await;
     for (number, past) in together.into_iter().enumerate() {
         assert_eq!(past.expect("read"), alone[number % 100]);
     }
@@ -126,7 +126,7 @@ async fn who_gives_up_while_reading_for_others_leaves_them_their_answers() {
     with_pasts(&world).await;
     let (policy, pasts) = (counting_visits(), Pasts::new(world.database()));
     let asked: Vec<_> = (0..20).map(|it| asked(format!("pty_{it}"), &policy, START)).collect();
-    let begun = asked.iter().map(|it| Box::pin(maybe_done(pasts.read(it))));
+    let begun = asked.iter().map(|it| Box::pin(maybe_done(pasts.read(it.clone()))));
     let mut reads: Vec<_> = begun.collect();
     // The first two begin to read, and what they read for includes each other and all that wait by then.
     for read in &mut reads {
@@ -140,34 +140,71 @@ async fn who_gives_up_while_reading_for_others_leaves_them_their_answers() {
     }
 }
 
+impl World {
+    /// What happened to the first party: name, product, and how many seconds ago.
+    async fn happened(
+        &self,
+        kind: proto::HappeningKind,
+        what: impl Iterator<Item = (&str, &str, i64)>,
+    ) {
+        let row = |(number, (name, product, ago)): (usize, (&str, &str, i64))| {
+            let (id, at) = (format!("{number:03}"), Timestamp(START.0 - 1_000_000 * ago));
+            let kind = i32::from(kind);
+            eventstore::values![ACME, id, "pty_1", kind, name, at, "", product, "", 0_i64]
+        };
+        let mut tx = self.database().begin().await.expect("a transaction");
+        let insert =
+            "INSERT INTO happening (tenant, happening_id, party_id, kind, name, happened_at,
+                          reason, product_id, decision_id, channel)";
+        tx.insert_many(insert, what.enumerate().map(row).collect(), "").await.expect("written");
+        tx.commit().await.expect("committed");
+    }
+}
+
+/// How many seconds ago something happened.
+fn ago(it: &proto::Happening) -> i64 {
+    START.0 / 1_000_000 - it.at.map_or(0, |it| it.seconds)
+}
+
 #[tokio::test]
 async fn of_what_happened_very_often_the_newest_hundred_are_read() {
     let world = World::start().await;
-    let mut tx = world.database().begin().await.expect("a transaction");
     // Three at each instant, a second apart.
-    let rows = (0..900_i64).map(|number| {
-        let at = Timestamp(START.0 - 1_000_000 * (number / 3));
-        let kind = i32::from(proto::HappeningKind::Interaction);
-        eventstore::values![
-            ACME,
-            format!("{number:03}"),
-            "pty_1",
-            kind,
-            "Visit",
-            at,
-            "",
-            "",
-            "",
-            0_i64
-        ]
-    });
-    let insert = "INSERT INTO happening (tenant, happening_id, party_id, kind, name, happened_at,
-                      reason, product_id, decision_id, channel)";
-    tx.insert_many(insert, rows.collect(), "").await.expect("written");
-    tx.commit().await.expect("committed");
+    let visits = (0..900).map(|number| ("Visit", "", number / 3));
+    world.happened(proto::HappeningKind::Interaction, visits).await;
     let pasts = Pasts::new(world.database());
-    let past = pasts.read(&asked("pty_1".into(), &counting_visits(), START)).await.expect("read");
+    let past = pasts.read(asked("pty_1".into(), &counting_visits(), START)).await.expect("read");
     assert_eq!(past.happenings.len(), 100);
-    let ago = |it: &proto::Happening| START.0 / 1_000_000 - it.at.map_or(0, |it| it.seconds);
     assert_eq!(past.happenings.last().map(ago), Some(33));
+}
+
+#[tokio::test]
+async fn what_a_line_counts_of_its_product_is_not_cut_away_by_other_products() {
+    let world = World::start().await;
+    let others = (0..300).map(|number| ("EMAIL", "relievia", number));
+    let own = [("EMAIL", "calmolin", 1_000), ("EMAIL", "calmolin", 2_000)];
+    // The last of them is older than the window of the line.
+    let old = [("EMAIL", "calmolin", 7 * 86_400)];
+    let all = others.chain(own).chain(old);
+    world.happened(proto::HappeningKind::Contact, all).await;
+    let line = |id: &str, product: &str| proto::ContactLine {
+        id: id.into(),
+        counts: vec!["EMAIL".into()],
+        product_id: product.into(),
+        window: "7d".into(),
+        max: 2,
+        ..Default::default()
+    };
+    let read = async |lines: Vec<proto::ContactLine>| {
+        let policy = proto::Policy { contact_policy: lines, ..small_policy() };
+        let policy = Arc::new(Compiled::new(1, &[], &policy));
+        let pasts = Pasts::new(world.database());
+        pasts.read(asked("pty_1".into(), &policy, START)).await.expect("read").happenings
+    };
+    let own = read(vec![line("own", "calmolin")]).await;
+    assert_eq!(own.iter().map(ago).collect::<Vec<_>>(), [1_000, 2_000]);
+    // What several lines look at is told once, newest first.
+    let lines = vec![line("own", "calmolin"), line("all", ""), line("other", "relievia")];
+    let expected: Vec<_> = (0..100).chain([1_000, 2_000]).collect();
+    assert_eq!(read(lines).await.iter().map(ago).collect::<Vec<_>>(), expected);
 }

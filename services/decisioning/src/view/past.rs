@@ -1,25 +1,18 @@
 //! What own tables know of a party, and up to which revision of the rules: what a decision reads here.
 //!
-//! Many are decided about at the same time, so what waits while one read runs is read together by the next: a few
-//! statements, however many parties.
+//! Many are decided about at the same time: a few statements, however many parties.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use eventstore::{Database, Error, Timestamp};
-use futures::try_join;
+use eventstore::{Database, Error, Timestamp, Together};
+use futures::{FutureExt as _, try_join};
 use rapport_proto::decisioning::v1::Happening;
-use tokio::sync::{Semaphore, oneshot};
 
 use super::affinity::{self, Count};
 use super::happening;
 use super::shared::{Revision, revisions};
 use crate::domain::policy::compiled::Compiled;
-
-/// Parties read by one statement, at most.
-const TOGETHER: usize = 64;
-/// Reads on their way at once.
-const AT_ONCE: usize = 2;
 
 /// Whose past, as far as a policy looks, and when.
 #[derive(Clone, Debug)]
@@ -40,82 +33,21 @@ pub(crate) struct Past {
     pub(crate) counts: Vec<Count>,
 }
 
-/// Reads pasts. Cheap to clone.
+/// Reads pasts, many together. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Pasts(Arc<Inner>);
-
-struct Inner {
-    database: Database,
-    waiting: Mutex<Vec<Waiting>>,
-    turns: Semaphore,
-}
-
-struct Waiting {
-    asked: Asked,
-    reply: oneshot::Sender<Result<Past, Error>>,
-}
+pub(crate) struct Pasts(Together<Asked, Past>);
 
 impl Pasts {
     pub(crate) fn new(database: &Database) -> Self {
-        let (waiting, turns) = (Mutex::default(), Semaphore::new(AT_ONCE));
-        Self(Arc::new(Inner { database: database.clone(), waiting, turns }))
+        let database = database.clone();
+        Self(Together::new(move |asked: Vec<Asked>| {
+            let database = database.clone();
+            async move { of_parties(&database, &asked).await }.boxed()
+        }))
     }
 
-    /// Reads one, together with those that wait.
-    pub(crate) async fn read(&self, asked: &Asked) -> Result<Past, Error> {
-        loop {
-            let (reply, mut answer) = oneshot::channel();
-            self.waiting().push(Waiting { asked: asked.clone(), reply });
-            let answered = loop {
-                tokio::select! {
-                    biased;
-                    answered = &mut answer => break answered,
-                    Ok(_turn) = self.0.turns.acquire() => self.read_waiting().await,
-                }
-            };
-            // Whoever read it for us may have been cancelled: then once more.
-            if let Ok(past) = answered {
-                return past;
-            }
-        }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn read_waiting(&self) {
-        let batch: Vec<_> = {
-            let mut waiting = self.waiting();
-            let most = waiting.len().min(TOGETHER);
-            waiting.drain(..most).collect()
-        };
-        let (asked, replies): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|it| (it.asked, it.reply)).unzip();
-        let pasts = of_parties(&self.0.database, &asked).await;
-        // Of several, one may be damaged: that is not the others' affair.
-        let one_by_one = asked.len() > 1 && pasts.as_ref().is_err_and(|it| !it.is_transient());
-        if one_by_one {
-            for (asked, reply) in asked.iter().zip(replies) {
-                let past = of_parties(&self.0.database, std::slice::from_ref(asked)).await;
-                let _ = reply.send(past.map(|mut it| it.pop().unwrap_or_default()));
-            }
-            return;
-        }
-        match pasts {
-            // Whoever gave up does not listen.
-            Ok(pasts) => {
-                replies.into_iter().zip(pasts).for_each(|(reply, it)| drop(reply.send(Ok(it))))
-            }
-            Err(error) => {
-                let text = error.chain();
-                let mut first = Some(error);
-                for reply in replies {
-                    let error = first.take().unwrap_or_else(|| Error::unavailable(text.clone()));
-                    let _ = reply.send(Err(error));
-                }
-            }
-        }
+    pub(crate) async fn read(&self, asked: Asked) -> Result<Past, Error> {
+        self.0.read(asked).await
     }
 }
 

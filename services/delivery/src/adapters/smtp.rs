@@ -6,6 +6,9 @@
 //! | the message itself is begun | tried again: nothing was sent | refused |
 //! | the server has answered the message | 4xx: tried again; else nobody knows | refused |
 //!
+//! A server that answers each step, but slowly, must not use up the time of the hand-over before the message is begun:
+//! nobody could tell then that nothing was sent. Until then the conversation has a time of its own.
+//!
 //! Where STARTTLS is asked for, nothing but that is said in clear: a server that does not offer it, or shows a
 //! certificate that nobody vouches for, gets neither the password nor the message.
 
@@ -19,7 +22,10 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
 
-use super::{Message, Told, email};
+use super::{LONGEST, Message, Told, email};
+
+/// The message is begun within this time, or not at all.
+const BEGINS_WITHIN: Duration = Duration::from_secs(LONGEST.as_secs() / 2);
 
 /// An SMTP server.
 #[derive(Clone)]
@@ -28,7 +34,10 @@ pub(crate) struct Smtp {
     port: u16,
     credentials: Option<Credentials>,
     security: Security,
+    /// For each answer.
     timeout: Duration,
+    /// For all answers until the message is begun.
+    begins_within: Duration,
 }
 
 /// How the conversation is kept from others.
@@ -79,7 +88,8 @@ impl Smtp {
             SmtpTls::None => Security::Clear,
             SmtpTls::Starttls => starttls(&host, &settings.smtp_ca_file),
         };
-        Some(Self { host, port, credentials, security, timeout: settings.smtp_timeout() })
+        let timeout = settings.smtp_timeout();
+        Some(Self { host, port, credentials, security, timeout, begins_within: BEGINS_WITHIN })
     }
 
     pub(super) async fn send(&self, message: &Message) -> Told {
@@ -97,8 +107,8 @@ impl Smtp {
 
     async fn converse(&self, message: &lettre::Message) -> Result<Response, Stopped> {
         let bytes = message.formatted();
-        let mut connection = self.enter(message).await?;
-        self.prepare(&mut connection, message, &bytes).await.map_err(Stopped::Before)?;
+        let begun = tokio::time::timeout(self.begins_within, self.begin(message, &bytes)).await;
+        let mut connection = begun.map_err(|_| Stopped::Before(Failure::Timeout))??;
         eventstore::failpoint::reach("provider_inside_call").await;
         let answered = self.wait(connection.message(&bytes)).await.map_err(Stopped::After);
         // It is taken or not; saying goodbye is a courtesy that nobody waits for long.
@@ -106,6 +116,17 @@ impl Smtp {
             let _ = tokio::time::timeout(Duration::from_secs(1), connection.quit()).await;
         }
         answered
+    }
+
+    /// Everything before the message itself.
+    async fn begin(
+        &self,
+        message: &lettre::Message,
+        bytes: &[u8],
+    ) -> Result<AsyncSmtpConnection, Stopped> {
+        let mut connection = self.enter(message).await?;
+        self.prepare(&mut connection, message, bytes).await.map_err(Stopped::Before)?;
+        Ok(connection)
     }
 
     /// Everything until the server lets us in: a secret connection, and a password where there is one.
@@ -247,3 +268,6 @@ fn decode(text: &str) -> String {
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests;

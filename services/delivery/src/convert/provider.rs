@@ -1,9 +1,9 @@
 //! What providers report.
 
-use chassis::status::Problem;
+use chassis::status::{Problem, Violation};
 use chassis::text::Check;
-use eventstore::Timestamp;
-use rapport_proto::delivery::v1::{self as proto, ProviderEventKind, ProviderFact};
+use eventstore::{Timestamp, derive_id};
+use rapport_proto::delivery::v1::{self as proto, ProviderEventKind, ProviderFact, ReportKept};
 
 use super::{choice, code, line, optional_id, time};
 use crate::domain::touch::{Fact, What};
@@ -33,21 +33,63 @@ impl Report {
         let source = &self.fact.source;
         (source.provider.clone(), source.provider_event_id.clone())
     }
+
+    /// The same for each repeat.
+    pub(crate) fn id(&self, tenant: &str) -> String {
+        let ProviderFact { provider, provider_event_id, .. } = &self.fact.source;
+        derive_id("rpt", &[tenant, provider, provider_event_id])
+    }
+
+    /// What is kept of it while no touch is known to be what it is about. A token that is not ours names nothing.
+    pub(crate) fn kept(&self, tenant: &str) -> Option<ReportKept> {
+        let (touch_id, provider_id) = match &self.named {
+            Named::Touch(id) => (id.clone(), String::new()),
+            Named::Message(id) => (String::new(), id.clone()),
+            Named::Token(_) => return None,
+        };
+        let (kind, hard, code) = match &self.fact.what {
+            What::Delivered => ("delivered", false, ""),
+            What::Opened { .. } => ("opened", false, ""),
+            What::Clicked { .. } => ("clicked", false, ""),
+            What::Bounced { hard, code } => ("bounced", *hard, code.as_str()),
+            What::Complained => ("complained", false, ""),
+            What::Unsubscribed => ("unsubscribed", false, ""),
+        };
+        Some(ReportKept {
+            report_id: self.id(tenant),
+            fact: Some(self.fact.source.clone()),
+            kind: kind.to_owned(),
+            touch_id,
+            provider_id,
+            hard,
+            code: code.to_owned(),
+        })
+    }
 }
 
-/// All reports of a request. One that is dated in the future happened now.
+/// All reports of a request, in order: one that cannot be used refuses none of the others. One that is dated in the
+/// future happened now.
 pub(crate) fn reports(
     request: &proto::RecordProviderEventsRequest,
     now: Timestamp,
-) -> Result<Vec<Report>, Problem> {
+) -> Result<Vec<Result<Report, Violation>>, Problem> {
     if request.events.is_empty() || request.events.len() > MOST {
         return Err(Problem::field("events", "Send 1 to 100 events."));
     }
-    let mut check = Check::default();
-    let events = request.events.iter().enumerate();
-    let reports: Vec<_> = events.map(|(at, it)| report(&mut check, at, it, now)).collect();
-    check.finish()?;
-    Ok(reports.into_iter().flatten().collect())
+    let (mut reports, mut violations) = (Vec::with_capacity(request.events.len()), Vec::new());
+    for (at, event) in request.events.iter().enumerate() {
+        let mut check = Check::default();
+        let report = report(&mut check, at, event, now);
+        let wrong = check.finish().map_or_else(|it| it.violations.clone(), |()| Vec::new());
+        reports.push(match (wrong.first(), report) {
+            (None, Some(report)) => Ok(report),
+            (Some(first), _) => Err(first.clone()),
+            // Nothing is left out without a violation that says why.
+            (None, None) => Err(Violation::new(format!("events[{at}]"), "Describe an event.")),
+        });
+        violations.extend(wrong);
+    }
+    if reports.iter().all(Result::is_err) { Err(violations.into()) } else { Ok(reports) }
 }
 
 fn report(

@@ -34,6 +34,14 @@ pub(crate) use proto::touch::State as Status;
 /// After this long a touch whose outcome nobody told counts as sent.
 pub(crate) const COUNTS_AS_SENT: Duration = Duration::from_secs(24 * 3600);
 
+/// Codes of attempts that ended before anybody was asked: the gate's facts had grown old, or the process had ended.
+const UNASKED: [&str; 2] = ["stale", "restarted"];
+
+/// Whether an attempt that is tried again ended before anybody was asked.
+pub(crate) fn is_unasked(code: &str, in_doubt: bool) -> bool {
+    !in_doubt && UNASKED.contains(&code)
+}
+
 /// The aggregate; stream `touch/<tch id>`.
 pub(crate) enum Touch {}
 
@@ -43,9 +51,14 @@ pub(crate) enum Command {
     /// Take it on.
     Request(TouchRequested),
     /// The gate stops it.
-    Skip { reason: String, verdicts: Vec<Verdict>, content: Vec<proto::ContentPart> },
+    Skip {
+        reason: String,
+        verdicts: Vec<Verdict>,
+        content: Vec<proto::ContentPart>,
+        market: String,
+    },
     /// The gate puts it off.
-    Defer { until: Timestamp, verdicts: Vec<Verdict>, time_zone: String },
+    Defer { until: Timestamp, verdicts: Vec<Verdict>, time_zone: String, market: String },
     /// The gate lets it pass; it is handed over at once.
     HandOver { ready: TouchReady, adapter: &'static str, gives_up_at: Timestamp },
     /// What an attempt came to.
@@ -118,6 +131,8 @@ pub(crate) struct State {
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) ready: TouchReady,
     pub(crate) attempts: u32,
+    /// Attempts of which the provider was never asked.
+    pub(crate) unasked: u32,
     pub(crate) adapter: String,
     /// The provider may have taken an earlier attempt.
     pub(crate) in_doubt: bool,
@@ -234,17 +249,19 @@ impl Decider for Touch {
         }
         match command {
             Command::Request(_) => Ok(Vec::new()),
-            Command::Skip { reason, verdicts, content } => {
+            Command::Skip { reason, verdicts, content, market } => {
                 gated(state)?;
+                let skipped = proto::TouchSkipped { reason, verdicts, content, market };
                 Ok(vec![match state.in_doubt {
                     true => unresolved("repeat_stopped", at),
-                    false => Event::Skipped(proto::TouchSkipped { reason, verdicts, content }),
+                    false => Event::Skipped(skipped),
                 }])
             }
-            Command::Defer { until, verdicts, time_zone } => {
+            Command::Defer { until, verdicts, time_zone, market } => {
                 gated(state)?;
                 let until = Some(until.to_proto());
-                Ok(vec![Event::Deferred(proto::TouchDeferred { until, verdicts, time_zone })])
+                let deferred = proto::TouchDeferred { until, verdicts, time_zone, market };
+                Ok(vec![Event::Deferred(deferred)])
             }
             Command::HandOver { ready, adapter, gives_up_at } => {
                 gated(state)?;
@@ -315,11 +332,16 @@ impl Decider for Touch {
                 state.reason.clone_from(&it.reason);
                 state.verdicts.clone_from(&it.verdicts);
                 state.ready.content.clone_from(&it.content);
+                state.learn_market(&it.market);
             }
             Event::Deferred(it) => {
-                state.verdicts.clone_from(&it.verdicts);
+                // What may have left keeps the verdicts by which it left.
+                if !state.in_doubt {
+                    state.verdicts.clone_from(&it.verdicts);
+                }
                 state.next_at = it.until.as_ref().and_then(Timestamp::from_proto);
                 state.ready.reserved.clear();
+                state.learn_market(&it.market);
             }
             Event::Ready(it) => {
                 state.verdicts.clone_from(&it.verdicts);
@@ -333,6 +355,7 @@ impl Decider for Touch {
             }
             Event::RetryScheduled(it) => {
                 state.in_doubt |= it.in_doubt;
+                state.unasked += u32::from(is_unasked(&it.code, it.in_doubt));
                 state.next_at = it.retry_at.as_ref().and_then(Timestamp::from_proto);
             }
             Event::Sent(it) => {
@@ -402,6 +425,13 @@ impl Decider for Touch {
 }
 
 impl State {
+    /// What an earlier run was told stands until another is told otherwise.
+    fn learn_market(&mut self, market: &str) {
+        if !market.is_empty() {
+            market.clone_into(&mut self.ready.market);
+        }
+    }
+
     fn sent(&mut self, verdict: Option<&Verdict>) {
         self.sent_at =
             verdict.and_then(|it| it.checked_at.as_ref()).and_then(Timestamp::from_proto);

@@ -269,6 +269,12 @@ fn failures() -> Vec<(Break, GateStep, &'static str, &'static str)> {
             "unsigned",
         ),
         (
+            |it| it.request.invitation_id = "inv_1".into(),
+            S::Content,
+            "content_not_approved",
+            "not_survey",
+        ),
+        (
             |it| it.outbound.as_mut().expect("told").arm = Arm::HeldOut.into(),
             S::Holdout,
             "holdout",

@@ -1,82 +1,116 @@
 //! What providers report: each event once, by the provider's own id of it, and in one unit with what it leads to: an
 //! unsubscription suppresses in the same commit.
+//!
+//! **Nothing is lost.** A provider may report about a message before the hand-over has noted under which id it took it.
+//! Such a report is kept, and asked for again for a while; whatever never finds its touch stays listed. One that cannot
+//! be used is told apart, and refuses none of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use chassis::status::{CONFLICT, Problem};
+use chassis::status::{CONFLICT, Problem, Violation};
 use eventstore::{MAX_EVENTS, Metadata, Outcome};
 use rapport_proto::delivery::v1::ProviderEventResult;
 
 use super::Api;
 use super::settle::{ATTEMPTS, refused, refused_unit};
 use crate::convert::provider::{Named, Report};
+use crate::domain::report;
 use crate::domain::touch::Command;
 use crate::ledger::Ledger;
+use crate::refusal::REPORT_TOO_EARLY;
 use crate::view::provider_event::{self, Known, TAKEN};
 use crate::{token, view};
 
 /// Reports that fit into one unit, each with all that it can lead to: what is known now of the touch, the report itself,
-/// and a suppression.
-const PART: usize = MAX_EVENTS / 3;
+/// a suppression, and that it is kept no longer.
+const PART: usize = MAX_EVENTS / 4;
+/// For this long a message that nobody knows may be one that is about to be noted as sent.
+const EARLY: Duration = Duration::from_secs(15 * 60);
+/// When to repeat what came too early.
+const REPEAT_AFTER: Duration = Duration::from_secs(30);
 
 const RECORDED: &str = "recorded";
 const REPEATED: &str = "repeated";
 const UNKNOWN_TOUCH: &str = "unknown_touch";
+const REFUSED: &str = "refused";
 
 /// Recorded events by provider and event id.
 type Recorded = BTreeMap<(String, String), Known>;
 
+/// What became of reports.
+#[derive(Default)]
+struct Taken {
+    results: Vec<ProviderEventResult>,
+    position: u64,
+    /// Some came too early, and are asked for again.
+    early: bool,
+}
+
 impl Api {
-    /// Records a request part by part. Each part is remembered by an id of its own, so that a repeat of the request
-    /// goes on where the first run was interrupted.
+    /// Records what of a request can be used, part by part. Each part is remembered by an id of its own, so that a repeat
+    /// of the request goes on where the first run was interrupted.
     pub(super) async fn record(
         &self,
         meta: &Metadata,
-        reports: &[Report],
+        reports: Vec<Result<Report, Violation>>,
     ) -> Result<(Vec<ProviderEventResult>, u64), Problem> {
-        let (mut results, mut position) = (Vec::with_capacity(reports.len()), 0);
-        for (number, part) in reports.chunks(PART).enumerate() {
+        let usable: Vec<Report> = reports.iter().filter_map(|it| it.clone().ok()).collect();
+        let mut all = Taken::default();
+        for (number, part) in usable.chunks(PART).enumerate() {
             let mut meta = meta.clone();
             if number > 0 {
                 // No caller's id has a space.
                 meta.request_id = format!("{} {number}", meta.request_id);
             }
-            let (told, at) = self.record_part(&meta, part).await?;
-            results.extend(told);
-            position = at;
+            let taken = self.record_part(meta, part).await?;
+            all.results.extend(taken.results);
+            all.position = taken.position;
+            all.early |= taken.early;
         }
-        Ok((results, position))
+        if all.early {
+            return Err(Problem::of(REPORT_TOO_EARLY).retry_after(REPEAT_AFTER));
+        }
+        let mut told = all.results.into_iter();
+        let results = reports.into_iter().filter_map(|it| match it {
+            Ok(_) => told.next(),
+            Err(Violation { field, remedy }) => {
+                Some(ProviderEventResult { field, remedy, ..result(REFUSED, "") })
+            }
+        });
+        Ok((results.collect(), all.position))
     }
 
-    async fn record_part(
-        &self,
-        meta: &Metadata,
-        reports: &[Report],
-    ) -> Result<(Vec<ProviderEventResult>, u64), Problem> {
+    async fn record_part(&self, mut meta: Metadata, reports: &[Report]) -> Result<Taken, Problem> {
         let store = &self.deps.store;
-        match store.find_request(meta).await? {
+        match store.find_request(&meta).await? {
             None => {}
             Some(Outcome::Repeated { position, .. }) => {
-                return Ok((self.told_before(meta, reports).await?, position));
+                return self.told_before(&meta, reports, position).await;
             }
             Some(other) => return Err(refused(other)),
         }
-        let touches = self.touches_of(&meta.tenant, reports).await?;
         for _ in 0..ATTEMPTS {
             let known = self.recorded(&meta.tenant, reports).await?;
+            let touches = self.touches_of(&meta.tenant, reports).await?;
             let ids: BTreeSet<String> = touches.iter().flatten().cloned().collect();
             let ids: Vec<String> = ids.into_iter().collect();
             let mut ledger = Ledger::open(store, &meta.tenant, &ids).await?;
-            let results = decide(meta, reports, &touches, &known, &mut ledger);
+            let results = decide(&meta, reports, &touches, &known, &mut ledger);
+            let early = self.keep(&meta, reports, &results, &mut ledger).await?;
             if !ledger.is_changed() {
                 let position = store.read_head().await?.position;
-                return Ok((results, position));
+                return Ok(Taken { results, position, early });
+            }
+            if early {
+                // The caller's own request has not been answered yet: its id is for the run that answers.
+                meta.request_id = self.deps.ids.random("req");
             }
             let unit = ledger.unit(store, meta.clone()).await.map_err(refused_unit)?;
             match store.append(unit).await {
-                Outcome::Committed { position } => return Ok((results, position)),
+                Outcome::Committed { position } => return Ok(Taken { results, position, early }),
                 Outcome::Repeated { position, .. } => {
-                    return Ok((self.told_before(meta, reports).await?, position));
+                    return self.told_before(&meta, reports, position).await;
                 }
                 // Another request recorded one of them, or changed one of the streams.
                 Outcome::Conflict => {}
@@ -107,22 +141,65 @@ impl Api {
         Ok(reports.iter().map(name).collect())
     }
 
+    /// Keeps what has no touch, and keeps no longer what has one now. Tells whether one of them is to be asked for again.
+    async fn keep(
+        &self,
+        meta: &Metadata,
+        reports: &[Report],
+        results: &[ProviderEventResult],
+        ledger: &mut Ledger,
+    ) -> Result<bool, Problem> {
+        let (store, tenant) = (&self.deps.store, meta.tenant.as_str());
+        let ids: Vec<String> = reports.iter().map(|it| it.id(tenant)).collect();
+        let kept = view::report::kept(store.database(), tenant, ids.iter()).await?;
+        let (mut wishes, mut early) = (BTreeMap::new(), false);
+        for ((report, told), id) in reports.iter().zip(results).zip(ids) {
+            let since = kept.get(&id).copied();
+            match told.outcome.as_str() {
+                UNKNOWN_TOUCH => {
+                    let message = matches!(report.named, Named::Message(_));
+                    early |= message && meta.at.since(since.unwrap_or(meta.at)) < EARLY;
+                    if let (None, Some(it)) = (since, report.kept(tenant)) {
+                        wishes.insert(id, report::Command::Keep(it));
+                    }
+                }
+                _ if since.is_some() => {
+                    let touch_id = told.touch_id.clone();
+                    wishes.insert(id, report::Command::Place { touch_id });
+                }
+                _ => {}
+            }
+        }
+        ledger.keep(store, tenant, wishes, meta.at).await?;
+        Ok(early)
+    }
+
     /// What the first run of a request told, read from what it recorded.
     async fn told_before(
         &self,
         meta: &Metadata,
         reports: &[Report],
-    ) -> Result<Vec<ProviderEventResult>, Problem> {
-        let known = self.recorded(&meta.tenant, reports).await?;
+        position: u64,
+    ) -> Result<Taken, Problem> {
+        let (store, tenant) = (&self.deps.store, meta.tenant.as_str());
+        let known = self.recorded(tenant, reports).await?;
+        let ids: Vec<String> = reports.iter().map(|it| it.id(tenant)).collect();
+        let kept = view::report::kept(store.database(), tenant, ids.iter()).await?;
+        let touches = self.touches_of(tenant, reports).await?;
         let mut seen = BTreeSet::new();
-        let tell = |report: &Report| match known.get(&report.key()) {
-            Some(it) if it.request_id == meta.request_id && seen.insert(report.key()) => {
-                result(RECORDED, &it.touch_id)
+        let tell = |((report, id), touch_id): ((&Report, &String), &Option<String>)| {
+            match (known.get(&report.key()), touch_id) {
+                (Some(it), _) if it.request_id == meta.request_id && seen.insert(report.key()) => {
+                    result(RECORDED, &it.touch_id)
+                }
+                (Some(it), _) => result(REPEATED, &it.touch_id),
+                // It said what was said already.
+                (None, Some(touch_id)) if !kept.contains_key(id) => result(REPEATED, touch_id),
+                (None, _) => result(UNKNOWN_TOUCH, ""),
             }
-            Some(it) => result(REPEATED, &it.touch_id),
-            None => result(UNKNOWN_TOUCH, ""),
         };
-        Ok(reports.iter().map(tell).collect())
+        let results = reports.iter().zip(&ids).zip(&touches).map(tell).collect();
+        Ok(Taken { results, position, early: false })
     }
 
     async fn recorded(&self, tenant: &str, reports: &[Report]) -> Result<Recorded, Problem> {
@@ -146,7 +223,10 @@ fn decide(
     let mut results = Vec::with_capacity(reports.len());
     for (report, touch_id) in reports.iter().zip(touches) {
         let before = known.get(&report.key()).map(|it| it.touch_id.clone());
-        if let Some(touch_id) = before.or_else(|| seen.get(&report.key()).cloned()) {
+        let before = before.or_else(|| seen.get(&report.key()).cloned());
+        let before =
+            before.or_else(|| touch_id.clone().filter(|it| ledger.says_again(it, &report.fact)));
+        if let Some(touch_id) = before {
             results.push(result(REPEATED, &touch_id));
             continue;
         }
@@ -165,5 +245,9 @@ fn decide(
 }
 
 fn result(outcome: &str, touch_id: &str) -> ProviderEventResult {
-    ProviderEventResult { outcome: outcome.to_owned(), touch_id: touch_id.to_owned() }
+    ProviderEventResult {
+        outcome: outcome.to_owned(),
+        touch_id: touch_id.to_owned(),
+        ..ProviderEventResult::default()
+    }
 }

@@ -77,6 +77,12 @@ async fn what_is_not_allowed_stays_here() {
     );
     assert_eq!((touch.verdicts.len(), world.files()), (11, Vec::<String>::new()));
     assert_eq!(world.store("delivery").next_due().await.expect("read"), None);
+    // The log says of which market, as it does of what was sent.
+    assert_eq!(touch.market, "DE");
+    let log = world.store("delivery").read(0, 100).await.expect("read");
+    let last = log.last().expect("an event").envelope().expect("an envelope");
+    assert!(last.r#type.ends_with(".TouchSkipped"), "{}", last.r#type);
+    assert_eq!(last.market, "DE");
     world.harness.stop().await;
 }
 

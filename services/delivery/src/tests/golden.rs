@@ -2,14 +2,17 @@
 //! must read all of them as it did when they were written. `examples/golden.rs` writes samples that are missing.
 
 use eventstore::testing::golden::{Set, is_complete, reads_as_released};
-use rapport_proto::delivery::v1::{pressure_event, recipient_event, sender_event, touch_event};
+use rapport_proto::delivery::v1::{
+    pressure_event, recipient_event, report_event, sender_event, touch_event,
+};
 
 const CRATE: &str = env!("CARGO_MANIFEST_DIR");
 
-fn sets() -> [Set; 4] {
+fn sets() -> [Set; 5] {
     [
         Set::of::<pressure_event::Event>(),
         Set::of::<recipient_event::Event>(),
+        Set::of::<report_event::Event>(),
         Set::of::<sender_event::Event>(),
         Set::of::<touch_event::Event>(),
     ]

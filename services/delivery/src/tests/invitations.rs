@@ -8,6 +8,7 @@ use chassis::token;
 use eventstore::{About, Decider, Schema};
 use rapport_proto::feedback::v1::InvitationIssued;
 use rapport_proto::feedback::v1::invitation_event::Event;
+use rapport_proto::types::ContentClass;
 
 use super::*;
 use crate::link::PLACEHOLDER;
@@ -42,6 +43,7 @@ async fn asking(change: impl FnOnce(&mut Settings)) -> World {
     let targets = [profiles, content, decisioning, journeys, FEEDBACK, TARGET];
     let harness = Harness::with(&targets, change).await;
     let script = peers::script_of(harness.deps("delivery"));
+    script.lock().content.content_class = ContentClass::Survey.into();
     script.lock().content.text = format!("How was it? {PLACEHOLDER}");
     script.lock().content.html = format!("<a href=\"{PLACEHOLDER}\">How was it?</a>");
     let world = World { harness, script };

@@ -34,7 +34,12 @@ async fn opened(world: &World, touch_id: &str) -> Ledger {
 async fn commit(world: &World, touch_id: &str, mut ledger: Ledger) -> Outcome {
     let store = world.store("delivery");
     let until = START.plus(Duration::from_secs(60));
-    let put_off = Command::Defer { until, verdicts: Vec::new(), time_zone: String::new() };
+    let put_off = Command::Defer {
+        until,
+        verdicts: Vec::new(),
+        time_zone: String::new(),
+        market: String::new(),
+    };
     ledger.decide(touch_id, put_off, START).expect("it awaits the gate");
     let meta = Metadata {
         tenant: ACME.into(),
@@ -77,6 +82,30 @@ async fn a_neighbour_who_says_nothing_holds_nobody_up() {
     world.script.lock().down = "";
     world.harness.clock.advance(Duration::from_secs(60));
     world.reaches(&touch_id, State::Sent).await;
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_has_another_address_now_is_reached_there() {
+    let world = World::start().await;
+    let reached = world.email(State::Sent).await;
+    let bounce = proto::ProviderEvent { hard: true, ..event("e-1", Kind::Bounced, &reached) };
+    assert_eq!(world.report(bounce).await, "recorded");
+    assert_eq!(world.email(State::Skipped).await.reason, "suppressed");
+    let moves_to = |contact_point: &str, same_address: &[&str]| {
+        let mut script = world.script.lock();
+        script.recipient.contact_point_id = contact_point.into();
+        script.recipient.same_address = same_address.iter().map(|it| (*it).to_owned()).collect();
+    };
+    moves_to("cpt_2", &["cpt_2"]);
+    world.email(State::Sent).await;
+    // Another contact point with the dead address is as dead; a complaint is of the channel, wherever that leads.
+    moves_to("cpt_3", &["cpt_3", "cpt_1"]);
+    assert_eq!(world.email(State::Skipped).await.reason, "suppressed");
+    assert_eq!(world.report(event("e-2", Kind::Complained, &reached)).await, "recorded");
+    moves_to("cpt_2", &["cpt_2"]);
+    let stopped = world.email(State::Skipped).await;
+    assert_eq!(stopped.verdicts[1].detail, "complained");
     world.harness.stop().await;
 }
 

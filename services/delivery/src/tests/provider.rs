@@ -85,6 +85,167 @@ async fn an_unsubscription_holds_from_its_own_commit_until_a_later_consent() {
 }
 
 #[tokio::test]
+async fn who_clicks_an_old_link_after_a_new_consent_is_unsubscribed_again() {
+    let world = World::start().await;
+    let touch = world.email(State::Sent).await;
+    // Each click has an id of its own.
+    let mut clicks = 0;
+    let mut click = || {
+        clicks += 1;
+        event(&format!("click-{clicks}"), Kind::Unsubscribed, &touch)
+    };
+    assert_eq!(world.report(click()).await, "recorded");
+    let request = proto::RecordProviderEventsRequest {
+        request_id: "click-0002".into(),
+        ..provider_events(vec![click(), event("e-1", Kind::Opened, &touch)])
+    };
+    // A double click is one, and a repeat of it is told the same.
+    for _ in 0..2 {
+        let told = world.api().record_provider_events(request.clone()).await.expect("taken in");
+        let told: Vec<_> = told.into_inner().results.into_iter().map(|it| it.outcome).collect();
+        assert_eq!(told, ["repeated", "recorded"]);
+    }
+    let consents = async |after: u64| {
+        world.harness.clock.set(START.plus(Duration::from_secs(after)));
+        let at = world.harness.clock.now();
+        write::<Consent>(&world.store("profiles"), "con_1", granted(at)).await;
+    };
+    let released = async || world.suppressions().await.is_empty().then_some(());
+    consents(60).await;
+    until(released).await.expect("released");
+    assert_eq!(world.report(click()).await, "recorded");
+    assert_eq!(world.suppressions().await.len(), 1);
+    assert_eq!(world.email(State::Skipped).await.reason, "suppressed");
+    // A later click than a consent that nobody here has read of yet outlasts it.
+    world.harness.clock.set(START.plus(Duration::from_secs(200)));
+    assert_eq!(world.report(click()).await, "recorded");
+    assert_eq!(
+        world.suppressions().await[0].suppressed_at,
+        time(START.plus(Duration::from_secs(200)))
+    );
+    world.harness.stop().await;
+}
+
+/// Reports, as far as they were laid to no touch.
+async fn kept(world: &World) -> Vec<proto::ReportKept> {
+    let list = proto::ListReportsRequest { parent: parent(), page_size: 1, ..Default::default() };
+    let (mut reports, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let list = proto::ListReportsRequest { page_token, ..list.clone() };
+        let page = world.api().list_reports(list).await.expect("listed").into_inner();
+        reports.extend(page.reports);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return reports;
+        }
+    }
+}
+
+/// A hard bounce of a message.
+fn bounce_of(message: &str) -> proto::ProviderEvent {
+    proto::ProviderEvent {
+        provider_id: message.into(),
+        hard: true,
+        code: "5.1.1".into(),
+        ..event(&format!("bounce of {message}"), Kind::Bounced, &proto::Touch::default())
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_overtakes_its_message_is_asked_for_again_and_counts_then() {
+    let world = World::start().await;
+    let touch = world.email(State::Sent).await;
+    // The file outbox names a message by its file: the next touch's is known before it is sent.
+    world.script.lock().down = "Render";
+    let touch_id = world.request(email()).await;
+    let request = proto::RecordProviderEventsRequest {
+        request_id: "batch-0001".into(),
+        ..provider_events(vec![
+            bounce_of(&format!("{touch_id}.eml")),
+            event("e-1", Kind::Opened, &touch),
+        ])
+    };
+    for _ in 0..2 {
+        let told = world.api().record_provider_events(request.clone()).await.expect_err("early");
+        assert_eq!(super::told(&told), (Code::Unavailable, "REPORT_TOO_EARLY".into()));
+        // Nobody waits for it: the others are recorded, and this one is kept.
+        let opened = touch.request.clone().expect("what was asked for").touch_id;
+        assert_eq!(world.get(&opened).await.opens, 1);
+        let kept = kept(&world).await;
+        assert_eq!((kept.len(), kept[0].kind.as_str(), kept[0].hard), (1, "bounced", true));
+        assert_eq!(kept[0].provider_id, format!("{touch_id}.eml"));
+    }
+    world.script.lock().down = "";
+    world.reaches(&touch_id, State::Sent).await;
+    // The provider sends the same again.
+    for outcome in ["recorded", "recorded"] {
+        let told = world.api().record_provider_events(request.clone()).await.expect("taken in");
+        let told = told.into_inner().results;
+        assert_eq!((told[0].outcome.as_str(), told[0].touch_id.as_str()), (outcome, &*touch_id));
+        assert_eq!(told[1].outcome, "repeated");
+    }
+    assert_eq!((world.suppressions().await.len(), kept(&world).await), (1, Vec::new()));
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_that_never_finds_its_touch_stays_listed() {
+    let world = World::start().await;
+    let touch = world.email(State::Sent).await;
+    for message in ["nobody's", "nobody's either"] {
+        let early = provider_events(vec![bounce_of(message)]);
+        let told = world.api().record_provider_events(early).await.expect_err("early");
+        assert_eq!(told.code(), Code::Unavailable);
+    }
+    // What names a touch itself, which must exist before anything is sent, is not asked for again.
+    let none =
+        proto::ProviderEvent { touch_id: "tch_none".into(), ..event("e-1", Kind::Opened, &touch) };
+    assert_eq!(world.report(none).await, "unknown_touch");
+    world.harness.clock.advance(Duration::from_secs(15 * 60));
+    let head = world.store("delivery").head().position;
+    assert_eq!(world.report(bounce_of("nobody's")).await, "unknown_touch");
+    assert_eq!(world.store("delivery").head().position, head, "it is kept once");
+    let named: Vec<_> =
+        kept(&world).await.into_iter().map(|it| it.provider_id + &it.touch_id).collect();
+    assert_eq!(named, ["nobody's", "nobody's either", "tch_none"]);
+    // Another tenant sees nothing of it.
+    let list =
+        proto::ListReportsRequest { parent: format!("tenants/{UMBRELLA}"), ..Default::default() };
+    let refused = world.api().list_reports(list).await.expect_err("of another tenant");
+    assert_eq!(refused.code(), Code::NotFound);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn one_report_that_cannot_be_used_refuses_no_other() {
+    let world = World::start().await;
+    let touch = world.email(State::Sent).await;
+    let both =
+        proto::ProviderEvent { provider_id: "7".into(), ..event("e-1", Kind::Opened, &touch) };
+    let events = vec![
+        both,
+        event("e-2", Kind::Opened, &touch),
+        event(&"x".repeat(201), Kind::Opened, &touch),
+        event("e-3", Kind::Unsubscribed, &touch),
+    ];
+    let request = proto::RecordProviderEventsRequest {
+        request_id: "batch-0001".into(),
+        ..provider_events(events)
+    };
+    for _ in 0..2 {
+        let told = world.api().record_provider_events(request.clone()).await.expect("taken in");
+        let told = told.into_inner().results;
+        let outcomes: Vec<_> = told.iter().map(|it| it.outcome.as_str()).collect();
+        assert_eq!(outcomes, ["refused", "recorded", "refused", "recorded"]);
+        let fields = [told[0].field.as_str(), told[2].field.as_str()];
+        assert_eq!(fields, ["events[0].touch_id", "events[2].provider_event_id"]);
+        assert!(!told[0].remedy.is_empty() && told[1].field.is_empty());
+    }
+    assert_eq!(world.suppressions().await.len(), 1);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
 async fn an_unsubscribe_link_needs_no_id_and_cannot_be_guessed() {
     let world = World::start().await;
     let touch = world.email(State::Sent).await;

@@ -58,7 +58,6 @@ async fn world(server: &str, ca_file: &Path) -> World {
         settings.delivery.email = EmailBy::Smtp;
         settings.delivery.smtp_tls = SmtpTls::Starttls;
         settings.delivery.smtp_url = format!("smtp://{server}");
-        settings.delivery.smtp_timeout_ms = 2_000;
         settings.delivery.smtp_ca_file = ca_file.to_owned();
     })
     .await;

@@ -31,7 +31,9 @@ use rapport_proto::content::v1::module_service_client::ModuleServiceClient;
 use rapport_proto::content::v1::{RenderRequest, RenderResponse};
 use rapport_proto::decisioning::v1::decision_service_client::DecisionServiceClient;
 use rapport_proto::decisioning::v1::{CheckOutboundRequest, CheckOutboundResponse, OutboundEffect};
-use rapport_proto::delivery::v1::{Sender as SenderDocument, TouchCause, TouchRequested};
+use rapport_proto::delivery::v1::{
+    RecipientSuppressed, Sender as SenderDocument, SuppressionCause, TouchCause, TouchRequested,
+};
 use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
 use rapport_proto::journeys::v1::{CheckInstanceRequest, CheckInstanceResponse};
 use rapport_proto::profiles::v1::facts_service_client::FactsServiceClient;
@@ -77,9 +79,20 @@ impl Facts {
         self.gathered.recipient.as_ref().map_or("", |it| &it.contact_point_id)
     }
 
+    /// Market of the party; empty when nobody was asked, or nobody knows it.
+    pub(super) fn market(&self) -> String {
+        self.gathered.recipient.as_ref().map(|it| it.market.clone()).unwrap_or_default()
+    }
+
     /// Every contact point that is or was the recipient's address.
     pub(super) fn same_address(&self) -> &[String] {
         self.gathered.recipient.as_ref().map_or(&[], |it| &it.same_address)
+    }
+
+    /// Whether a suppression is of the address that would be used.
+    fn is_here(&self, it: &RecipientSuppressed) -> bool {
+        self.contact_point_id() == it.contact_point_id
+            || self.same_address().contains(&it.contact_point_id)
     }
 
     /// Everything, with what the streams of the party and of its neighbours at the address say.
@@ -89,11 +102,13 @@ impl Facts {
         ledger: &Ledger,
         neighbours: &[String],
     ) {
-        let (party_id, same_address) = (&request.party_id, self.same_address());
+        let party_id = &request.party_id;
         let own = ledger.recipient(party_id).suppressions.into_values();
+        // An address is dead, not its party: whoever has another one now is reached there.
+        let own = own.filter(|it| it.cause() != SuppressionCause::Bounced || self.is_here(it));
         let others =
             neighbours.iter().flat_map(|it| ledger.recipient(it).suppressions.into_values());
-        let others = others.filter(|it| same_address.contains(&it.contact_point_id));
+        let others = others.filter(|it| self.is_here(it));
         let suppressions = own.chain(others).collect();
         self.gathered.suppressions = suppressions;
         self.gathered.contacts = ledger.pressure(party_id).contacts;

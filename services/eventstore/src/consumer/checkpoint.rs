@@ -28,6 +28,12 @@ impl Reached {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, stand);
     }
 
+    fn position(&self, consumer: &str, source: &str) -> u64 {
+        let stands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (consumer.to_owned(), source.to_owned());
+        stands.get(&name).map_or(0, |it| it.reached.position)
+    }
+
     /// The further one of a row and of what is known beyond it.
     fn beyond(&self, name: &(String, String), row: Head) -> Head {
         let stands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,6 +51,11 @@ impl Reached {
 pub async fn read_checkpoint(store: &Store, consumer: &str, source: &str) -> Result<Head, Error> {
     let row = read_written(store, consumer, source).await?;
     Ok(store.0.reached.beyond(&(consumer.to_owned(), source.to_owned()), row))
+}
+
+/// Up to where the runner of this process has handled a source, without asking the database.
+pub fn reached(store: &Store, consumer: &str, source: &str) -> u64 {
+    store.0.reached.position(consumer, source)
 }
 
 /// The checkpoint as it is written: where a runner starts.

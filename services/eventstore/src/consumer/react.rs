@@ -176,18 +176,19 @@ impl Runner<'_> {
 }
 
 /// How many of these events are reacted to at the same time: they are in different lanes and streams,
-/// unless the reactor sees to it.
+/// unless the reactor sees to it. Inside a unit of the source the checkpoint rests, so whatever closes a
+/// unit waits for the rest of it: it would move the checkpoint past a reaction that fails beside it.
 fn run_of(reactor: &dyn Reactor, due: &[Due<'_>], parked: &HashSet<StreamName>) -> usize {
-    if reactor.sees_run() {
-        let free = |due: &&Due<'_>| !parked.contains(&stream_name(due.event));
-        return due.iter().take(SEEN_TOGETHER).take_while(free).count().max(1);
-    }
-    let (mut lanes, mut streams) = (HashSet::new(), HashSet::new());
-    let run = due.iter().take(TOGETHER).take_while(|due| {
+    let (sees_run, mut lanes, mut streams) = (reactor.sees_run(), HashSet::new(), HashSet::new());
+    let (most, mut inside) = (if sees_run { SEEN_TOGETHER } else { TOGETHER }, false);
+    let run = due.iter().take(most).take_while(|due| {
+        let closes = inside && due.to.is_some();
+        inside |= due.to.is_none();
         let name = stream_name(due.event);
-        let free = !parked.contains(&name);
-        free && streams.insert(name)
-            && reactor.lane(due.event).is_some_and(|lane| lanes.insert(lane))
+        let free = !closes && !parked.contains(&name);
+        free && (sees_run
+            || streams.insert(name)
+                && reactor.lane(due.event).is_some_and(|lane| lanes.insert(lane)))
     });
     run.count().max(1)
 }

@@ -123,11 +123,25 @@ pub fn reads_as_released(crate_folder: &str, sets: &[Set]) {
             .iter()
             .find_map(|set| (set.read)(&sample.type_name, &envelope.payload))
             .expect("a known event");
-        assert_eq!(decoded, sample.decoded, "{}", sample.file.display());
+        let same = reads_as(&decoded, &sample.decoded);
+        assert!(same, "{}: {decoded}\n{}", sample.file.display(), sample.decoded);
         if sample.schema == schema_of(&sample.type_name) {
             assert_eq!(encoded, sample.payload, "{}", sample.file.display());
         }
     }
+}
+
+/// What a field reads as that was not there yet.
+const ABSENT: [&str; 8] = ["\"\",", "0,", "0.0,", "false,", "None,", "[],", "{},", "Unspecified,"];
+
+/// Whether every line that was released is there in its order, and nothing more than fields that came since.
+fn reads_as(now: &str, released: &str) -> bool {
+    let mut released = released.lines().peekable();
+    let known = now.lines().all(|line| {
+        released.next_if_eq(&line).is_some()
+            || line.split_once(": ").is_some_and(|(_, value)| ABSENT.contains(&value))
+    });
+    known && released.next().is_none()
 }
 
 /// Every event of the sets has a sample.

@@ -4,17 +4,25 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A port nobody listens on right now.
+use crate::ids::Ids;
+
+/// A free port below those that the system gives to connections: nobody takes it before its server listens, nor while
+/// the server is started again.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|it| it.local_addr())
-        .map(|it| it.port())
-        .expect("loopback has a free port")
+    static NEXT: LazyLock<AtomicU16> =
+        LazyLock::new(|| AtomicU16::new(u16::from_be_bytes(Ids::system().bytes())));
+    loop {
+        let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 12_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Whether a process may have mounts that only it sees, for example a small disk.
@@ -27,9 +35,9 @@ pub fn mounting_is_permitted() -> bool {
 }
 
 fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(30);
+    let give_up = Instant::now() + Duration::from_secs(120);
     while !ready() {
-        assert!(Instant::now() < give_up, "{what} did not come up within 30 s");
+        assert!(Instant::now() < give_up, "{what} did not come up within 120 s");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rows::{self, Claimed, Failed};
 use super::{CONSUMER, TIMER_METHOD, Timer, TimerHandler, TimerKey, parked};
+use crate::consumer::guarded;
 use crate::error::Error;
 use crate::event::Metadata;
 use crate::metrics;
@@ -63,8 +64,8 @@ pub(super) struct Firing<'h> {
 
 /// A claim.
 struct Held {
-    /// When it was made.
-    since: Timestamp,
+    /// When it runs out; tells it from another one.
+    until: Timestamp,
     /// How often the handler failed for good before.
     failures: u64,
 }
@@ -164,10 +165,11 @@ impl<'h> Firing<'h> {
         if next.is_none_or(|it| it > now) {
             return Ok(next);
         }
-        let since = Timestamp::real();
-        for Claimed { timer, failures } in self.beside(rows::claim(database, now, BATCH)).await? {
+        for Claimed { timer, until, failures } in
+            self.beside(rows::claim(database, now, BATCH)).await?
+        {
             // A claim that could not be made anew in time is claimed once more, but fires once.
-            if self.held.insert(timer.key.clone(), Held { since, failures }).is_none() {
+            if self.held.insert(timer.key.clone(), Held { until, failures }).is_none() {
                 self.waiting.push(timer);
             }
         }
@@ -217,20 +219,21 @@ impl<'h> Firing<'h> {
         let (mut handled, mut returned, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for Fired { timer, late, result } in std::mem::take(&mut self.ended) {
             self.busy.remove(&(timer.key.tenant.clone(), timer.stream.clone()));
-            let failures = self.held.remove(&timer.key).map_or(0, |it| it.failures);
+            let none = Held { until: Timestamp(0), failures: 0 };
+            let Held { until: claim, failures } = self.held.remove(&timer.key).unwrap_or(none);
             match result {
                 Ok(()) => {
                     metrics::timer_fired(self.store.source(), late);
                     self.resting.remove(&timer.key);
                     self.fired += 1;
-                    handled.push(timer.key);
+                    handled.push((timer.key, claim));
                 }
                 Err(error) if error.is_outage() => {
                     returned.extend(self.give_back(&timer));
                     returned.push((timer.key.clone(), self.rest(timer, error)));
                 }
                 Err(error) => {
-                    let failed_one = self.fail(&timer, failures + 1, &error);
+                    let failed_one = self.fail(&timer, claim, failures + 1, &error);
                     if failed_one.parked_at == Timestamp(0) {
                         returned.extend(self.give_back(&timer));
                     }
@@ -277,7 +280,7 @@ impl<'h> Firing<'h> {
     }
 
     /// A timer whose handler failed for good so often rests too, and is parked in the end.
-    fn fail(&self, timer: &Timer, failures: u64, error: &Error) -> Failed {
+    fn fail(&self, timer: &Timer, claim: Timestamp, failures: u64, error: &Error) -> Failed {
         let (now, reason) = (Timestamp::real(), error.chain());
         let parked = failures >= TRIES;
         let what = match parked {
@@ -290,7 +293,7 @@ impl<'h> Firing<'h> {
             true => (Timestamp(0), now),
             false => (now.plus(rest(failures - 1)), Timestamp(0)),
         };
-        Failed { key: timer.key.clone(), until, parked_at, reason }
+        Failed { key: timer.key.clone(), claim, until, parked_at, reason }
     }
 
     /// Tells how many are parked from time to time, while there are some: a person may have retried them.
@@ -314,13 +317,13 @@ impl<'h> Firing<'h> {
         let old: Vec<_> = self
             .held
             .iter()
-            .filter(|(_, held)| now.since(held.since) >= RENEW)
+            .filter(|(_, held)| now.plus(rows::CLAIM).since(held.until) >= RENEW)
             .map(|(key, _)| (key.clone(), now.plus(rows::CLAIM)))
             .collect();
         match self.beside(rows::claim_until(self.store.database(), &old)).await {
             Ok(()) => {
-                for (key, _) in old {
-                    self.held.entry(key).and_modify(|it| it.since = now);
+                for (key, until) in old {
+                    self.held.entry(key).and_modify(|it| it.until = until);
                 }
             }
             Err(error) => self.warn(&error),
@@ -365,7 +368,7 @@ async fn fire(store: &Store, handler: &dyn TimerHandler, timer: Timer) -> Fired 
     let late = now.since(timer.key.due_at);
     let [called, returned] = &store.0.firings;
     called.fetch_add(1, Ordering::SeqCst);
-    let result = handler.fire(store, &timer, firing(store, &timer, now)).await;
+    let result = guarded(handler.fire(store, &timer, firing(store, &timer, now))).await;
     returned.fetch_add(1, Ordering::SeqCst);
     Fired { timer, late, result }
 }

@@ -15,6 +15,8 @@ pub(super) const CLAIM: Duration = Duration::from_secs(10);
 /// A timer that is claimed, and how often its handler failed for good.
 pub(crate) struct Claimed {
     pub(crate) timer: Timer,
+    /// What tells the claim from another one.
+    pub(super) until: Timestamp,
     pub(super) failures: u64,
 }
 
@@ -26,6 +28,7 @@ pub(crate) async fn claim(
     limit: i64,
 ) -> Result<Vec<Claimed>, Error> {
     let real = Timestamp::real();
+    let until = real.plus(CLAIM);
     let mut tx = database.begin_relaxed().await?;
     // Replicas claim one after another: two that locked the same rows in another order would deadlock.
     tx.exec(
@@ -48,13 +51,13 @@ pub(crate) async fn claim(
                  ORDER BY due.due_at, due.tenant, due.id LIMIT $4
              ) AND claimed_until < $3
              RETURNING tenant, id, kind, stream, due_at, failures",
-            values![now, real.plus(CLAIM), real, limit],
+            values![now, until, real, limit],
         )
         .await?;
     tx.commit().await?;
     let mut claimed = rows
         .iter()
-        .map(|row| Ok(Claimed { timer: super::timer(row)?, failures: row.count(5)? }))
+        .map(|row| Ok(Claimed { timer: super::timer(row)?, until, failures: row.count(5)? }))
         .collect::<Result<Vec<_>, Error>>()?;
     claimed.sort_by(|Claimed { timer: a, .. }, Claimed { timer: b, .. }| {
         (a.key.due_at, &a.key).cmp(&(b.key.due_at, &b.key))
@@ -88,6 +91,8 @@ pub(super) async fn claim_until(
 /// A firing that failed for good: it rests until an instant, or is parked.
 pub(super) struct Failed {
     pub(super) key: TimerKey,
+    /// The claim under which it fired.
+    pub(super) claim: Timestamp,
     pub(super) until: Timestamp,
     /// When it was parked; 0 while it is tried again.
     pub(super) parked_at: Timestamp,
@@ -100,36 +105,41 @@ pub(super) async fn note_failures(database: &Database, failed: &[Failed]) -> Res
         return Ok(());
     }
     let row = |it: &Failed| {
-        let Failed { key, until, parked_at, reason } = it;
-        values![&key.tenant, &key.id, key.due_at, *until, *parked_at, reason]
+        let Failed { key, claim, until, parked_at, reason } = it;
+        values![&key.tenant, &key.id, key.due_at, *claim, *until, *parked_at, reason]
     };
     let rows: Vec<_> = failed.iter().map(row).collect();
     let mut tx = database.begin().await?;
     tx.exec_keys(
-        "k(tenant, id, due_at, until, parked_at, reason)",
+        "k(tenant, id, due_at, claim, until, parked_at, reason)",
         &rows,
         "UPDATE timer SET failures = failures + 1, claimed_until = k.until,
              parked_at = k.parked_at, reason = k.reason
          FROM k
          WHERE timer.tenant = k.tenant AND timer.id = k.id AND timer.due_at = k.due_at
-             AND timer.claimed_until > 0",
+             AND timer.claimed_until = k.claim",
     )
     .await?;
     tx.commit().await
 }
 
-/// Removes firings that were handled. The commit that handled one has done so already; this is for those
-/// that turned out to be repeats of a commit made before, or led to nothing. One that was stated anew for the same
-/// instant meanwhile stays: nobody has claimed it.
-pub(super) async fn forget(database: &Database, keys: &[TimerKey]) -> Result<(), Error> {
-    let rows: Vec<_> = keys.iter().map(|it| values![&it.tenant, &it.id, it.due_at]).collect();
+/// Removes firings that were handled, each with its claim. The commit that handled one has done so already; this is for
+/// those that turned out to be repeats of a commit made before, or led to nothing. One that was stated anew for the same
+/// instant meanwhile stays: the claim on it, if there is one, is another.
+pub(super) async fn forget(
+    database: &Database,
+    handled: &[(TimerKey, Timestamp)],
+) -> Result<(), Error> {
+    let row =
+        |(key, claim): &(TimerKey, Timestamp)| values![&key.tenant, &key.id, key.due_at, *claim];
+    let rows: Vec<_> = handled.iter().map(row).collect();
     let left = database
         .query_keys(
-            "k(tenant, id, due_at)",
+            "k(tenant, id, due_at, claim)",
             &rows,
             "SELECT t.tenant, t.id FROM k
              JOIN timer t ON t.tenant = k.tenant AND t.id = k.id AND t.due_at = k.due_at
-                 AND t.claimed_until > 0",
+                 AND t.claimed_until = k.claim",
         )
         .await?;
     // Reading first: mostly there is nothing to write.
@@ -138,10 +148,10 @@ pub(super) async fn forget(database: &Database, keys: &[TimerKey]) -> Result<(),
     }
     let mut tx = database.begin().await?;
     tx.exec_keys(
-        "k(tenant, id, due_at)",
+        "k(tenant, id, due_at, claim)",
         &rows,
         "DELETE FROM timer
-         WHERE (tenant, id, due_at) IN (SELECT tenant, id, due_at FROM k) AND claimed_until > 0",
+         WHERE (tenant, id, due_at, claimed_until) IN (SELECT tenant, id, due_at, claim FROM k)",
     )
     .await?;
     tx.commit().await

@@ -115,7 +115,7 @@ impl Rig {
 /// Options under a prefix of its own, so that tests share a server.
 pub(crate) fn options(url: &str) -> NatsOptions {
     let prefix = Ids::system().random("t").replace('_', "");
-    NatsOptions { prefix, timeout: Duration::from_secs(2), ..NatsOptions::new(url) }
+    NatsOptions { prefix, timeout: Duration::from_secs(20), ..NatsOptions::new(url) }
 }
 
 pub(crate) async fn log(options: Option<&NatsOptions>) -> Log {
@@ -373,14 +373,14 @@ pub(crate) async fn places(store: &Store) -> Vec<eventstore::Row> {
         .unwrap()
 }
 
-/// Waits for a condition, at most 30 seconds.
+/// Waits for a condition, at most two minutes.
 pub(crate) async fn eventually<F: Future<Output = bool>>(
     what: &str,
     mut condition: impl FnMut() -> F,
 ) {
-    let give_up = tokio::time::Instant::now() + Duration::from_secs(30);
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(120);
     while !condition().await {
-        assert!(tokio::time::Instant::now() < give_up, "not within 30 s: {what}");
+        assert!(tokio::time::Instant::now() < give_up, "not within 120 s: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

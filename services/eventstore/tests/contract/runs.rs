@@ -18,6 +18,7 @@ on_every_pair! {
     what_an_event_leads_to_counts_for_the_next_of_its_run
     an_event_of_a_run_that_cannot_be_handled_parks_its_stream_only
     a_replica_that_is_behind_does_not_react_inside_a_unit
+    a_reaction_inside_a_unit_that_fails_is_not_passed_over_by_the_end_of_the_unit
 }
 
 fn consumer(reactor: Arc<dyn Reactor>) -> Consumer {
@@ -208,4 +209,61 @@ async fn a_replica_that_is_behind_does_not_react_inside_a_unit(rig: Rig) {
     let opened = store.recorded(store.read(0, 100).await.unwrap()).await.unwrap();
     let opened: Vec<_> = opened.iter().map(Recorded::id).collect();
     assert_eq!(opened, ["behind-1", "ahead-11", "behind-12"]);
+}
+
+/// Opens a place for every party, each in a lane of its own. What it does about `party/late` is built on a version that
+/// has passed, the first time; what it does about `party/bad` is refused.
+#[derive(Default)]
+struct Lanes {
+    late: AtomicBool,
+}
+
+impl Reactor for Lanes {
+    fn react<'a>(
+        &'a self,
+        store: &'a Store,
+        event: &'a Recorded,
+        meta: Metadata,
+    ) -> BoxFuture<'a, Result<Option<Unit>, Error>> {
+        Box::pin(async move {
+            let id = format!("seen-{}", event.id());
+            let version = match event.id() {
+                "late" if !self.late.swap(true, Ordering::SeqCst) => 7,
+                "bad" => 7,
+                _ => 0,
+            };
+            unit(store, meta, &id, version, Command::Open { language: String::new() })
+                .await
+                .map(Some)
+        })
+    }
+
+    fn lane<'e>(&self, event: &'e Recorded) -> Option<&'e str> {
+        Some(event.id())
+    }
+}
+
+async fn a_reaction_inside_a_unit_that_fails_is_not_passed_over_by_the_end_of_the_unit(rig: Rig) {
+    let store = rig.neighbour("count").await;
+    // One unit of the source about five parties.
+    let parties = ["a", "late", "bad", "b", "c"];
+    let mut whole = rig.store.unit(meta("whole"));
+    for party in parties {
+        let state = crate::rig::State::default();
+        let open = Command::Open { language: String::new() };
+        let events = Place::decide(&state, open, crate::rig::START).unwrap();
+        whole.push::<Place>(party, 0, &state, events).await.unwrap();
+    }
+    let outcome = rig.store.append(whole.finish().unwrap()).await;
+    assert!(matches!(outcome, eventstore::Outcome::Committed { .. }), "{outcome:?}");
+    let consumer = consumer(Arc::new(Lanes::default()));
+    let _running = Running::start(&rig, &store, &consumer, 1);
+    caught_up(&store, "count", 5).await;
+    for party in ["a", "late", "b", "c"] {
+        let id = format!("seen-{party}");
+        let seen = store.load::<Place>("default", &id, AsOf::Now).await.unwrap();
+        assert_eq!(seen.version, 1, "{party}");
+    }
+    let parked = list_parked(&store, 10).await.unwrap();
+    assert_eq!(parked.iter().map(|it| it.position).collect::<Vec<_>>(), [3]);
 }

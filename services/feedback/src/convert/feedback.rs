@@ -42,6 +42,13 @@ pub(crate) fn request(
     check.finish().map(|()| requested)
 }
 
+/// The invitation an answer states.
+pub(crate) fn stated_invitation(text: &str) -> Result<String, Problem> {
+    let mut check = Check::default();
+    let stated = id(&mut check, "invitation_id", text);
+    check.finish().map(|()| stated)
+}
+
 /// The language an answer states.
 pub(crate) fn stated_language(text: &str) -> Result<String, Problem> {
     let mut check = Check::default();

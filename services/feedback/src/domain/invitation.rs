@@ -1,7 +1,7 @@
 //! One question to one party.
 //!
 //! ```text
-//! REQUESTED ─┬→ DECLINED(cooldown_family | cooldown_global | quota | not_live)
+//! REQUESTED ─┬→ DECLINED(cooldown_family | cooldown_global | quota | not_live | not_survey)
 //!            └→ ISSUED ─┬→ SENT ─┬→ ANSWERED
 //!                       │        └→ EXPIRED
 //!                       └→ DECLINED(not_sent)
@@ -20,6 +20,8 @@ use super::instant;
 pub(crate) const NOT_SENT: &str = "not_sent";
 /// Why one is declined whose survey has no version in force.
 pub(crate) const NOT_LIVE: &str = "not_live";
+/// Why one is declined whose module is no survey's.
+pub(crate) const NOT_SURVEY: &str = "not_survey";
 /// Why one is declined when enough were issued.
 pub(crate) const QUOTA: &str = "quota";
 /// What invitations and answers are processed for.

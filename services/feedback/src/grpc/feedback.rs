@@ -5,7 +5,7 @@ use chassis::name::{own, own_tenant, unknown};
 use chassis::page::Page;
 use chassis::status::{PERMISSION_MISSING, Problem};
 use chassis::token;
-use eventstore::{AsOf, Executed, Loaded};
+use eventstore::{Executed, Loaded};
 use rapport_proto::feedback::v1 as proto;
 use rapport_proto::feedback::v1::feedback_service_server::FeedbackService;
 use rapport_proto::feedback::v1::submit_response_request::Invitation as Which;
@@ -16,7 +16,7 @@ use crate::convert::{feedback as parse, filter};
 use crate::domain::invitation::{self, Command, Invitation};
 use crate::domain::response;
 use crate::domain::survey::Survey;
-use crate::refusal::{of_failure, of_invitation};
+use crate::refusal::{MODULE_NOT_SURVEY, of_failure, of_invitation};
 use crate::units::{self, Submission};
 use crate::view;
 
@@ -34,11 +34,17 @@ impl FeedbackService for Api {
         own_tenant(Caller::of(&request)?, &request.get_ref().parent)?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let mut wanted = parse::request(request.get_ref(), &meta)?;
-        let survey = self.deps.store.load::<Survey>(&meta.tenant, &wanted.survey, AsOf::Now).await;
-        if survey.map_err(Problem::from)?.version == 0 {
-            return Err(unknown("survey").into());
-        }
+        let survey = self.deps.find::<Survey>(&meta.tenant, &wanted.survey, "survey").await?.state;
         let database = self.deps.store.database();
+        if let Some((_, live)) = survey.live()
+            && view::module::is_no_survey(database, &meta.tenant, &live.module)
+                .await
+                .map_err(Problem::from)?
+        {
+            let told = Problem::of(MODULE_NOT_SURVEY).with("module", &live.module);
+            let told = told.violation("survey", MODULE_NOT_SURVEY.remedy);
+            self.deps.unless_repeated(&meta, told).await?;
+        }
         let party = view::party::find(database, &meta.tenant, &wanted.party_id).await;
         wanted.market = party.map_err(Problem::from)?.market;
         let id = wanted.invitation_id.clone();
@@ -133,7 +139,7 @@ impl FeedbackService for Api {
             Some(Which::InvitationId(_)) if !caller.permissions.allow(IMPORT) => {
                 return Err(Problem::of(PERMISSION_MISSING).with("permission", IMPORT).into());
             }
-            Some(Which::InvitationId(id)) => id.clone(),
+            Some(Which::InvitationId(id)) => parse::stated_invitation(id)?,
         };
         let submission = Submission {
             invitation_id,

@@ -1,5 +1,7 @@
 //! Spelling: what is written differently and means the same is made the same.
 
+use std::str::Chars;
+
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 
@@ -42,18 +44,26 @@ fn is_invisible(it: char) -> bool {
 
 /// Whether two words differ by one letter at most: changed, left out, added, or two neighbours swapped.
 pub(super) fn close(one: &str, other: &str) -> bool {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    if one.len().abs_diff(other.len()) > 1 {
-        return false;
-    }
-    let same = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
-    let (one, other) = (&one[same..], &other[same..]);
-    match (one, other) {
-        ([], _) | (_, []) => true,
-        ([_, one @ ..], [_, other @ ..]) if one == other => true,
-        ([_, rest @ ..], _) if rest == other => true,
-        (_, [_, rest @ ..]) if one == rest => true,
-        ([a, b, one @ ..], [c, d, other @ ..]) => a == d && b == c && one == other,
+    let (mut one, mut other) = (one.chars(), other.chars());
+    trim(&mut one, &mut other, Chars::next);
+    trim(&mut one, &mut other, Chars::next_back);
+    match (one.next(), one.next(), other.next(), other.next()) {
+        // What is left of each is a letter or nothing.
+        (_, None, _, None) => true,
+        (Some(a), Some(b), Some(c), Some(d)) => {
+            (a, b) == (d, c) && one.next().is_none() && other.next().is_none()
+        }
         _ => false,
+    }
+}
+
+/// Takes off what both have at an end.
+fn trim<'t>(one: &mut Chars<'t>, other: &mut Chars<'t>, take: fn(&mut Chars<'t>) -> Option<char>) {
+    loop {
+        let (mut left, mut right) = (one.clone(), other.clone());
+        match (take(&mut left), take(&mut right)) {
+            (Some(a), Some(b)) if a == b => (*one, *other) = (left, right),
+            _ => return,
+        }
     }
 }

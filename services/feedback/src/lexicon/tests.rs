@@ -50,6 +50,9 @@ fn people_tell_of_harm_in_many_ways() {
         "Ho avuto un'eruzione cutanea e vertigini",
         "mi gira la testa e ho la febbre",
         "nau\u{ad}sea",
+        "it kept my little one up all night",
+        "he hasn't slept since",
+        "my face becomes extremely oily",
         "ｎａｕｓｅａ",
     ] {
         alarming(text);
@@ -69,6 +72,8 @@ fn talk_of_business_is_clear() {
         "Muy buen servicio, gracias",
         "Ottimo servizio, grazie, lo consiglio",
         "The portal does not work in my browser",
+        "God bless you, what a blessing",
+        "I asked the school psychologist for the brochure",
         "2 days ago I ordered 10 boxes, number 4711, and then heard nothing",
         "Please call my sister, her number is in your records. The page renders slowly.",
         "Und dann war der Preis höher als auf der Website, aber das habt ihr schnell gelöst.",

@@ -1,6 +1,94 @@
 //! Bad input is refused with the field and the remedy, and nothing is half stored.
 
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, Value};
+
+use super::withheld::{methods, requests};
 use super::*;
+
+/// Calls without a field that can be wrong, beside those of every call.
+const ANYTHING: [&str; 2] = ["generated", "validate_only"];
+
+/// What is wrong in a field, whatever call it is in. A field that is new says here what is wrong in it.
+fn wrong(field: &FieldDescriptor) -> Vec<Value> {
+    let texts = |texts: &[&str]| texts.iter().map(|it| Value::String((*it).to_owned())).collect();
+    let long = |length: usize| Value::String("x".repeat(length));
+    match (field.name(), field.kind()) {
+        ("name", _) => texts(&[
+            "",
+            "x",
+            "tenants/acme",
+            "tenants/acme/things/x",
+            "tenants/acme/cases/..",
+            "tenants/umbrella/cases/cas_1",
+            "tenants/acme/surveys/a/b",
+            "tenants/acme/invitations/\u{0}",
+        ]),
+        ("parent", _) => texts(&["", "acme", "tenants/", "tenants/acme/x", "tenants/umbrella"]),
+        ("token", _) => vec![texts(&["x", "acme.inv_1.0"]), vec![long(100_000)]].concat(),
+        ("invitation_id", _) => texts(&["", "inv_0", "\u{0}"]),
+        ("request_id", _) => {
+            vec![texts(&["short", "with\u{7}bell", "ümläuts-"]), vec![long(129)]].concat()
+        }
+        ("page_token", _) => texts(&["nonsense", "\u{0}"]),
+        ("page_size", _) => vec![Value::I32(-1), Value::I32(i32::MIN)],
+        ("version", _) => vec![Value::U32(99), Value::U32(u32::MAX)],
+        ("hash", _) => texts(&["x", "é", &"g".repeat(64), &"0".repeat(63)]),
+        ("comment", _) => vec![long(3_000), Value::String("a\u{0}b".into())],
+        ("text", _) => vec![long(4_001)],
+        ("language", _) => texts(&["not a language", "é", &"x".repeat(36)]),
+        ("receipt" | "case_number", _) => vec![texts(&["", " ", "a\nb"]), vec![long(129)]].concat(),
+        ("reason" | "outcome", _) => {
+            vec![texts(&["", "because of it", "ä"]), vec![long(65)]].concat()
+        }
+        ("survey" | "party_id" | "about_touch_id" | "sender_id", Kind::String) => {
+            texts(&["a b", "../x", "\u{0}", &"x".repeat(200)])
+        }
+        ("yaml", _) => texts(&["", "survey: [", "survey: a\nunknown: b\n", "\u{0}"]),
+        (_, Kind::Enum(_)) => vec![Value::EnumNumber(99), Value::EnumNumber(-1)],
+        ("survey" | "calendar" | "sla" | "expire_time" | "answers", Kind::Message(_)) => Vec::new(),
+        (name, _) if ANYTHING.contains(&name) || field.is_map() => Vec::new(),
+        (name, kind) => panic!("say what is wrong in {name}: {kind:?}"),
+    }
+}
+
+/// What a refusal may call a field: what a text holds is told by its place in there.
+fn is_named(field: &str, told: &[String]) -> bool {
+    told.iter().any(|it| it == field || (field == "yaml" && it.starts_with("definition")))
+}
+
+#[tokio::test]
+async fn every_call_names_every_field_that_is_wrong_and_changes_nothing() {
+    let world = World::with(STANDING).await;
+    let mut refused = 0;
+    for (number, method) in methods(&["rapport.feedback.v1."]).iter().enumerate() {
+        let hidden = world.hidden(number, true).await;
+        let own = |request: &DynamicMessage| hidden.is_of(method, request);
+        let request = requests(method, &hidden, number).into_iter().find(own);
+        let request = request.unwrap_or_else(|| panic!("{} takes no name", method.full_name()));
+        let mut request = request;
+        // What is only checked is not refused.
+        request.clear_field_by_name("validate_only");
+        let head = world.store("feedback").read_head().await.expect("read").position;
+        for field in method.input().fields() {
+            for value in wrong(&field) {
+                let mut request = request.clone();
+                request.set_field(&field, value.clone());
+                let status = world.call(method, &request).await.err();
+                let what = format!("{} {} = {value:?}", method.name(), field.name());
+                let status = status.unwrap_or_else(|| panic!("{what} was taken"));
+                let told = fields(&status);
+                assert!(is_named(field.name(), &told), "{what}: {told:?} {status:?}");
+                assert!(reason(&status).is_some(), "{what}: {status:?}");
+                let typed = [Code::InvalidArgument, Code::NotFound].contains(&status.code());
+                assert!(typed, "{what}: {status:?}");
+                refused += 1;
+            }
+        }
+        let after = world.store("feedback").read_head().await.expect("read").position;
+        assert_eq!(after, head, "{} changed something", method.full_name());
+    }
+    assert!(refused > 300, "{refused}");
+}
 
 #[tokio::test]
 async fn an_invitation_names_every_field_that_is_wrong() {

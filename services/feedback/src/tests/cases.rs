@@ -164,3 +164,13 @@ async fn opening_twice_with_one_request_id_opens_one() {
     let status = world.cases().open_case(other).await.expect_err("another body");
     assert_eq!(told(&status).1, "REQUEST_ID_REUSED");
 }
+
+#[tokio::test]
+async fn many_cases_of_a_new_party_are_opened_at_once() {
+    let world = World::start().await;
+    let texts: Vec<_> = (0..16).map(|it| format!("Parcel {it} is late")).collect();
+    let opened = texts.iter().map(|it| world.open(complaint(it)));
+    let opened = futures::future::join_all(opened).await;
+    let names: std::collections::BTreeSet<_> = opened.into_iter().map(|it| it.name).collect();
+    assert_eq!(names.len(), 16);
+}

@@ -1,6 +1,7 @@
 //! Whether a question is asked, and what becomes of the touch that carries it.
 
 use futures::future::join_all;
+use rapport_proto::types::ContentClass;
 
 use super::neighbours::{failed, sent, skipped};
 use super::*;
@@ -41,6 +42,20 @@ async fn a_survey_that_is_not_live_asks_nobody() {
     world.surveys().draft_survey(draft(NPS)).await.expect("saved");
     let name = world.ask(request(PARTY)).await;
     assert_eq!(world.reaches(&name, Invited::Declined).await.reason, "not_live");
+}
+
+#[tokio::test]
+async fn only_a_module_of_a_survey_carries_a_question() {
+    let world = World::asking().await;
+    world.approved("ask-nps", ContentClass::RxPromotional).await;
+    let status = world.feedback().request_invitation(request(PARTY)).await.expect_err("refused");
+    assert_eq!(told(&status), (Code::FailedPrecondition, "MODULE_NOT_SURVEY".into()));
+    assert_eq!(fields(&status), ["survey"]);
+    // A journey has nobody to be told; its question is declined.
+    let name = world.journey_asks(PARTY).await;
+    assert_eq!(world.reaches(&name, Invited::Declined).await.reason, "not_survey");
+    world.approved("ask-nps", ContentClass::Survey).await;
+    world.invited(PARTY).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use rapport_proto::delivery::v1 as delivery;
 use rapport_proto::delivery::v1::touch_event::Event as Ended;
 use rapport_proto::journeys::v1 as journeys;
 use rapport_proto::profiles::v1 as profiles;
+use rapport_proto::types::ContentClass;
 
 use super::*;
 
@@ -58,6 +59,7 @@ macro_rules! aggregates {
 
 aggregates! {
     Product: "content", "product", content::product_event::Event;
+    Module: "content", "module", content::module_event::Event;
     Touch: "delivery", "touch", delivery::touch_event::Event;
     Instance: "journeys", "instance", journeys::instance_event::Event;
     Party: "profiles", "party", profiles::party_event::Event;
@@ -117,6 +119,12 @@ impl World {
         };
         let event = content::ProductRegistered { product: Some(product) };
         self.said::<Product>(product_id, content::product_event::Event::Registered(event)).await;
+    }
+
+    /// `content` approves a module.
+    pub(super) async fn approved(&self, module_id: &str, class: ContentClass) {
+        let event = content::ModuleApproved { content_class: class.into(), ..Default::default() };
+        self.said::<Module>(module_id, content::module_event::Event::Approved(event)).await;
     }
 
     pub(super) async fn party(&self, party_id: &str, market: &str, language: &str) {

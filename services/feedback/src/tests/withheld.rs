@@ -57,7 +57,7 @@ impl Decoder for Raw {
 }
 
 /// What stands in the world: names, texts nobody may see, and their ids.
-struct Hidden {
+pub(super) struct Hidden {
     names: Vec<String>,
     survey: String,
     token: String,
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// A response and a case whose texts are unscreened, or candidates.
-    async fn hidden(&self, number: usize, screened: bool) -> Hidden {
+    pub(super) async fn hidden(&self, number: usize, screened: bool) -> Hidden {
         let party_id = format!("pty_{number}_{screened}");
         // Of its own: a call that ends a survey ends no other's.
         let survey = format!("survey-{number}-{screened}");
@@ -133,24 +133,58 @@ impl World {
     }
 
     /// The answer's bytes, a refusal's included.
-    async fn call(&self, method: &MethodDescriptor, request: &DynamicMessage) -> Vec<u8> {
+    async fn answer(&self, method: &MethodDescriptor, request: &DynamicMessage) -> Vec<u8> {
+        self.call(method, request).await.unwrap_or_else(|status| {
+            [status.message().as_bytes(), status.details(), format!("{status:?}").as_bytes()]
+                .concat()
+        })
+    }
+
+    pub(super) async fn call(
+        &self,
+        method: &MethodDescriptor,
+        request: &DynamicMessage,
+    ) -> Result<Vec<u8>, Status> {
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         let path = PathAndQuery::try_from(path).expect("a path");
         let mut client = tonic::client::Grpc::new(self.harness.admin());
         client.ready().await.expect("ready");
         let request = tonic::Request::new(request.encode_to_vec());
-        match client.unary(request, path, Raw).await {
-            Ok(reply) => reply.into_inner(),
-            Err(status) => {
-                [status.message().as_bytes(), status.details(), format!("{status:?}").as_bytes()]
-                    .concat()
-            }
-        }
+        client.unary(request, path, Raw).await.map(tonic::Response::into_inner)
     }
 }
 
+impl Hidden {
+    /// Whether a request names what its method is about.
+    pub(super) fn is_of(&self, method: &MethodDescriptor, request: &DynamicMessage) -> bool {
+        let collection = match method.parent_service().name() {
+            "SurveyService" => "surveys",
+            "CaseService" => "cases",
+            "SafetyService" => "safetyCandidates",
+            _ if method.name().contains("Invitation") => "invitations",
+            _ => "responses",
+        };
+        let name = request.get_field_by_name("name");
+        let name = name.as_ref().and_then(|it| it.as_str()).map(str::to_owned);
+        name.is_none_or(|it| it.split('/').nth(2) == Some(collection))
+    }
+}
+
+/// The calls of some packages.
+pub(super) fn methods(packages: &[&str]) -> Vec<MethodDescriptor> {
+    let pool = DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
+    let services = pool.services();
+    let services =
+        services.filter(|it| packages.iter().any(|package| it.full_name().starts_with(package)));
+    services.flat_map(|it| it.methods().collect::<Vec<_>>()).collect()
+}
+
 /// Requests that a method takes: for every name there is, and every value of a state.
-fn requests(method: &MethodDescriptor, hidden: &Hidden, number: usize) -> Vec<DynamicMessage> {
+pub(super) fn requests(
+    method: &MethodDescriptor,
+    hidden: &Hidden,
+    number: usize,
+) -> Vec<DynamicMessage> {
     let input = method.input();
     let has_name = input.get_field_by_name("name").is_some();
     let names = if has_name { hidden.names.as_slice() } else { &hidden.names[..1] };
@@ -204,12 +238,7 @@ fn filled(
 #[tokio::test]
 async fn no_answer_of_any_rpc_holds_a_text_that_is_unscreened_or_a_candidate() {
     let world = World::with(STANDING).await;
-    let pool = DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
-    let served = ["rapport.feedback.v1.", "rapport.eventlog.v1."];
-    let services = pool.services();
-    let services =
-        services.filter(|it| served.iter().any(|package| it.full_name().starts_with(package)));
-    let methods: Vec<_> = services.flat_map(|it| it.methods().collect::<Vec<_>>()).collect();
+    let methods = methods(&["rapport.feedback.v1.", "rapport.eventlog.v1."]);
     assert!(methods.len() > 25, "{}", methods.len());
     // A stream's events are those that ReadEvents answers with.
     let asked = methods.iter().filter(|it| !it.is_server_streaming() && it.full_name() != SAFETY);
@@ -219,7 +248,7 @@ async fn no_answer_of_any_rpc_holds_a_text_that_is_unscreened_or_a_candidate() {
             let hidden = world.hidden(number, screened).await;
             assert_eq!(hidden.names.len(), if screened { 6 } else { 4 });
             for request in requests(method, &hidden, number) {
-                let answer = world.call(method, &request).await;
+                let answer = world.answer(method, &request).await;
                 for (text_id, text) in &hidden.texts {
                     let held = answer.windows(text.len()).any(|it| it == text.as_bytes());
                     // What the call itself let go is no longer hidden.
@@ -236,12 +265,11 @@ async fn no_answer_of_any_rpc_holds_a_text_that_is_unscreened_or_a_candidate() {
 async fn the_walk_would_find_a_text_that_is_shown() {
     let world = World::with(STANDING).await;
     let hidden = world.hidden(0, true).await;
-    let pool = DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
-    let safety = pool.get_service_by_name("rapport.feedback.v1.SafetyService").expect("served");
-    let shows = safety.methods().find(|it| it.full_name() == SAFETY).expect("served");
+    let shows = methods(&["rapport.feedback.v1."]);
+    let shows = shows.into_iter().find(|it| it.full_name() == SAFETY).expect("served");
     let mut shown = 0;
     for request in requests(&shows, &hidden, 0) {
-        let answer = world.call(&shows, &request).await;
+        let answer = world.answer(&shows, &request).await;
         for (_, text) in &hidden.texts {
             shown += usize::from(answer.windows(text.len()).any(|it| it == text.as_bytes()));
         }

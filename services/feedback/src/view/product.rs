@@ -6,10 +6,10 @@ use eventstore::{Database, Error, Recorded, Tx, View, values};
 use rapport_proto::EventSet as _;
 use rapport_proto::content::v1::product_event;
 
-use super::Applied;
+use super::{Applied, module};
 use crate::lexicon::Product;
 
-/// Follows `content`.
+/// Follows `content`: names of products, and classes of modules.
 pub(crate) struct Products;
 
 impl View for Products {
@@ -18,15 +18,16 @@ impl View for Products {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["product"]
+        &["product", "module"]
     }
 
     fn reads(&self, type_name: &str) -> bool {
-        product_event::Event::TYPES.contains(&type_name)
+        product_event::Event::TYPES.contains(&type_name) || module::reads(type_name)
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
+            module::apply(tx, events).await?;
             let mut brands = BTreeMap::new();
             for event in events.iter().filter(|it| it.aggregate() == "product") {
                 if let Some(product_event::Event::Registered(it)) = event.decode()? {

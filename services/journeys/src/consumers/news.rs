@@ -6,9 +6,10 @@ use eventstore::{Error, Recorded};
 use prost::Message;
 use rapport_proto::delivery::v1 as delivery;
 use rapport_proto::feedback::v1 as feedback;
+use rapport_proto::feedback::v1::QuestionKind;
 use rapport_proto::journeys::v1::Crossing;
 use rapport_proto::profiles::v1 as profiles;
-use rapport_proto::types::Clear;
+use rapport_proto::types::{Clear, clear};
 
 /// What an event says that can matter here.
 pub(super) enum News {
@@ -40,7 +41,7 @@ impl Change {
     }
 }
 
-/// What somebody did.
+/// What somebody did, or answered.
 pub(super) struct Interaction {
     pub(super) name: String,
     /// Clear ones.
@@ -63,6 +64,7 @@ enum Kind {
     Resolved,
     Issued,
     Declined,
+    Answered,
 }
 
 fn kind(type_name: &str) -> Option<Kind> {
@@ -84,6 +86,7 @@ fn kind(type_name: &str) -> Option<Kind> {
         "delivery.v1.TouchResolved" => Kind::Resolved,
         "feedback.v1.InvitationIssued" => Kind::Issued,
         "feedback.v1.InvitationDeclined" => Kind::Declined,
+        "feedback.v1.ResponseSubmitted" => Kind::Answered,
         _ => return None,
     })
 }
@@ -140,7 +143,32 @@ pub(super) fn read(event: &Recorded) -> Result<Option<News>, Error> {
             let it: feedback::InvitationDeclined = decode(payload)?;
             settled("declined", it.reason)
         }
+        Kind::Answered => {
+            let it: feedback::ResponseSubmitted = decode(payload)?;
+            let properties = answers(it);
+            let interaction = Some(Interaction { name: event.envelope.r#type.clone(), properties });
+            News::Changed(Change { interaction, ..Change::default() })
+        }
     }))
+}
+
+/// What rules may read of an answer: scores and single choices, never a text.
+fn answers(it: feedback::ResponseSubmitted) -> BTreeMap<String, Clear> {
+    let code = |code| clear::Value::Code(code);
+    let answered = it.answers.into_iter().filter_map(|answer| {
+        let value = match answer.kind() {
+            QuestionKind::Nps | QuestionKind::Csat | QuestionKind::Ces => {
+                clear::Value::Number(answer.score.into())
+            }
+            QuestionKind::SingleChoice => code(answer.choices.into_iter().next()?),
+            QuestionKind::MultipleChoice | QuestionKind::Text | QuestionKind::Unspecified => {
+                return None;
+            }
+        };
+        Some((answer.question, value))
+    });
+    let survey = ("survey".to_owned(), code(it.survey));
+    answered.chain([survey]).map(|(name, value)| (name, Clear { value: Some(value) })).collect()
 }
 
 fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Error> {

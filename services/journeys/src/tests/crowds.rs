@@ -1,7 +1,5 @@
 //! More than one unit holds: an event that concerns hundreds of streams, a version with hundreds of instances.
 
-use std::time::Duration;
-
 use eventstore::{Decider as _, Metadata, ORIGIN, Outcome, Reactor as _, Recorded, Store, Stored};
 use prost::Message as _;
 use rapport_proto::profiles::v1::InteractionRecorded;
@@ -127,7 +125,7 @@ impl World {
     async fn until_count(&self, expected: (u64, u64)) {
         let reached = async {
             while self.count().await != expected {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(GLANCE).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(120), reached).await.expect("in time");

@@ -64,10 +64,10 @@ impl World {
                 if enough(&names) {
                     return names;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(GLANCE).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("in time")
+        tokio::time::timeout(PATIENCE, told).await.expect("in time")
     }
 
     /// The only instance, once it has come somewhere.
@@ -78,11 +78,11 @@ impl World {
                 let listed = self.client().list_instances(request()).await.expect("listed");
                 match listed.into_inner().instances.pop() {
                     Some(instance) if there(&instance) => return instance,
-                    _ => tokio::task::yield_now().await,
+                    _ => tokio::time::sleep(GLANCE).await,
                 }
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), comes).await.expect("in time")
+        tokio::time::timeout(PATIENCE, comes).await.expect("in time")
     }
 }
 

@@ -1,7 +1,5 @@
 //! Instances whose beginnings are committed here, as the workers would: what follows needs no other service.
 
-use std::time::Duration;
-
 use eventstore::{
     AsOf, Decider as _, Metadata, Outcome, Store, Timer, TimerHandler as _, TimerKey,
 };
@@ -87,10 +85,10 @@ impl World {
                 if instance.state() == state {
                     return instance;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(GLANCE).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), reached).await.expect("in time")
+        tokio::time::timeout(PATIENCE, reached).await.expect("in time")
     }
 
     async fn steps(&self, id: &str) -> Vec<proto::InstanceStep> {

@@ -12,7 +12,7 @@ use chassis::service::Service;
 use eventstore::{Decider, Metadata, Schema, Store, Timestamp};
 use rapport_proto::decisioning::v1::rule_pack_event;
 use rapport_proto::delivery::v1::touch_event;
-use rapport_proto::feedback::v1::invitation_event;
+use rapport_proto::feedback::v1::{invitation_event, response_event};
 use rapport_proto::profiles::v1 as profiles;
 use rapport_proto::profiles::v1::facts_service_server::{FactsService, FactsServiceServer};
 use rapport_proto::profiles::v1::interaction_event;
@@ -132,6 +132,7 @@ macro_rules! written {
 written!(Interaction, "interaction", interaction_event::Event);
 written!(Touch, "touch", touch_event::Event);
 written!(Invitation, "invitation", invitation_event::Event);
+written!(Answered, "response", response_event::Event);
 written!(RulePack, "rule_pack", rule_pack_event::Event);
 
 /// Writes an event into a stream of another service.

@@ -2,9 +2,12 @@
 
 use proto::instance::State as S;
 use rapport_proto::feedback::v1::invitation_event::Event as Invited;
-use rapport_proto::feedback::v1::{InvitationDeclined, InvitationIssued};
+use rapport_proto::feedback::v1::response_event::Event::Submitted;
+use rapport_proto::feedback::v1::{
+    Answer, InvitationDeclined, InvitationIssued, QuestionKind, ResponseSubmitted,
+};
 
-use super::peers::{Invitation, write};
+use super::peers::{Answered, Invitation, write};
 use super::*;
 
 const ASK: &str = "journey: welcome
@@ -62,4 +65,50 @@ async fn a_question_that_is_issued_or_declined_lets_its_instance_go_on() {
         })
     };
     assert_eq!(ends_by(declined).await, ("spared".to_owned(), "cooldown_family".to_owned()));
+}
+
+const HEAR: &str = "journey: welcome
+sender: northwind
+markets: [DE]
+audiences: [HCP]
+entry: {event: {event: Started}}
+reentry: never
+start: hear
+nodes:
+  hear:
+    wait_event:
+      any:
+        - {event: rapport.feedback.v1.ResponseSubmitted, where: \"event.survey == 'other'\", next: other}
+        - {event: rapport.feedback.v1.ResponseSubmitted, where: \"event.score <= 6 && event.topic == 'price'\", next: dear}
+      timeout: 14d
+      timed_out: other
+  dear: {exit: {outcome: dear}}
+  other: {exit: {outcome: other}}
+";
+
+#[tokio::test]
+async fn an_answer_decides_how_its_party_s_instance_goes_on() {
+    let (world, _) = World::among_peers(HEAR).await;
+    world.happens("Started").await;
+    world.comes(|it| it.state() == S::Waiting).await;
+    let feedback = &world.harness.deps("feedback").store;
+    let answer = |question: &str, kind: QuestionKind| Answer {
+        question: question.into(),
+        kind: kind.into(),
+        ..Answer::default()
+    };
+    // What is answered otherwise is heard, and is not what it waits for.
+    for score in [9, 3] {
+        let scored = Answer { score, ..answer("score", QuestionKind::Nps) };
+        let choices = vec!["price".to_owned()];
+        let chosen = Answer { choices, ..answer("topic", QuestionKind::SingleChoice) };
+        let text = Answer { text_id: "txt_1".into(), ..answer("why", QuestionKind::Text) };
+        let submitted = ResponseSubmitted {
+            survey: "order-nps".into(),
+            answers: vec![scored, chosen, text],
+            ..ResponseSubmitted::default()
+        };
+        write::<Answered>(feedback, &format!("rsp_{score}"), Submitted(submitted)).await;
+    }
+    assert_eq!(world.comes(|it| it.state() == S::Completed).await.outcome, "dear");
 }

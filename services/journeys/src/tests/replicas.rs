@@ -46,7 +46,7 @@ async fn nobody_enters_by_what_was_remembered_of_a_version() {
         let meta = world.meta(&format!("enter/{party_id}"));
         let wish = wish(party_id);
         let entered = Box::pin(units::enter(deps, &other, &meta, &wish, None));
-        let call = chassis::Call::of_tenant(ACME, std::time::Duration::from_secs(10));
+        let call = chassis::Call::of_tenant(ACME, PATIENCE);
         let answered = call.scope(entered).await;
         answered.expect("answered").answer.expect("an answer")
     };

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use rapport_proto::types::VersionState;
 
 use super::*;

@@ -16,9 +16,9 @@ use super::contribution::{Contribution, PART, Role, measured, part};
 use super::experiment::{self, Fact};
 use super::record::{Event, Record, catalogue, currency};
 
-/// Services whose events can be measured.
-pub(crate) const SOURCES: [&str; 6] =
-    ["content", "decisioning", "delivery", "feedback", "journeys", "profiles"];
+/// Services whose events can be measured: all that have some, this one too.
+pub(crate) const SOURCES: [&str; 7] =
+    ["content", "decisioning", "delivery", "feedback", "journeys", "kpis", "profiles"];
 /// Dimensions that every metric has, whatever its definition says.
 pub(crate) const PARTY_KIND: &str = "party_kind";
 pub(crate) const CURRENCY: &str = "currency";
@@ -97,11 +97,6 @@ impl Series {
     /// Sources that it reads.
     pub(crate) fn sources(&self) -> BTreeSet<&str> {
         self.picks.iter().map(|it| it.source.as_str()).collect()
-    }
-
-    /// Whether an event of this type may add something.
-    pub(crate) fn reads(&self, source: &str, type_name: &str) -> bool {
-        self.picks.iter().any(|it| it.source == source && it.event.full_name() == type_name)
     }
 
     /// The bucket of an instant.

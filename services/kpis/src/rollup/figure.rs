@@ -1,6 +1,6 @@
 //! From cells and contributions to figures.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use eventstore::Timestamp;
 
@@ -50,7 +50,25 @@ impl Query {
         self.group.iter().copied().chain(only).any(|it| it == Dimension::PartyKind)
     }
 
-    fn within(&self, bucket: Timestamp) -> bool {
+    /// The same without filters: what it filters by becomes a dimension, behind those that it asks for.
+    pub(crate) fn whole(&self) -> Self {
+        let by = self.only.iter().map(|it| it.0).filter(|it| !self.group.contains(it));
+        let group = self.group.iter().copied().chain(by).collect();
+        Self { group, only: Vec::new(), ..self.clone() }
+    }
+
+    /// What a cell of the whole is called here; none when it is filtered out.
+    pub(crate) fn of_whole(&self, cell: &Cell) -> Option<Cell> {
+        let group = self.whole().group;
+        let fits = self.only.iter().all(|(dimension, value)| {
+            group.iter().zip(&cell.values).any(|it| it.0 == dimension && it.1 == value)
+        });
+        let values = cell.values.iter().take(self.group.len()).cloned().collect();
+        fits.then(|| Cell { values, ..cell.clone() })
+    }
+
+    /// Whether a bucket was asked for.
+    pub(crate) fn within(&self, bucket: Timestamp) -> bool {
         self.from.is_none_or(|it| it <= bucket) && self.until.is_none_or(|it| bucket < it)
     }
 
@@ -297,48 +315,4 @@ fn nearest(sorted: &[i64], q: f64) -> Option<i64> {
     let rank = (q * n - 1e-9).ceil().max(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to n")]
     sorted.get(rank as usize - 1).copied()
-}
-
-/// Parties of each kind in each cell, for what is to be hidden.
-#[derive(Debug, Default)]
-pub(crate) struct Parties(HashMap<Cell, HashMap<String, BTreeSet<String>>>);
-
-impl Parties {
-    pub(crate) fn add(&mut self, cell: Cell, kind: &str, party_id: String) {
-        self.0.entry(cell).or_default().entry(kind.to_owned()).or_default().insert(party_id);
-    }
-
-    /// The cells to hide: those with some but fewer parties of a kind than is allowed. Where exactly one cell of a
-    /// bucket is hidden, the smallest other one is hidden with it, or the whole minus the rest would tell it.
-    ///
-    /// Differences between questions (one bucket and the total, two filters) are not looked for.
-    pub(crate) fn hidden(
-        &self,
-        below: &BTreeMap<String, u32>,
-        figures: &BTreeMap<Cell, Number>,
-    ) -> BTreeSet<Cell> {
-        let small = |cell: &Cell| {
-            let Some(kinds) = self.0.get(cell) else { return false };
-            below.iter().any(|(kind, least)| {
-                kinds.get(kind).is_some_and(|it| !it.is_empty() && it.len() < *least as usize)
-            })
-        };
-        let mut hidden: BTreeSet<Cell> = figures.keys().filter(|it| small(it)).cloned().collect();
-        let mut groups: BTreeMap<(Timestamp, &str), Vec<&Cell>> = BTreeMap::new();
-        for cell in figures.keys() {
-            groups.entry((cell.bucket, &cell.currency)).or_default().push(cell);
-        }
-        for cells in groups.into_values() {
-            let (gone, shown): (Vec<&Cell>, Vec<&Cell>) =
-                cells.into_iter().partition(|it| hidden.contains(*it));
-            if gone.len() != 1 {
-                continue;
-            }
-            let size = |it: &&&Cell| figures.get(**it).map_or(0, |it| it.n);
-            if let Some(with) = shown.iter().min_by_key(size) {
-                hidden.insert((*with).clone());
-            }
-        }
-        hidden
-    }
 }

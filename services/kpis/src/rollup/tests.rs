@@ -6,6 +6,7 @@ mod documents;
 mod figures;
 mod numbers;
 mod orders;
+mod suppression;
 
 use std::collections::BTreeMap;
 

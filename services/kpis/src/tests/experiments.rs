@@ -1,3 +1,4 @@
+use eventstore::draw;
 use rapport_proto::delivery::v1::{GateStep, TouchReady, TouchSkipped, Verdict, VerdictOutcome};
 use rapport_proto::kpis::v1::experiment::AssignedBy;
 
@@ -26,26 +27,26 @@ fn name() -> String {
     format!("tenants/{ACME}/experiments/winback")
 }
 
+/// What the gate says of a touch that reached a holdout.
+fn reached(holdout: &str, held_out: bool) -> touch_event::Event {
+    let verdict =
+        |step: i32| Verdict { step, outcome: VerdictOutcome::Pass.into(), ..Default::default() };
+    let mut verdicts: Vec<_> = (1..=GateStep::Holdout.into()).map(verdict).collect();
+    let last = verdicts.last_mut().expect("seven");
+    last.proof_ids = vec![holdout.into()];
+    if held_out {
+        last.outcome = VerdictOutcome::Fail.into();
+        touch_event::Event::Skipped(TouchSkipped { verdicts, ..Default::default() })
+    } else {
+        touch_event::Event::Ready(TouchReady { verdicts, ..Default::default() })
+    }
+}
+
 impl World {
     /// A touch that reached the holdout.
     async fn touched(&self, party: &str, held_out: bool, at: Timestamp) {
-        let verdict = |step: i32| Verdict {
-            step,
-            outcome: VerdictOutcome::Pass.into(),
-            ..Default::default()
-        };
-        let mut verdicts: Vec<_> = (1..=GateStep::Holdout.into()).map(verdict).collect();
-        let last = verdicts.last_mut().expect("seven");
-        last.proof_ids = vec!["q1".into()];
-        if held_out {
-            last.outcome = VerdictOutcome::Fail.into();
-        }
-        let event = if held_out {
-            touch_event::Event::Skipped(TouchSkipped { verdicts, ..Default::default() })
-        } else {
-            touch_event::Event::Ready(TouchReady { verdicts, ..Default::default() })
-        };
-        self.append::<Touch>(&format!("tch_{party}"), about(party, at), vec![event]).await;
+        let events = vec![reached("q1", held_out)];
+        self.append::<Touch>(&format!("tch_{party}"), about(party, at), events).await;
     }
 
     async fn result(&self) -> proto::GetExperimentResponse {
@@ -55,7 +56,7 @@ impl World {
 
     async fn result_when(&self, parties: u64) -> proto::ExperimentResult {
         let mut result = proto::ExperimentResult::default();
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             result = self.result().await.result.expect("a result");
             if result.arms.iter().map(|it| it.parties).sum::<u64>() == parties {
                 return result;
@@ -102,7 +103,7 @@ async fn arms_are_compared_whether_the_analysis_was_defined_before_or_after() {
         rerandomise: 100,
         seed: "seed".into(),
     };
-    let found = world.experiments().get_experiment(get).await.expect("found").into_inner();
+    let found = patiently(async || world.experiments().get_experiment(get.clone()).await).await;
     assert_eq!(found.result.expect("a result").arms, result.arms);
     assert!(found.coverage.is_some_and(|it| it > 0.8), "{:?}", found.coverage);
 
@@ -140,7 +141,7 @@ async fn a_closed_experiment_stays_as_it_is_also_after_a_rebuild() {
     let result = world.result_when(21).await;
     assert_eq!(result.positions, closed.positions);
     world.read_all().await;
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if world.result().await.result.as_ref() == Some(&closed) {
             break;
         }
@@ -164,4 +165,89 @@ async fn only_a_holdout_is_drawn_anew() {
         proto::GetExperimentRequest { name: name(), rerandomise: 2_000, ..Default::default() };
     let refused = world.experiments().get_experiment(get).await.expect_err("a split");
     assert_eq!(fields(&refused), ["rerandomise", "rerandomise"]);
+}
+
+/// What is planted in a world, by its seed: how often the held-out and the treated order, and how many of the treated
+/// are lost on the way.
+struct Planted {
+    seed: &'static str,
+    orders: [f64; 2],
+    lost: f64,
+}
+
+const PARTIES: usize = 600;
+const SHARE: f64 = 0.3;
+
+impl Planted {
+    /// Lets it happen, an experiment of its own for each seed, with parties and orders of its own.
+    async fn happen(&self, world: &World) -> proto::Experiment {
+        let (mut touches, mut orders) = (Vec::new(), Vec::new());
+        for number in 0..PARTIES {
+            let party = format!("pty_{}_{number}", self.seed);
+            let chance = |what: &str| draw(&format!("{}/{what}", self.seed), &party);
+            let held_out = chance("held-out") < SHARE;
+            if !held_out && chance("lost") < self.lost {
+                continue;
+            }
+            let touch =
+                (format!("tch_{party}"), about(&party, day(0)), reached(self.seed, held_out));
+            touches.push(touch);
+            if chance("orders") < self.orders[usize::from(!held_out)] {
+                let it = InteractionRecorded { name: self.seed.into(), ..Default::default() };
+                let it = interaction_event::Event::Recorded(it);
+                orders.push((format!("itx_{party}"), about(&party, day(1)), it));
+            }
+        }
+        world.append_each::<Touch>(touches).await;
+        world.append_each::<Interaction>(orders).await;
+        proto::Experiment {
+            experiment: self.seed.into(),
+            assigned_by: Some(AssignedBy::Holdout(self.seed.into())),
+            outcome: self.seed.into(),
+            control_share: SHARE,
+            ..holdout()
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_planted_is_found_where_people_look_for_it() {
+    let world = World::start().await;
+    let nothing = Planted { seed: "nothing", orders: [0.25, 0.25], lost: 0.0 };
+    let uplift = Planted { seed: "uplift", orders: [0.2, 0.4], lost: 0.0 };
+    let mismatch = Planted { seed: "mismatch", orders: [0.25, 0.25], lost: 0.4 };
+    for planted in [&nothing, &uplift, &mismatch] {
+        let experiment = planted.happen(&world).await;
+        world.experiments().start_experiment(start(experiment)).await.expect("started");
+    }
+    // The windows end: somebody else comes by a week later.
+    world.pass(7 * DAY);
+    world.did("pty_other", "Portal Visited", day(7)).await;
+    world.read_all().await;
+    let find = async |planted: &Planted| {
+        let get = proto::GetExperimentRequest {
+            name: format!("tenants/{ACME}/experiments/{}", planted.seed),
+            min_positions: ["delivery", "profiles"]
+                .map(|of| (of.to_owned(), world.harness.deps(of).store.head().position))
+                .into(),
+            rerandomise: 200,
+            seed: format!("anew/{}", planted.seed),
+        };
+        let found = patiently(async || world.experiments().get_experiment(get.clone()).await).await;
+        (found.result.expect("a result"), found.coverage.expect("drawn anew"))
+    };
+    let covers =
+        |it: &proto::ExperimentResult, value| it.lower <= Some(value) && Some(value) <= it.upper;
+
+    let (found, coverage) = find(&nothing).await;
+    assert_eq!(found.arms.iter().map(|it| it.complete).sum::<u64>(), PARTIES as u64);
+    assert!(covers(&found, 0.0) && !found.sample_ratio_mismatch, "{found:?}");
+    assert!((0.90..=0.99).contains(&coverage), "{coverage}");
+    let (found, coverage) = find(&uplift).await;
+    assert!(covers(&found, 0.2) && !covers(&found, 0.0), "{found:?}");
+    // Drawn anew there is nothing to find, whatever was planted.
+    assert!((0.90..=0.99).contains(&coverage), "{coverage}");
+    let (found, _) = find(&mismatch).await;
+    assert!(found.sample_ratio_mismatch && found.sample_ratio_p < 0.001, "{found:?}");
+    assert_eq!((found.difference, found.lower, found.upper), (None, None, None));
 }

@@ -6,6 +6,7 @@ async fn a_figure_says_what_it_is_and_drills_down_to_its_events() {
     world.answered("pty_1", 10, day(0)).await;
     world.answered("pty_2", 0, day(1)).await;
     let last = world.answered("pty_3", 9, day(8)).await;
+    world.read_all().await;
     let request = proto::QueryFiguresRequest {
         name: metric_name("nps"),
         group_by: vec!["market".into()],
@@ -62,8 +63,10 @@ async fn a_cell_with_few_patients_is_hidden_with_its_events() {
     assert_eq!((hidden.suppressed, hidden.value, hidden.n), (true, None, 0));
     let by_kind =
         proto::QueryFiguresRequest { group_by: vec!["party_kind".into()], ..total("orders") };
-    let figures = world.ask(by_kind).await;
-    assert!(figures.iter().all(|it| it.suppressed), "the other would tell the difference");
+    let shown = |it: &proto::Figure| (it.dimensions["party_kind"].clone(), it.value);
+    let kinds: Vec<_> = world.ask(by_kind).await.iter().map(shown).collect();
+    // The whole is hidden, so that nothing can be subtracted from it.
+    assert_eq!(kinds, [("PATIENT".into(), None), ("PHARMACIST".into(), Some(5.0))]);
     let only = proto::QueryFiguresRequest {
         r#where: [("party_kind".to_owned(), "PHARMACIST".to_owned())].into(),
         ..total("orders")
@@ -81,6 +84,70 @@ async fn a_cell_with_few_patients_is_hidden_with_its_events() {
     world.did("pty_9", "Order Completed", day(0)).await;
     world.read_all().await;
     assert_eq!(world.total("orders").await.value, Some(10.0));
+}
+
+#[tokio::test]
+async fn the_whole_minus_the_others_tells_nothing_of_a_small_cell() {
+    let world = World::start().await;
+    let visited = async |market: &str, patients: std::ops::Range<u32>, week: i64| {
+        for number in patients {
+            let party = format!("pty_{market}_{number}");
+            let registered =
+                PartyRegistered { kind: PartyKind::Patient.into(), ..Default::default() };
+            let about = |at| About { market: market.into(), ..about(&party, at) };
+            if week == 0 {
+                let events = vec![party_event::Event::Registered(registered)];
+                world.append::<Party>(&party, about(day(0)), events).await;
+            }
+            let it = InteractionRecorded { name: "Order Completed".into(), ..Default::default() };
+            let events = vec![interaction_event::Event::Recorded(it)];
+            let id = format!("itx_{party}_{week}");
+            world.append::<Interaction>(&id, about(day(week * 7)), events).await;
+        }
+    };
+    visited("DE", 0..3, 0).await;
+    visited("FR", 0..6, 0).await;
+    visited("US", 0..9, 0).await;
+    visited("DE", 0..6, 1).await;
+    visited("FR", 0..6, 1).await;
+    visited("US", 0..9, 1).await;
+    world.read_all().await;
+    // Of the first week DE is too small; FR goes with it, and both of the other week, or a sum would tell.
+    let by = proto::QueryFiguresRequest {
+        name: metric_name("orders"),
+        group_by: vec!["market".into()],
+        ..Default::default()
+    };
+    let shown = |it: &proto::Figure| (it.dimensions["market"].clone(), it.value);
+    let shown: Vec<_> = world.ask(by.clone()).await.iter().map(shown).collect();
+    let week = [("DE", None), ("FR", None), ("US", Some(9.0))];
+    let week = week.map(|(market, value)| (market.to_owned(), value));
+    assert_eq!(shown, [week.clone(), week].concat());
+    // A filter, a range and a list of events show what the table shows.
+    let filtered = |market: &str| proto::QueryFiguresRequest {
+        group_by: Vec::new(),
+        r#where: [("market".to_owned(), market.to_owned())].into(),
+        ..by.clone()
+    };
+    let values =
+        |figures: Vec<proto::Figure>| figures.iter().map(|it| it.value).collect::<Vec<_>>();
+    assert_eq!(values(world.ask(filtered("FR")).await), [None, None]);
+    assert_eq!(values(world.ask(filtered("US")).await), [Some(9.0), Some(9.0)]);
+    let second = proto::QueryFiguresRequest { from: Some(day(4).to_proto()), ..filtered("FR") };
+    assert_eq!(values(world.ask(second.clone()).await), [None]);
+    let cut = proto::QueryFiguresRequest { total: true, ..second };
+    assert_eq!(values(world.ask(cut).await), [None]);
+    let events = proto::ListFigureEventsRequest {
+        name: metric_name("orders"),
+        bucket_start: Some(day(4).to_proto()),
+        dimensions: [("market".to_owned(), "FR".to_owned())].into(),
+        ..Default::default()
+    };
+    let refused = world.metrics().list_figure_events(events).await.expect_err("hidden");
+    assert_eq!(told(&refused), (Code::FailedPrecondition, "SUPPRESSED".into()));
+    assert_eq!(world.total("orders").await.value, Some(39.0));
+    let weeks = proto::QueryFiguresRequest { group_by: Vec::new(), ..by };
+    assert_eq!(values(world.ask(weeks).await), [Some(18.0), Some(21.0)]);
 }
 
 #[tokio::test]

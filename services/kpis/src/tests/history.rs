@@ -68,7 +68,7 @@ async fn all_ways(world: &World) {
     let live = tables(world).await;
     let cache = crate::view::series::Cache::default();
     reset(world.store(), &crate::consumers::consumer(&cache)).await.expect("emptied");
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         world.read_all().await;
         if world.total("late-calls").await.n == 31 && tables(world).await == live {
             break;
@@ -127,7 +127,7 @@ async fn a_version_that_is_replaced_leaves_nothing_behind() {
     let now = world.until(total("calls"), |it| it.first().is_some_and(|it| it.version == 2)).await;
     assert_eq!(now[0].version, 2);
     let query = "SELECT DISTINCT series FROM contribution WHERE series LIKE 'metric/calls/%'";
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         let rows = world.store().query(query, Vec::new()).await.expect("read");
         let series: Vec<_> = rows.iter().map(|it| it.text(0).expect("a text")).collect();
         if series == ["metric/calls/2"] {

@@ -30,7 +30,7 @@ impl World {
 
     async fn alerts_when(&self, what: impl Fn(&[proto::Alert]) -> bool) -> Vec<proto::Alert> {
         let mut alerts = Vec::new();
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             alerts = self.alerts(true).await;
             if what(&alerts) {
                 return alerts;
@@ -86,6 +86,54 @@ async fn a_closed_day_that_misses_its_target_raises_an_alert_until_one_meets_it(
     assert_eq!(cleared.alert.expect("an alert").clear_cause, "by_hand");
     world.metrics().clear_alert(clear).await.expect("already so");
     assert_eq!(world.alerts(false).await, []);
+}
+
+#[tokio::test]
+async fn a_day_that_changed_too_much_and_a_day_above_raise_alerts_too() {
+    let world = World::start().await;
+    let band = proto::Target {
+        target: "band".into(),
+        at_most: Some(9.0),
+        change_at_most: Some(0.5),
+        ..Default::default()
+    };
+    world.metrics().set_target(set(band)).await.expect("set");
+    world.pass(TEN_MINUTES);
+    world.a_day(0, 4).await;
+    world.a_day(1, 8).await;
+    let alerts = world.alerts_when(|it| it.len() == 1).await;
+    assert_eq!(causes(&alerts), [("changed".into(), String::new())]);
+    let raised = alerts[0].raised.clone().expect("raised");
+    assert_eq!((raised.value, raised.bucket), (Some(8.0), Some(day(1).to_proto())));
+    world.a_day(2, 8).await;
+    world.alerts_when(|it| it[0].clear_time.is_some()).await;
+    world.a_day(3, 10).await;
+    let alerts = world.alerts_when(|it| it.len() == 2).await;
+    let expected = [("above".into(), String::new()), ("changed".into(), "met".into())];
+    assert_eq!(causes(&alerts), expected);
+}
+
+#[tokio::test]
+async fn what_this_service_records_can_be_measured_too() {
+    let world = World::start().await;
+    let raised = "metric: alerts-raised
+description: Alerts that were raised, by cause.
+unit: COUNT
+source: kpis
+event: rapport.kpis.v1.AlertRaised
+measure: {count: true}
+dimensions: {cause: event.cause}
+bucket: DAY
+";
+    world.live(raised).await;
+    world.metrics().set_target(set(floor())).await.expect("set");
+    world.pass(TEN_MINUTES);
+    world.a_day(0, 1).await;
+    let by =
+        proto::QueryFiguresRequest { group_by: vec!["cause".into()], ..total("alerts-raised") };
+    let figures = world.until(by, |it| !it.is_empty()).await;
+    assert_eq!((figures[0].dimensions["cause"].as_str(), figures[0].value), ("below", Some(1.0)));
+    assert!(figures[0].positions["kpis"] > 0);
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use super::outside::{CONSUMER, wide};
 use super::series::Fed;
 use crate::rollup::contribution::{Contribution, Role, Sums};
 use crate::rollup::definition::{Definition, Series, Shape};
-use crate::rollup::figure::{Cell, Fold, Number, Parties, Place, Query};
+use crate::rollup::figure::{Cell, Fold, Number, Place, Query};
+use crate::rollup::suppression::{Guarded, Table};
 
 /// Contributions read at once.
 const PAGE: u64 = 20_000;
@@ -61,12 +62,13 @@ async fn read_once(
     } else {
         fold_contributions(database, tenant, series, query, &mut fold).await?;
     }
-    let figures = fold.finish(horizon(database, tenant).await?);
-    let mut parties = Parties::default();
-    for kind in definition.metric.suppress_below.keys() {
-        count_parties(database, tenant, series, query, kind, &mut parties).await?;
-    }
-    let hidden = parties.hidden(&definition.metric.suppress_below, &figures);
+    let figures = fold.finish(horizon(database, tenant, series).await?);
+    let whole = query.whole();
+    let guarded = &definition.metric.suppress_below;
+    let table = table(database, tenant, series, &whole, guarded).await?;
+    let hidden = table.hidden(guarded, &whole);
+    let hidden = hidden.iter().filter_map(|it| query.of_whole(it));
+    let hidden = hidden.filter(|it| figures.contains_key(it)).collect();
     Ok(Read { figures, hidden, positions })
 }
 
@@ -130,7 +132,7 @@ impl Found {
         Place { bucket: *bucket, dims, currency, kind: &self.kind }
     }
 
-    /// The order in which pages come.
+    /// The order in which events are listed; within a bucket they are read in it.
     fn cursor(&self) -> Cursor {
         let it = &self.contribution;
         let position = i64::try_from(it.position).unwrap_or(i64::MAX);
@@ -138,7 +140,7 @@ impl Found {
     }
 }
 
-/// Where a page goes on: source, position, role, element.
+/// Where a list goes on: source, position, role, element.
 pub(crate) type Cursor = (String, i64, i64, i64);
 
 /// Every contribution of a series within a range of buckets.
@@ -146,35 +148,35 @@ struct Pages<'a> {
     tenant: &'a str,
     series: &'a str,
     range: (Timestamp, Timestamp),
-    after: Option<Cursor>,
+    after: Option<(Timestamp, Cursor)>,
     done: bool,
 }
 
 impl<'a> Pages<'a> {
     fn new(tenant: &'a str, series: &'a str, range: (Timestamp, Timestamp)) -> Self {
-        let after = Some((String::new(), 0, 0, 0));
-        Self { tenant, series, range, after, done: false }
+        Self { tenant, series, range, after: Some((range.0, Cursor::default())), done: false }
     }
 
     async fn next(&mut self, database: &Database) -> Result<Option<Vec<Found>>, Error> {
-        let Some((source, position, role, element)) = self.after.take().filter(|_| !self.done)
-        else {
+        let Some((bucket, after)) = self.after.take().filter(|_| !self.done) else {
             return Ok(None);
         };
+        let (source, position, role, element) = after;
         let rows = database
             .query(
                 "SELECT c.source, c.position, c.role, c.element, c.event_id, c.at, c.bucket, c.dims,
                      c.thing, c.value, c.currency, c.party_id, COALESCE(p.kind, '')
                  FROM contribution c
                  LEFT JOIN party p ON p.tenant = c.tenant AND p.party_id = c.party_id
-                 WHERE c.tenant = $1 AND c.series = $2 AND c.bucket >= $3 AND c.bucket < $4
-                     AND (c.source, c.position, c.role, c.element) > ($5, $6, $7, $8)
-                 ORDER BY c.source, c.position, c.role, c.element LIMIT $9",
+                 WHERE c.tenant = $1 AND c.series = $2 AND c.bucket < $3
+                     AND (c.bucket, c.source, c.position, c.role, c.element)
+                         > ($4, $5, $6, $7, $8)
+                 ORDER BY c.bucket, c.source, c.position, c.role, c.element LIMIT $9",
                 values![
                     self.tenant,
                     self.series,
-                    self.range.0,
                     self.range.1,
+                    bucket,
                     source,
                     position,
                     role,
@@ -185,7 +187,7 @@ impl<'a> Pages<'a> {
             .await?;
         self.done = (rows.len() as u64) < PAGE;
         let page = rows.iter().map(found).collect::<Result<Vec<_>, _>>()?;
-        self.after = page.last().map(Found::cursor);
+        self.after = page.last().map(|it| (it.contribution.bucket, it.cursor()));
         Ok(Some(page))
     }
 }
@@ -207,36 +209,52 @@ fn found(row: &Row) -> Result<Found, Error> {
     Ok(Found { source: row.text(0)?.to_owned(), contribution, kind: row.text(12)?.to_owned() })
 }
 
-/// Parties of a kind by cell.
-async fn count_parties(
+/// The parties of guarded kinds in each cell there ever was. Where nobody is of such a kind, nothing is read.
+async fn table(
     database: &Database,
     tenant: &str,
     series: &Series,
     query: &Query,
-    kind: &str,
-    parties: &mut Parties,
-) -> Result<(), Error> {
-    let (from, until) = (query.from.unwrap_or(ALWAYS.0), query.until.unwrap_or(ALWAYS.1));
+    guarded: &Guarded,
+) -> Result<Table, Error> {
+    let mut table = Table::default();
+    if !has_some(database, tenant, guarded).await? {
+        return Ok(table);
+    }
+    let ever = Query { from: None, until: None, total: false, ..query.clone() };
     let rows = database
         .query(
-            "SELECT DISTINCT c.role, c.bucket, c.dims, c.currency, c.party_id FROM party p
-             JOIN contribution c ON c.tenant = p.tenant AND c.party_id = p.party_id
-                 AND c.series = $3
-             WHERE p.tenant = $1 AND p.kind = $2 AND c.bucket >= $4 AND c.bucket < $5",
-            values![tenant, kind, &series.name, from, until],
+            "SELECT DISTINCT c.role, c.bucket, c.dims, c.currency, COALESCE(p.kind, ''), c.party_id
+             FROM contribution c
+             LEFT JOIN party p ON p.tenant = c.tenant AND p.party_id = c.party_id
+             WHERE c.tenant = $1 AND c.series = $2",
+            values![tenant, &series.name],
         )
         .await?;
     for row in &rows {
         if !counts(series.shape, Role::of(row.int(0)?)) {
             continue;
         }
+        let kind = row.text(4)?;
         let place =
             Place { bucket: row.time(1)?, dims: row.text(2)?, currency: row.text(3)?, kind };
-        if let Some(cell) = query.cell(&place) {
-            parties.add(cell, kind, row.text(4)?.to_owned());
+        let Some(cell) = ever.cell(&place) else { continue };
+        let party = guarded.contains_key(kind).then(|| (kind.to_owned(), row.text(5)));
+        let party = party.map(|(kind, party)| party.map(|it| (kind, it.to_owned())));
+        table.add(cell, party.transpose()?);
+    }
+    Ok(table)
+}
+
+/// Whether anybody is of one of these kinds.
+async fn has_some(database: &Database, tenant: &str, guarded: &Guarded) -> Result<bool, Error> {
+    for kind in guarded.keys() {
+        let query = "SELECT party_id FROM party WHERE tenant = $1 AND kind = $2 LIMIT 1";
+        if !database.query(query, values![tenant, kind]).await?.is_empty() {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Whether contributions of a role stand where the figure counts them.
@@ -254,16 +272,20 @@ pub(crate) fn counts(shape: Shape, role: Role) -> bool {
     }
 }
 
-/// The latest instant that any source recorded: what is open is open until then. It follows from the events that were
-/// read and not from a clock, so the same positions give the same figure.
-pub(crate) async fn horizon(database: &Database, tenant: &str) -> Result<Timestamp, Error> {
+/// The latest instant that the sources of a series recorded: what is open is open until then. It follows from the events
+/// that were read and not from a clock, so the same positions give the same figure.
+async fn horizon(database: &Database, tenant: &str, series: &Series) -> Result<Timestamp, Error> {
     let rows = database
-        .query(
-            "SELECT COALESCE(MAX(recorded_at), 0) FROM horizon WHERE tenant = $1",
-            values![tenant],
-        )
+        .query("SELECT source, recorded_at FROM horizon WHERE tenant = $1", values![tenant])
         .await?;
-    rows.first().map_or(Ok(Timestamp::default()), |row| row.time(0))
+    let sources = series.sources();
+    let mut latest = Timestamp::default();
+    for row in &rows {
+        if sources.contains(row.text(0)?) {
+            latest = latest.max(row.time(1)?);
+        }
+    }
+    Ok(latest)
 }
 
 /// Up to which position a series has read each of its sources.
@@ -313,7 +335,7 @@ pub(crate) async fn of_experiment(
                 page.into_iter().filter(|it| fed.takes(&it.source, it.contribution.position));
             all.extend(added.map(|it| it.contribution));
         }
-        let as_of = horizon(database, tenant).await?;
+        let as_of = horizon(database, tenant, series).await?;
         let after = positions(store, tenant, series, fed.hash).await?;
         if after == before || last {
             return Ok((all, as_of, before));
@@ -330,7 +352,7 @@ pub(crate) struct Listed {
     pub(crate) event_id: String,
 }
 
-/// The events in the buckets and dimensions of a query, by source and position, after one.
+/// The events in the bucket and dimensions of a query, by source and position, after one.
 pub(crate) async fn events(
     store: &Store,
     tenant: &str,
@@ -346,10 +368,12 @@ pub(crate) async fn events(
         while let Some(page) = pages.next(store.database()).await? {
             all.extend(page);
         }
-        let all = joined(series.shape, query, all).into_iter().filter(|it| it.cursor() > after);
+        let mut all = joined(series.shape, query, all);
+        all.sort_by_cached_key(Found::cursor);
+        let all = all.into_iter().filter(|it| it.cursor() > after);
         return Ok(all.take(limit).map(listed).collect());
     }
-    pages.after = Some(after);
+    pages.after = Some((pages.range.0, after));
     let mut found = Vec::new();
     while found.len() < limit {
         let Some(page) = pages.next(store.database()).await? else { break };

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use eventstore::{Error, Recorded, Timestamp, Tx, View, values};
+use eventstore::{Error, Recorded, Row, Timestamp, Tx, View, values};
 use rapport_proto::profiles::v1::party_event;
 use rapport_proto::types::PartyKind;
 
 use super::Applied;
 use super::series::{Cache, Fed};
 use crate::rollup::contribution::{Contribution, Role, Sums};
-use crate::rollup::definition::SOURCES;
+use crate::rollup::definition::{SOURCES, Series};
 use crate::rollup::record::Event;
 
 /// The consumer that writes these tables.
@@ -153,7 +153,8 @@ async fn note_parties(tx: &mut Tx, tenant: &str, events: &[&Recorded]) -> Result
     .map(drop)
 }
 
-/// Adds to series what events of one source mean to them.
+/// Adds to series what events of one source mean to them: whatever the number of series, one statement for the
+/// contributions, one that reads their cells and one that writes them.
 pub(crate) async fn add(
     tx: &mut Tx,
     tenant: &str,
@@ -161,39 +162,30 @@ pub(crate) async fn add(
     fed: &[&Fed],
     events: &[&Recorded],
 ) -> Result<(), Error> {
-    let events: Vec<Event<'_>> = events.iter().map(|it| Event::from(*it)).collect();
-    for fed in fed {
-        let series = fed.series();
-        let found: Vec<Contribution> = events
-            .iter()
-            .filter(|it| series.reads(source, it.type_name) && fed.takes(source, it.position))
-            .flat_map(|it| series.contributions(it))
-            .collect();
-        if found.is_empty() {
-            continue;
-        }
-        let rows = found.iter().map(|it| row(tenant, source, &series.name, it)).collect::<Vec<_>>();
-        let written = tx
-            .insert_many(
-                "INSERT INTO contribution (tenant, series, source, position, role, element, event_id,
-                     at, bucket, dims, thing, value, currency, party_id)",
-                rows,
-                "ON CONFLICT (tenant, series, source, position, role, element) DO NOTHING",
-            )
-            .await?;
-        if !series.shape.is_summed() {
-            continue;
-        }
-        let name = (tenant, source, series.name.as_str());
-        if written == found.len() as u64 {
-            add_sums(tx, name, &sums(&found)).await?;
-        } else {
-            // A stream that was parked came again, and its past had been read meanwhile.
-            let cells: BTreeSet<_> = found.iter().map(cell_of).collect();
-            add_again(tx, name, cells).await?;
+    let mut found: Vec<(&Series, Contribution)> = Vec::new();
+    for event in events.iter().map(|it| Event::from(*it)) {
+        for fed in fed.iter().filter(|it| it.takes(source, event.position)) {
+            let series = fed.series();
+            found.extend(series.contributions(&event).into_iter().map(|it| (series, it)));
         }
     }
-    Ok(())
+    let rows: Vec<_> = found.iter().map(|(of, it)| row(tenant, source, &of.name, it)).collect();
+    let written = tx
+        .insert_many(
+            "INSERT INTO contribution (tenant, series, source, position, role, element, event_id,
+                 at, bucket, dims, thing, value, currency, party_id)",
+            rows,
+            "ON CONFLICT (tenant, series, bucket, source, position, role, element) DO NOTHING",
+        )
+        .await?;
+    let all = found.len() as u64;
+    found.retain(|(series, _)| series.shape.is_summed());
+    if written == all {
+        return add_sums(tx, (tenant, source), sums(&found)).await;
+    }
+    // A stream that was parked came again, and its past had been read meanwhile.
+    let cells: BTreeSet<_> = found.iter().map(|(series, it)| cell_of(series, it)).collect();
+    add_again(tx, (tenant, source), cells).await
 }
 
 fn row(tenant: &str, source: &str, series: &str, it: &Contribution) -> Vec<eventstore::Value> {
@@ -215,93 +207,91 @@ fn row(tenant: &str, source: &str, series: &str, it: &Contribution) -> Vec<event
     ]
 }
 
-/// Role, bucket, dimensions and currency.
-type CellName = (Role, Timestamp, String, String);
+/// Series, role, bucket, dimensions and currency.
+type CellName = (String, Role, Timestamp, String, String);
 
-fn cell_of(it: &Contribution) -> CellName {
-    (it.role, it.bucket, it.dims.clone(), it.currency.clone())
+fn cell_of(series: &Series, it: &Contribution) -> CellName {
+    (series.name.clone(), it.role, it.bucket, it.dims.clone(), it.currency.clone())
 }
 
-fn sums(found: &[Contribution]) -> BTreeMap<CellName, Sums> {
+fn sums(found: &[(&Series, Contribution)]) -> BTreeMap<CellName, Sums> {
     let mut cells: BTreeMap<CellName, Sums> = BTreeMap::new();
-    for it in found {
-        cells.entry(cell_of(it)).or_default().add(it.value);
+    for (series, it) in found {
+        cells.entry(cell_of(series, it)).or_default().add(it.value);
     }
     cells
 }
 
-type SeriesName<'a> = (&'a str, &'a str, &'a str);
+/// Tenant and source.
+type Owner<'a> = (&'a str, &'a str);
 
 const CELL_KEYS: &str = "k(tenant, series, source, role, bucket, dims, currency)";
 
-fn cell_key((tenant, source, series): SeriesName<'_>, cell: &CellName) -> Vec<eventstore::Value> {
-    let (role, bucket, dims, currency) = cell;
+fn cell_key((tenant, source): Owner<'_>, cell: &CellName) -> Vec<eventstore::Value> {
+    let (series, role, bucket, dims, currency) = cell;
     values![tenant, series, source, role.number(), *bucket, dims, currency]
+}
+
+/// The name of the cell that a row of these columns begins with.
+fn cell_name(row: &Row) -> Result<CellName, Error> {
+    let text = |column| row.text(column).map(str::to_owned);
+    Ok((text(0)?, Role::of(row.int(1)?), row.time(2)?, text(3)?, text(4)?))
 }
 
 /// Adds to the cells that are there. Nobody else writes them: a source has one writer at a time.
 async fn add_sums(
     tx: &mut Tx,
-    name: SeriesName<'_>,
-    added: &BTreeMap<CellName, Sums>,
+    owner: Owner<'_>,
+    mut cells: BTreeMap<CellName, Sums>,
 ) -> Result<(), Error> {
-    let keys: Vec<_> = added.keys().map(|it| cell_key(name, it)).collect();
+    let keys: Vec<_> = cells.keys().map(|it| cell_key(owner, it)).collect();
     let rows = tx
         .query_keys(
             CELL_KEYS,
             &keys,
-            "SELECT c.role, c.bucket, c.dims, c.currency, c.n, c.total, c.squares FROM k
+            "SELECT c.series, c.role, c.bucket, c.dims, c.currency, c.n, c.total, c.squares FROM k
              JOIN cell c ON c.tenant = k.tenant AND c.series = k.series AND c.source = k.source
                  AND c.role = k.role AND c.bucket = k.bucket AND c.dims = k.dims
                  AND c.currency = k.currency",
         )
         .await?;
-    let mut cells = added.clone();
     for row in &rows {
-        let cell =
-            (Role::of(row.int(0)?), row.time(1)?, row.text(2)?.to_owned(), row.text(3)?.to_owned());
         let kept =
-            Sums { n: row.count(4)?, sum: wide(row.text(5)?)?, squares: wide(row.text(6)?)? };
-        cells.entry(cell).or_default().merge(&kept);
+            Sums { n: row.count(5)?, sum: wide(row.text(6)?)?, squares: wide(row.text(7)?)? };
+        cells.entry(cell_name(row)?).or_default().merge(&kept);
     }
-    write_cells(tx, name, &cells).await
+    write_cells(tx, owner, &cells).await
 }
 
 /// Sums cells from what contributes to them.
-async fn add_again(
-    tx: &mut Tx,
-    name: SeriesName<'_>,
-    cells: BTreeSet<CellName>,
-) -> Result<(), Error> {
-    let keys: Vec<_> = cells.iter().map(|it| cell_key(name, it)).collect();
+async fn add_again(tx: &mut Tx, owner: Owner<'_>, cells: BTreeSet<CellName>) -> Result<(), Error> {
+    let keys: Vec<_> = cells.iter().map(|it| cell_key(owner, it)).collect();
     let rows = tx
         .query_keys(
             CELL_KEYS,
             &keys,
-            "SELECT c.role, c.bucket, c.dims, c.currency, c.value FROM k
+            "SELECT c.series, c.role, c.bucket, c.dims, c.currency, c.value FROM k
              JOIN contribution c ON c.tenant = k.tenant AND c.series = k.series
-                 AND c.source = k.source AND c.role = k.role AND c.bucket = k.bucket
+                 AND c.bucket = k.bucket AND c.source = k.source AND c.role = k.role
                  AND c.dims = k.dims AND c.currency = k.currency",
         )
         .await?;
     let mut whole: BTreeMap<CellName, Sums> = BTreeMap::new();
     for row in &rows {
-        let cell =
-            (Role::of(row.int(0)?), row.time(1)?, row.text(2)?.to_owned(), row.text(3)?.to_owned());
-        whole.entry(cell).or_default().add(row.int(4)?);
+        whole.entry(cell_name(row)?).or_default().add(row.int(5)?);
     }
-    write_cells(tx, name, &whole).await
+    write_cells(tx, owner, &whole).await
 }
 
 async fn write_cells(
     tx: &mut Tx,
-    name: SeriesName<'_>,
+    owner: Owner<'_>,
     cells: &BTreeMap<CellName, Sums>,
 ) -> Result<(), Error> {
     let rows = cells
         .iter()
         .map(|(cell, sums)| {
-            let mut row = cell_key(name, cell);
+            let mut row = cell_key(owner, cell);
             row.extend(values![sums.n, sums.sum.to_string(), sums.squares.to_string()]);
             row
         })
@@ -324,7 +314,8 @@ pub(super) fn wide(text: &str) -> Result<i128, Error> {
 /// Forgets what a source added to a series.
 pub(crate) async fn forget(
     tx: &mut Tx,
-    (tenant, source, series): SeriesName<'_>,
+    (tenant, source): Owner<'_>,
+    series: &str,
 ) -> Result<(), Error> {
     for table in [
         "DELETE FROM contribution WHERE tenant = $1 AND series = $2 AND source = $3",

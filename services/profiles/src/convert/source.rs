@@ -16,6 +16,8 @@ use crate::refusal::Fields;
 
 /// Bytes an interaction may have.
 const MOST_BYTES: usize = 64 * 1024;
+/// Bytes a sender's digest may have.
+const MOST_DIGEST: usize = 64;
 
 /// The source's id and the command that registers it.
 pub(crate) fn register(
@@ -105,6 +107,8 @@ pub(crate) enum Who {
     Nobody,
     Party(String),
     Identifier(Identifier),
+    /// Whoever has the identifier, or nobody.
+    Perhaps(Identifier),
 }
 
 /// A message that can be recorded once its party is known.
@@ -123,12 +127,12 @@ pub(crate) struct Rejected {
     pub(crate) raw: Raw,
 }
 
-/// Reads one message of a source. `digest` is the keyed digest of its bytes.
+/// Reads one message of a source, whose keyed digest is given.
 pub(crate) fn report(
     source_id: &str,
     source: &State,
     stated: &NewInteraction,
-    digest: impl Fn(&[u8]) -> Vec<u8>,
+    body_digest: Vec<u8>,
 ) -> Result<Report, Rejected> {
     let mut raw = stated.encode_to_vec();
     let message_id = message_id(&stated.message_id);
@@ -150,6 +154,16 @@ pub(crate) fn report(
         let detail = "Give a message_id of 1 to 128 printable ASCII characters.";
         return Err(refuse(Code::Schema, detail.to_owned(), raw));
     };
+    if stated.sender_digest.len() > MOST_DIGEST {
+        let detail = format!("Give a sender_digest of at most {MOST_DIGEST} bytes.");
+        return Err(refuse(Code::Schema, detail, raw));
+    }
+    if !stated.unusable.is_empty() {
+        let known = [Code::TooLarge, Code::BadTime, Code::UnknownType];
+        let code = known.into_iter().find(|it| it.as_str() == stated.unusable);
+        let detail = "Correct it as its sender was told.".to_owned();
+        return Err(refuse(code.unwrap_or(Code::Schema), detail, raw));
+    }
     let parsed = parse(source, stated);
     let (name, occurred_at, sorted, who) = match parsed {
         Ok(parsed) => parsed,
@@ -162,7 +176,7 @@ pub(crate) fn report(
         occurred_at,
         clear: sorted.clear,
         personal: sorted.personal.map(|it| Raw(it.encode_to_vec())),
-        body_digest: digest(&raw),
+        body_digest,
         raw: Raw(raw),
     };
     Ok(Report { message, who })
@@ -188,9 +202,12 @@ fn parse(source: &State, stated: &NewInteraction) -> Result<Parsed, (Code, Strin
         Some(new_interaction::Party::PartyId(_)) => {
             return Err((Code::UnknownParty, "Use the id of a registered party.".to_owned()));
         }
-        Some(new_interaction::Party::Identifier(it)) => Identifier::parse(&it.system, &it.value)
-            .map(Who::Identifier)
-            .map_err(|invalid| (Code::UnknownParty, invalid.to_string()))?,
+        Some(new_interaction::Party::Identifier(it)) => {
+            let who = if stated.party_optional { Who::Perhaps } else { Who::Identifier };
+            Identifier::parse(&it.system, &it.value)
+                .map(who)
+                .map_err(|invalid| (Code::UnknownParty, invalid.to_string()))?
+        }
     };
     Ok((name.to_owned(), occurred_at, sorted, who))
 }

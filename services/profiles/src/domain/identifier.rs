@@ -9,7 +9,7 @@ use super::Invalid;
 pub(crate) const NPI: &str = "npi";
 
 /// An identifier in the one form under which it is looked up.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Identifier {
     system: String,
     value: String,

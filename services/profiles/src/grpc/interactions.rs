@@ -18,8 +18,9 @@ use rapport_proto::profiles::v1::{
 
 use super::Api;
 use crate::convert::source::{self as parse, Rejected, Report, Who};
+use crate::domain::identifier::Identifier;
 use crate::domain::interaction::{Code, Command, Interaction, Message, State};
-use crate::domain::source::{self, Source, Status};
+use crate::domain::source::{Source, Status};
 use crate::refusal::{self, SOURCE_DISABLED};
 use crate::view;
 
@@ -129,11 +130,15 @@ impl Api {
         if source.status != Status::Active {
             self.deps.unless_repeated(meta, Problem::of(SOURCE_DISABLED)).await?;
         }
-        let reports: Vec<_> =
-            stated.iter().map(|it| self.report(&meta.tenant, source_id, &source, it)).collect();
+        let reports: Vec<_> = (stated.iter())
+            .map(|it| {
+                let digest = self.digest(&meta.tenant, source_id, it);
+                (parse::report(source_id, &source, it, digest.clone()), digest)
+            })
+            .collect();
         let who = self.resolve(&meta.tenant, &reports).await?;
-        let items = (reports.into_iter().zip(stated))
-            .map(|(report, stated)| self.item(&meta.tenant, source_id, report, stated, &who))
+        let items = (reports.into_iter())
+            .map(|(report, digest)| item(&meta.tenant, source_id, report, digest, &who))
             .collect();
         let (verdicts, position) = match self.commit(meta, items, &who.markets).await? {
             Done::Now(verdicts, position) => (verdicts, position),
@@ -144,22 +149,14 @@ impl Api {
         Ok(RecordInteractionsResponse { verdicts, position })
     }
 
-    fn report(
-        &self,
-        tenant: &str,
-        source_id: &str,
-        source: &source::State,
-        stated: &NewInteraction,
-    ) -> Result<Report, Rejected> {
-        let digest = |raw: &[u8]| self.digest(tenant, source_id, &stated.message_id, raw);
-        parse::report(source_id, source, stated, digest)
-    }
-
     /// Keyed digest of a message. Equal bodies have different digests in other messages, sources and tenants: it
     /// tells a repeat from a conflict and links nothing else.
-    fn digest(&self, tenant: &str, source_id: &str, message_id: &str, raw: &[u8]) -> Vec<u8> {
-        let body = hex(&eventstore::digest(raw));
-        let parts = ["interaction body", source_id, message_id, &body];
+    fn digest(&self, tenant: &str, source_id: &str, stated: &NewInteraction) -> Vec<u8> {
+        let body = match &stated.sender_digest[..] {
+            [] => hex(&eventstore::digest(&stated.encode_to_vec())),
+            given => hex(given),
+        };
+        let parts = ["interaction body", source_id, &stated.message_id, &body];
         self.deps.store.keys().blind_index(tenant, &parts).to_vec()
     }
 
@@ -167,43 +164,28 @@ impl Api {
     async fn resolve(
         &self,
         tenant: &str,
-        reports: &[Result<Report, Rejected>],
+        reports: &[(Result<Report, Rejected>, Vec<u8>)],
     ) -> Result<Resolved, Problem> {
-        let named = || reports.iter().filter_map(|it| it.as_ref().ok()).map(|it| &it.who);
-        let identifiers: Vec<_> = named()
+        let named = || reports.iter().filter_map(|it| it.0.as_ref().ok()).map(|it| &it.who);
+        let identifiers: BTreeSet<_> = named()
             .filter_map(|who| match who {
-                Who::Identifier(it) => Some(it.clone()),
+                Who::Identifier(it) | Who::Perhaps(it) => Some(it.clone()),
                 Who::Nobody | Who::Party(_) => None,
             })
             .collect();
+        let identifiers = Vec::from_iter(identifiers);
         let holders = self.named(tenant, &identifiers).await?;
-        let by_identifier: Vec<_> = identifiers.into_iter().zip(holders).collect();
+        let held = identifiers.into_iter().zip(holders);
+        let by_identifier: BTreeMap<_, _> = held.filter_map(|(it, id)| Some((it, id?))).collect();
         let direct = named().filter_map(|who| match who {
             Who::Party(id) => Some(id.as_str()),
-            Who::Nobody | Who::Identifier(_) => None,
+            Who::Nobody | Who::Identifier(_) | Who::Perhaps(_) => None,
         });
-        let ids = direct.chain(by_identifier.iter().filter_map(|(_, id)| id.as_deref()));
-        let markets = view::party::markets(self.deps.store.database(), tenant, ids).await?;
+        // Each is asked for once.
+        let ids: BTreeSet<_> = direct.chain(by_identifier.values().map(String::as_str)).collect();
+        let database = self.deps.store.database();
+        let markets = view::party::markets(database, tenant, ids.into_iter()).await?;
         Ok(Resolved { by_identifier, markets })
-    }
-
-    fn item(
-        &self,
-        tenant: &str,
-        source_id: &str,
-        report: Result<Report, Rejected>,
-        stated: &NewInteraction,
-        who: &Resolved,
-    ) -> Item {
-        let rejected = match report {
-            Ok(report) => match who.party_of(&report.who) {
-                Some(party_id) => return Item::recorded(tenant, report.message, party_id),
-                None => unknown_party(report.message),
-            },
-            Err(rejected) => rejected,
-        };
-        let digest = self.digest(tenant, source_id, &stated.message_id, &stated.encode_to_vec());
-        Item::rejected(tenant, source_id, rejected, digest)
     }
 
     async fn commit(
@@ -259,6 +241,8 @@ impl Api {
         streams: Vec<(String, Stream)>,
     ) -> Result<Appended, Problem> {
         let (mut unit, mut erased) = (self.deps.store.unit(meta.clone()), BTreeSet::new());
+        let parties = streams.iter().map(|(_, it)| it.before.party_id.as_str());
+        unit.subjects(&parties.filter(|it| !it.is_empty()).collect()).await?;
         for (id, stream) in streams {
             let Stream { version, before, added, .. } = stream;
             match unit.push::<Interaction>(&id, version, &before, added).await {
@@ -278,8 +262,25 @@ impl Api {
     }
 }
 
+fn item(
+    tenant: &str,
+    source_id: &str,
+    report: Result<Report, Rejected>,
+    digest: Vec<u8>,
+    who: &Resolved,
+) -> Item {
+    let rejected = match report {
+        Ok(report) => match who.party_of(&report.who) {
+            Some(party_id) => return Item::recorded(tenant, report.message, party_id),
+            None => unknown_party(report.message),
+        },
+        Err(rejected) => rejected,
+    };
+    Item::rejected(tenant, source_id, rejected, digest)
+}
+
 struct Resolved {
-    by_identifier: Vec<(crate::domain::identifier::Identifier, Option<String>)>,
+    by_identifier: BTreeMap<Identifier, String>,
     markets: BTreeMap<String, String>,
 }
 
@@ -289,11 +290,11 @@ impl Resolved {
         let id = match who {
             Who::Nobody => return Some(String::new()),
             Who::Party(id) => Some(id),
-            Who::Identifier(identifier) => self
-                .by_identifier
-                .iter()
-                .find(|(it, _)| it == identifier)
-                .and_then(|(_, id)| id.as_ref()),
+            Who::Identifier(it) => self.by_identifier.get(it),
+            Who::Perhaps(it) => match self.by_identifier.get(it) {
+                Some(id) => Some(id),
+                None => return Some(String::new()),
+            },
         };
         id.filter(|id| self.markets.contains_key(*id)).cloned()
     }

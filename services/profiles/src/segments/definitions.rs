@@ -6,13 +6,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use eventstore::{Database, Error, Store, Timestamp};
+use eventstore::{Database, Error, Store, Timestamp, Together};
+use futures::FutureExt as _;
 use prost::Message;
 
 use super::change::Index;
 use super::facts::Needs;
 use crate::domain::segment::Segment;
 use crate::domain::trait_definition::Trait;
+use crate::view::activity::Activities;
 use crate::view::definition::{self as view, Definition, Kind};
 use crate::view::pack::{self, Dated};
 use crate::view::revision::{self, Revision};
@@ -21,13 +23,17 @@ use crate::view::revision::{self, Revision};
 #[derive(Clone)]
 pub(crate) struct Definitions {
     store: Store,
+    revisions: Together<String, Revision>,
+    activities: Activities,
     known: Arc<Mutex<HashMap<String, Arc<Live>>>>,
 }
 
 /// What is live in a tenant.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Live {
     revision: Revision,
+    /// What parties did, which traits are made of.
+    pub(super) activities: Activities,
     pub(crate) traits: BTreeMap<String, LiveTrait>,
     pub(crate) segments: BTreeMap<String, LiveSegment>,
     /// Which segments look at what.
@@ -62,7 +68,13 @@ pub(crate) struct Moment {
 
 impl Definitions {
     pub(crate) fn new(store: &Store) -> Self {
-        Self { store: store.clone(), known: Arc::default() }
+        let activities = Activities::of(store.database());
+        let database = store.database().clone();
+        let revisions = Together::new(move |tenants: Vec<String>| {
+            let database = database.clone();
+            async move { revision::of(&database, &tenants).await }.boxed()
+        });
+        Self { store: store.clone(), revisions, activities, known: Arc::default() }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -71,7 +83,7 @@ impl Definitions {
 
     /// What is live in a tenant now.
     pub(crate) async fn live(&self, tenant: &str) -> Result<Arc<Live>, Error> {
-        let revision = revision::of(self.store.database(), tenant).await?;
+        let revision = self.revision(tenant).await?;
         self.at(tenant, revision).await
     }
 
@@ -91,16 +103,32 @@ impl Definitions {
 
     /// Whether nothing else is live by now: memberships that were read before follow from nothing newer.
     pub(super) async fn are_still(&self, live: &Live, tenant: &str) -> Result<bool, Error> {
-        Ok(revision::of(self.store.database(), tenant).await? == live.revision)
+        Ok(self.revision(tenant).await? == live.revision)
+    }
+
+    /// The revision at which what is held of a tenant is right.
+    pub(crate) async fn revision(&self, tenant: &str) -> Result<Revision, Error> {
+        self.revisions.read(tenant.to_owned()).await
     }
 
     fn known(&self, tenant: &str) -> Arc<Live> {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(tenant).cloned().unwrap_or_default()
+        all.get(tenant).cloned().unwrap_or_else(|| Arc::new(Live::nothing(&self.activities)))
     }
 }
 
 impl Live {
+    fn nothing(activities: &Activities) -> Self {
+        Self {
+            revision: Revision::default(),
+            activities: activities.clone(),
+            traits: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            index: Index::default(),
+            packs: Packs::default(),
+        }
+    }
+
     /// The rule packs of a market that count from an instant on, in the order in which they take effect.
     pub(crate) async fn packs(
         &self,
@@ -142,7 +170,7 @@ fn compile(rows: Vec<Definition>, known: &Live, revision: Revision) -> Live {
     let mut live = Live {
         revision: Revision { definitions: 0, ..revision },
         packs: if same_packs { known.packs.clone() } else { Packs::default() },
-        ..Live::default()
+        ..Live::nothing(&known.activities)
     };
     for row in rows {
         // The rows may be newer than the revision.

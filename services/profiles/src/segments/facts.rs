@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use authored::rule::{Name, Rule, Truth, Value};
-use eventstore::{AsOf, Decider as _, Error, Store, Timestamp};
+use eventstore::{Decider as _, Error, Store, Timestamp};
 use rapport_proto::types::{Clear, PartyKind, Regime};
 
 use super::change::Fact;
@@ -112,7 +112,7 @@ pub(super) async fn load_until<'l>(
 ) -> Result<(Vec<Facts<'l>>, Consents), Error> {
     let (parties, mut activities) = futures::try_join!(
         parties(store, tenant, asked, until),
-        activities(store, live, tenant, asked, (from, until))
+        activities(live, tenant, asked, (from, until))
     )?;
     let mut questions = Vec::new();
     for (it, party) in asked.iter().zip(&parties) {
@@ -147,12 +147,7 @@ async fn parties(
 ) -> Result<Vec<Option<State>>, Error> {
     let needed = asked.iter().filter(|it| it.needs.party);
     let ids: Vec<_> = needed.map(|it| it.party_id.to_owned()).collect();
-    let mut loaded = match &ids[..] {
-        // Together with what other calls want at the same time.
-        [id] if until == u64::MAX => vec![store.load::<Party>(tenant, id, AsOf::Now).await?],
-        ids => store.load_many_until::<Party>(tenant, ids, until).await?,
-    }
-    .into_iter();
+    let mut loaded = store.load_many_until::<Party>(tenant, &ids, until).await?.into_iter();
     let state =
         |it: &Asked<'_>| if it.needs.party { loaded.next().map(|it| it.state) } else { None };
     Ok(asked.iter().map(state).collect())
@@ -160,7 +155,6 @@ async fn parties(
 
 /// What parties did that can count at an instant or later.
 async fn activities(
-    store: &Store,
     live: &Live,
     tenant: &str,
     asked: &[Asked<'_>],
@@ -175,10 +169,16 @@ async fn activities(
             let known = names.entry(&definition.event).or_insert(start);
             *known = start.min(*known);
         }
-        let party_id = it.party_id;
-        wanted.extend(names.into_iter().map(|(name, since)| Wanted { party_id, name, since }));
+        wanted.extend(names.into_iter().map(|(name, since)| Wanted {
+            party_id: it.party_id.to_owned(),
+            name: name.to_owned(),
+            since,
+        }));
     }
-    activity::of_parties(store.database(), tenant, &wanted, until).await
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    live.activities.read(activity::Asked { tenant: tenant.to_owned(), wanted, until }).await
 }
 
 impl Facts<'_> {

@@ -34,9 +34,16 @@ fn cases() -> Vec<(String, Vec<Value>, Vec<&'static str>)> {
     let over = |keys: &str, sql: &str| format!("WITH k AS (SELECT 'acme' AS tenant, {keys}) {sql}");
     let party = "'pty_7' AS party_id";
     vec![
-        (revision::READ.into(), values!["acme"], vec!["definition_in_order", "pack_revision"]),
         (
-            over(&format!("{party}, 'Name 1' AS name, 3 AS since, 20 AS until"), activity::READ),
+            over("0 AS number", revision::READ),
+            values![],
+            vec!["definition_in_order", "pack_revision"],
+        ),
+        (
+            over(
+                &format!("0 AS number, {party}, 'Name 1' AS name, 3 AS since, 20 AS until"),
+                activity::READ,
+            ),
             values![],
             vec!["interaction_by_name"],
         ),

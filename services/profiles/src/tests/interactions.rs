@@ -20,6 +20,7 @@ fn order(message_id: &str, party: Option<Party>) -> proto::NewInteraction {
         occurred_time: time(chassis::testing::START),
         party,
         properties: Some(Struct { fields: properties.into() }),
+        ..proto::NewInteraction::default()
     }
 }
 
@@ -484,5 +485,57 @@ async fn a_write_key_opens_the_active_source_of_its_tenant_that_stated_it() {
         assert_eq!(refused.code(), Code::NotFound, "{tenant} {key}");
     }
     assert_eq!(opens(ACME, "").await.expect_err("no key").code(), Code::NotFound);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_of_somebody_who_may_be_known_is_recorded_either_way() {
+    let (world, party_id) = world_with_source().await;
+    let visitor = proto::IdentifierRef { system: "anonymous-id".into(), value: "v-1".into() };
+    let perhaps = |message_id: &str, party: Option<Party>| proto::NewInteraction {
+        party_optional: true,
+        ..order(message_id, party)
+    };
+    let unknown = || Some(Party::Identifier(visitor.clone()));
+    let both = outcomes(&world, request(vec![perhaps("m-1", unknown()), perhaps("m-2", by_npi())]));
+    assert_eq!(
+        both.await,
+        [(Outcome::Recorded, String::new()), (Outcome::Recorded, String::new())]
+    );
+    let of_party = listed(&world, world.harness.admin(), &party_id).await;
+    assert_eq!(of_party.iter().map(|it| &*it.message_id).collect::<Vec<_>>(), ["m-2"]);
+    let surely = outcomes(&world, request(vec![order("m-3", unknown())])).await;
+    assert_eq!(surely, [(Outcome::Rejected, "unknown_party".to_owned())]);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_sender_s_digest_says_is_a_repeat_is_one_however_it_is_shaped() {
+    let (world, _) = world_with_source().await;
+    let shaped = |message_id: &str, digest: &[u8], name: &str| proto::NewInteraction {
+        sender_digest: digest.to_vec(),
+        name: name.into(),
+        ..order(message_id, by_npi())
+    };
+    let told = |it| (it, String::new());
+    let first = request(vec![shaped("m-1", b"one", "Order Completed"), shaped("m-2", b"bad", "")]);
+    let rejected = (Outcome::Rejected, "unknown_type".to_owned());
+    assert_eq!(outcomes(&world, first).await, [told(Outcome::Recorded), rejected.clone()]);
+    let head = world.head();
+    let mut later = shaped("m-2", b"bad", "");
+    later.occurred_time = None;
+    let again = request(vec![shaped("m-1", b"one", "Order Closed"), later]);
+    assert_eq!(outcomes(&world, again).await, [told(Outcome::Duplicate), rejected]);
+    assert_eq!(world.head(), head, "what was refused is kept once");
+    let other = request(vec![shaped("m-1", b"two", "Order Completed")]);
+    assert_eq!(outcomes(&world, other).await, [told(Outcome::Conflicted)]);
+    let unusable = proto::NewInteraction {
+        unusable: "bad_time".into(),
+        ..shaped("m-4", b"four", "Order Completed")
+    };
+    let refused = (Outcome::Rejected, "bad_time".to_owned());
+    assert_eq!(outcomes(&world, request(vec![unusable])).await, [refused]);
+    let long = request(vec![shaped("m-3", &[1; 65], "Order Completed")]);
+    assert_eq!(outcomes(&world, long).await, [(Outcome::Rejected, "schema".to_owned())]);
     world.harness.stop().await;
 }

@@ -121,10 +121,10 @@ impl World {
         let feeds = crate::consumers::FEEDS.iter().find(|it| it.0 == source).expect("a source");
         let handled = async {
             while deps.handled(feeds.1, source).await.expect("read") < position {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), handled).await.expect("handled");
+        tokio::time::timeout(std::time::Duration::from_secs(120), handled).await.expect("handled");
         // The end that this process knows of may lag behind a moment.
         deps.store.read_head().await.expect("read");
     }

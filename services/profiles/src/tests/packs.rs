@@ -210,7 +210,8 @@ async fn a_pack_that_is_applied_late_is_noticed_like_any_other() {
     world.activate(pack("DE", 1, vec![line(Regime::OptOut)])).await;
     world.activate(pack("US", 1, vec![line(Regime::OptOut)])).await;
     let database = world.harness.deps("profiles").store.database();
-    let revision = async || crate::view::revision::of(database, ACME).await.expect("read").packs;
+    let revision =
+        async || crate::view::revision::of(database, &[ACME.into()]).await.expect("read")[0].packs;
     let newest = revision().await;
     let decisioning = &world.harness.deps("decisioning").store;
     let events = decisioning.read_stream(ACME, "rule_pack/DE", eventstore::AsOf::Now).await;

@@ -200,6 +200,7 @@ fn order(party_id: &str, at: Timestamp, euros: i64) -> proto::NewInteraction {
         occurred_time: time(at),
         party: Some(proto::new_interaction::Party::PartyId(party_id.into())),
         properties: Some(prost_types::Struct { fields: [("total".to_owned(), total)].into() }),
+        ..Default::default()
     }
 }
 

@@ -12,14 +12,23 @@ pub(crate) struct Revision {
     pub(crate) packs: u64,
 }
 
-pub(crate) const READ: &str = "SELECT
-     COALESCE((SELECT position FROM definition WHERE tenant = $1 ORDER BY position DESC LIMIT 1), 0),
-     COALESCE((SELECT position FROM pack_revision WHERE tenant = $1), 0)";
+/// Over keys `k(number, tenant)`.
+pub(crate) const READ: &str = "SELECT k.number,
+     COALESCE((SELECT position FROM definition d WHERE d.tenant = k.tenant
+               ORDER BY d.position DESC LIMIT 1), 0),
+     COALESCE((SELECT position FROM pack_revision p WHERE p.tenant = k.tenant), 0)
+     FROM k";
 
-/// Where a tenant stands.
-pub(crate) async fn of(database: &Database, tenant: &str) -> Result<Revision, Error> {
-    let rows = database.query(READ, values![tenant]).await?;
-    rows.first().map_or(Ok(Revision::default()), |row| {
-        Ok(Revision { definitions: row.count(0)?, packs: row.count(1)? })
-    })
+/// Where tenants stand, in their order.
+pub(crate) async fn of(database: &Database, tenants: &[String]) -> Result<Vec<Revision>, Error> {
+    let keys: Vec<_> = (0_u64..).zip(tenants).map(|(n, it)| values![n, it]).collect();
+    let rows = database.query_keys("k(number, tenant)", &keys, READ).await?;
+    let mut revisions = vec![Revision::default(); tenants.len()];
+    for row in &rows {
+        let number = usize::try_from(row.count(0)?).unwrap_or(usize::MAX);
+        if let Some(revision) = revisions.get_mut(number) {
+            *revision = Revision { definitions: row.count(1)?, packs: row.count(2)? };
+        }
+    }
+    Ok(revisions)
 }

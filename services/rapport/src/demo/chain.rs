@@ -16,7 +16,7 @@ use rapport_proto::profiles::v1::{
 use rapport_proto::types::{Channel, PartyKind, Purpose, Regime};
 
 use super::{Cast, LOOK_AGAIN, PATIENCE, until};
-use crate::cli::print;
+use crate::cli::{print, program};
 use crate::people::{RemoteArgs, show_touch};
 use crate::remote::{Remote, told};
 
@@ -324,10 +324,4 @@ impl Steps {
     fn show(&self, command: &str) {
         print(&format!("   see it: {} {command}\n", self.program));
     }
-}
-
-/// How this program was called, so that the printed commands work as they are.
-fn program() -> String {
-    let words: Vec<_> = std::env::args().take_while(|it| it != "demo").collect();
-    words.join(" ")
 }

@@ -66,6 +66,25 @@ fn rewards_within_their_windows_add_up_once_each() {
     assert_eq!(state.outcomes.len(), 4);
 }
 
+/// A mail that was forwarded, or a link checker.
+#[test]
+fn what_tells_nothing_new_keeps_out_nothing_that_does() {
+    let many = || (1..).map(|position| seen("TaskDismissed", 1, position)).take(MOST_OUTCOMES);
+    let full = MOST_OUTCOMES as u64;
+    let (state, last) = given(many().chain([seen("TaskDismissed", 1, full + 1)]));
+    assert_eq!((state.outcomes.len(), last), (MOST_OUTCOMES, vec![]));
+    let late = [
+        seen("TouchSent", 1, full + 1),
+        seen("TouchClicked", 2, full + 2),
+        seen("TouchClicked", 3, full + 3),
+        seen("Order Completed", 4, full + 4),
+    ];
+    let (state, last) = given(many().chain(late));
+    assert_eq!(last, ["observed", "closed"]);
+    assert_eq!((state.reward, state.censored), (1.0, false));
+    assert_eq!(state.outcomes.len(), MOST_OUTCOMES + 3, "a second click earns nothing");
+}
+
 #[test]
 fn what_is_late_or_early_counts_nothing() {
     let (state, _) = given([

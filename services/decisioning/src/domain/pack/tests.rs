@@ -143,6 +143,41 @@ fn any_stands_for_every_channel() {
     }
 }
 
+/// A newer release wrote them, and this one reads them after a rollback.
+#[test]
+fn a_line_of_channels_that_are_not_known_says_nothing() {
+    let of = |channels: &[&str]| {
+        let channels = channels.iter().map(|it| (*it).to_owned()).collect();
+        OutboundLine { channels, ..line("newer", Effect::Allow, "") }
+    };
+    for channels in [&["HOLOGRAM"][..], &[]] {
+        let newer = pack(&[document("DE", vec![of(channels)])]);
+        for channel in names::CHANNELS {
+            let answer = newer.answer(Question { channel, ..QUESTION }, None);
+            assert_eq!(told(&answer), (OutboundEffect::Deny, "DE", "", UNMAPPED), "{channel:?}");
+        }
+    }
+    let both = pack(&[document("DE", vec![of(&["HOLOGRAM", "EMAIL"])])]);
+    assert!(both.answer(QUESTION, None).allows());
+    assert!(!both.answer(Question { channel: Channel::Sms, ..QUESTION }, None).allows());
+}
+
+#[test]
+fn kinds_that_are_not_known_enable_nobody_else() {
+    let enabling = |kinds: &[i32]| RulePack {
+        enabled_kinds: kinds.to_vec(),
+        ..document("DE", vec![line("yes", Effect::Allow, "")])
+    };
+    let (hcp, patient) = (PartyKind::Hcp, PartyKind::Patient);
+    let enabled = |layers: &[RulePack]| (pack(layers).enables(hcp), pack(layers).enables(patient));
+    assert_eq!(enabled(&[enabling(&[])]), (true, true), "none is stated");
+    assert_eq!(enabled(&[enabling(&[99])]), (false, false));
+    assert_eq!(enabled(&[enabling(&[99, hcp.into()])]), (true, false));
+    // What is stated nearest counts, readable or not.
+    assert_eq!(enabled(&[enabling(&[99]), enabling(&[hcp.into()])]), (false, false));
+    assert_eq!(enabled(&[enabling(&[]), enabling(&[hcp.into()])]), (true, false));
+}
+
 #[test]
 fn coverage_counts_every_combination_and_what_is_unmapped() {
     let country = document("DE", vec![line("yes", Effect::Allow, "")]);

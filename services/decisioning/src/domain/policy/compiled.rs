@@ -135,8 +135,17 @@ struct Lever {
     until: Timestamp,
 }
 
-/// What a party's past is searched for: kind and name, and for how long back.
-pub(crate) type Wanted = BTreeMap<(HappeningKind, String), i64>;
+/// What a party's past is searched for, and for how long back.
+pub(crate) type Wanted = BTreeMap<Want, i64>;
+
+/// Something that may have happened. Of each as many are read as a line may count.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Want {
+    pub(crate) kind: HappeningKind,
+    pub(crate) name: String,
+    /// Of this product only; empty: of every one.
+    pub(crate) product_id: String,
+}
 
 impl Compiled {
     pub(crate) fn new(version: u32, hash: &[u8], policy: &proto::Policy) -> Self {
@@ -224,20 +233,23 @@ fn is_for(it: &proto::Action, group: &str, action: &str) -> bool {
 
 fn wanted(lines: &[ContactLine], suppressions: &[Suppression]) -> Wanted {
     let mut wanted = Wanted::new();
-    let mut want = |kind, name: &str, back: i64| {
-        let longest = wanted.entry((kind, name.to_owned())).or_insert(back);
+    let mut want = |kind, name: &str, product: &str, back: i64| {
+        let want = Want { kind, name: name.to_owned(), product_id: product.to_owned() };
+        let longest = wanted.entry(want).or_insert(back);
         *longest = back.max(*longest);
     };
     for line in lines {
         for channel in &line.channels {
-            want(HappeningKind::Contact, names::channel(*channel), line.window);
+            let name = names::channel(*channel);
+            want(HappeningKind::Contact, name, &line.product_id, line.window);
         }
         for name in &line.interactions {
-            want(HappeningKind::Interaction, name, line.window);
+            want(HappeningKind::Interaction, name, "", line.window);
         }
     }
     for line in suppressions {
-        want(HappeningKind::Outcome, &line.outcome, line.window.saturating_add(line.duration));
+        let back = line.window.saturating_add(line.duration);
+        want(HappeningKind::Outcome, &line.outcome, "", back);
     }
     wanted
 }

@@ -1,3 +1,4 @@
+use prost::Message as _;
 use rapport_proto::decisioning::v1::{ContactLine, HappeningKind};
 
 use super::super::decide::tests::{Fixture, fixture, happened};
@@ -43,8 +44,12 @@ fn simulate(change: impl Fn(&mut Fixture)) -> SimulationSummary {
 fn an_unchanged_policy_gives_no_difference() {
     for (world, before) in history() {
         let pack = world.compiled_pack();
-        let after = again(&before, &world.compiled(), pack.as_ref(), &world.modules);
+        // From the bytes that are stored, to the same bytes.
+        let stored = before.encode_to_vec();
+        let read = DecisionMade::decode(stored.as_slice()).expect("a record");
+        let after = again(&read, &world.compiled(), pack.as_ref(), &world.modules);
         assert_eq!(after, before);
+        assert_eq!(after.encode_to_vec(), stored);
     }
     let summary = simulate(|_| ());
     assert_eq!((summary.decisions, summary.changed, summary.now_nothing), (50, 0, 0));

@@ -54,6 +54,26 @@ fn suppressing_twice_is_harmless() {
 }
 
 #[test]
+fn what_is_said_again_later_outlasts_a_consent_of_before() {
+    let said = |after: u64| RecipientSuppressed {
+        suppressed_at: Some(NOW.plus(Duration::from_secs(after)).to_proto()),
+        ..suppressed(SuppressionCause::Unsubscribed, "unsubscribed/tch_1")
+    };
+    let consented = || Command::Consented(grant(NOW.plus(Duration::from_secs(30))));
+    // A double click is one.
+    given::<Recipient>(all()).at(NOW).when(Command::Suppress(said(9))).then([]);
+    let again = Command::Suppress(said(60));
+    given::<Recipient>(all()).at(NOW).when(again.clone()).then([Event::Suppressed(said(60))]);
+    // The consent of meanwhile is read of afterwards, or before.
+    let mut later = all();
+    later.push(Event::Suppressed(said(60)));
+    given::<Recipient>(later).at(NOW).when(consented()).then([]);
+    let mut released = all();
+    released.extend(given::<Recipient>(all()).at(NOW).when(consented()).events());
+    given::<Recipient>(released).at(NOW).when(again).then([Event::Suppressed(said(60))]);
+}
+
+#[test]
 fn a_consent_captured_later_releases_what_was_said_before_it() {
     let later = Timestamp(NOW.0 + 1);
     let kept = ["bounced/tch_3", "complained/tch_2"];

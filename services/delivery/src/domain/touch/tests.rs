@@ -61,7 +61,21 @@ fn report(what: What) -> Command {
 }
 
 fn skip() -> Command {
-    Command::Skip { reason: "consent".into(), verdicts: Vec::new(), content: Vec::new() }
+    Command::Skip {
+        reason: "consent".into(),
+        verdicts: Vec::new(),
+        content: Vec::new(),
+        market: "DE".into(),
+    }
+}
+
+fn defer(market: &str) -> Command {
+    Command::Defer {
+        until: NOW,
+        verdicts: Vec::new(),
+        time_zone: String::new(),
+        market: market.into(),
+    }
 }
 
 fn types(events: &[Event]) -> Vec<&'static str> {
@@ -78,6 +92,24 @@ fn asking_twice_is_harmless_and_for_something_else_refused() {
         .at(NOW)
         .when(Command::Request(request(Channel::Email)))
         .refused(|it| *it == Refusal::Exists);
+}
+
+#[test]
+fn what_the_gate_stops_or_puts_off_is_about_a_market_too() {
+    let told = |given_events: Vec<Event>, command: Command| {
+        let state = given::<Touch>(given_events.clone()).at(NOW).when(command.clone()).state();
+        let events = given::<Touch>(given_events).at(NOW).when(command).events();
+        Touch::about("tch_1", &state, &events[0]).market
+    };
+    let asked = || vec![requested(Channel::Email)];
+    assert_eq!(told(asked(), skip()), "DE");
+    assert_eq!(told(asked(), defer("DE")), "DE");
+    // A later run that asked nobody forgets nothing; one that asked again knows better.
+    let again = |market: &str| {
+        let put_off = given::<Touch>(asked()).at(NOW).when(defer("DE")).events();
+        told(asked().into_iter().chain(put_off).collect(), defer(market))
+    };
+    assert_eq!((again("").as_str(), again("AT").as_str()), ("DE", "AT"));
 }
 
 #[test]
@@ -277,6 +309,37 @@ fn what_may_have_arrived_is_never_skipped_or_failed() {
 }
 
 #[test]
+fn what_may_have_left_keeps_the_verdicts_by_which_it_left() {
+    let doubt = Command::Conclude {
+        attempt: 1,
+        outcome: Outcome::Again { at: NOW, code: "timeout".into(), in_doubt: true },
+    };
+    let mut events = with(given::<Touch>(sending()).at(NOW).when(doubt).events());
+    let failed = Verdict {
+        step: GateStep::QuietHours.into(),
+        outcome: VerdictOutcome::Fail.into(),
+        ..Default::default()
+    };
+    let put_off = Command::Defer {
+        until: NOW,
+        verdicts: vec![failed],
+        time_zone: String::new(),
+        market: String::new(),
+    };
+    let counts = Command::Resolve { by: "elapsed", sent: true, reason: String::new() };
+    // The repeat falls into quiet hours, and is stopped in the morning: a day later it counts as sent.
+    for command in [put_off, skip(), counts] {
+        let added = given::<Touch>(events.clone()).at(NOW).when(command).events();
+        assert_eq!(added.len(), 1);
+        events.extend(added);
+    }
+    let state = events.iter().fold(State::default(), Touch::evolve);
+    assert_eq!((state.status, state.verdicts.len()), (Status::Sent, 11));
+    let all_passed = state.verdicts.iter().all(|it| it.outcome() == VerdictOutcome::Pass);
+    assert!(all_passed, "{:#?}", state.verdicts);
+}
+
+#[test]
 fn what_may_have_arrived_is_repeated_to_the_same_place_only() {
     let doubt = Command::Conclude {
         attempt: 1,
@@ -312,7 +375,7 @@ fn any_command() -> impl Strategy<Value = Command> {
     ];
     prop_oneof![
         Just(skip()),
-        Just(Command::Defer { until: NOW, verdicts: Vec::new(), time_zone: String::new() }),
+        Just(defer("DE")),
         Just(hand_over("smtp")),
         (1_u32..4, outcome).prop_map(|(attempt, outcome)| Command::Conclude { attempt, outcome }),
         any::<bool>().prop_map(|sent| Command::Resolve { by: "person", sent, reason: "r".into() }),

@@ -33,7 +33,7 @@ fn everything_that_is_wrong_is_told_at_its_place() {
     assert_eq!(places(|it| it.metric = "Answers".into()), ["metric"]);
     assert_eq!(places(|it| it.unit = 0), ["unit"]);
     assert_eq!(places(|it| it.unit = 5), ["unit"]);
-    assert_eq!(places(|it| it.source = "kpis".into()), ["source"]);
+    assert_eq!(places(|it| it.source = "audit".into()), ["source"]);
     assert_eq!(places(|it| it.event = "rapport.feedback.v1.Answer".into()), ["event"]);
     assert_eq!(places(|it| it.event = "rapport.delivery.v1.TouchSent".into()), ["event"]);
     assert_eq!(places(|it| it.each = "survey".into()), ["each"]);

@@ -6,7 +6,6 @@ use rapport_proto::types::{Channel, Clear, Money, Purpose, clear};
 
 use super::*;
 use crate::rollup::built_in;
-use crate::rollup::figure::Parties;
 
 fn built(metric: &str) -> &'static Definition {
     built_in::find(metric).expect("built in")
@@ -259,28 +258,4 @@ time_zone: Europe/Berlin
     let bucket = found.keys().next().expect("a bucket").bucket;
     assert_eq!(bucket, Timestamp(days(1).0 - 3_600 * 1_000_000));
     assert_eq!(definition.series.bucket_end(bucket).map(|it| it.0 - bucket.0), Some(DAY));
-}
-
-#[test]
-fn a_small_cell_is_hidden_and_one_more_with_it() {
-    let cell = |value: &str| Cell {
-        bucket: MONDAY,
-        values: vec![value.to_owned()],
-        currency: String::new(),
-    };
-    let of = |n| Number { value: Some(1.0), n, ..Number::default() };
-    let figures: BTreeMap<Cell, Number> =
-        [("a", 4), ("b", 90), ("c", 20)].map(|(name, n)| (cell(name), of(n))).into();
-    let below = BTreeMap::from([("PATIENT".to_owned(), 5)]);
-    let mut parties = Parties::default();
-    for (name, patients) in [("a", 4), ("b", 50)] {
-        for party in 0..patients {
-            parties.add(cell(name), "PATIENT", format!("{name}{party}"));
-        }
-    }
-    let hidden: Vec<_> = parties.hidden(&below, &figures).into_iter().collect();
-    assert_eq!(hidden, [cell("a"), cell("c")]);
-    parties.add(cell("a"), "PATIENT", "a4".into());
-    assert!(parties.hidden(&below, &figures).is_empty());
-    assert!(parties.hidden(&BTreeMap::new(), &figures).is_empty());
 }

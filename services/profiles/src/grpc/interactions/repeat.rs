@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chassis::status::Problem;
 use eventstore::{AsOf, Metadata, Stored};
-use prost::Message as _;
 use rapport_proto::profiles::v1::NewInteraction;
 use rapport_proto::profiles::v1::record_interactions_response::{
     Verdict, verdict::Outcome as Told,
@@ -69,7 +68,7 @@ impl Api {
         stated: &NewInteraction,
     ) -> Verdict {
         let message_id = stated.message_id.as_str();
-        let digest = self.digest(tenant, source_id, message_id, &stated.encode_to_vec());
+        let digest = self.digest(tenant, source_id, stated);
         let told = |it| taken(message_id, &interaction_id(tenant, source_id, message_id), it);
         let kept = past.kept.get(message_id);
         let same = kept.is_some_and(|it| it.body_digest == digest);
@@ -77,7 +76,7 @@ impl Api {
             return told(Told::Recorded);
         }
         let of_nobody = rejected_id(tenant, source_id, Code::UnknownParty, &digest);
-        match self.report(tenant, source_id, &past.source, stated) {
+        match parse::report(source_id, &past.source, stated, digest) {
             Err(it) => refused(&it.message_id, it.code, &it.detail),
             // Refused by the request, or before it and therefore without an event of its own.
             Ok(it) if kept.is_none() || past.touched.contains(&of_nobody) => {

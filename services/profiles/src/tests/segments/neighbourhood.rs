@@ -27,7 +27,7 @@ async fn uses(world: &World, segment_id: &str, expected: &[(&str, &str, u32)]) {
     let request =
         || proto::GetSegmentRequest { name: segment_name(segment_id), ..Default::default() };
     let mut told = Vec::new();
-    for _ in 0..2_000 {
+    for _ in 0..24_000 {
         let found = world.segments().get_segment(request()).await.expect("found").into_inner();
         told = found.uses.into_iter().map(|it| (it.kind, it.id, it.version)).collect::<Vec<_>>();
         let same = told.iter().map(|(kind, id, version)| (&**kind, &**id, *version));
@@ -125,7 +125,7 @@ async fn what_a_rule_pack_means_for_everybody_is_a_work_item_and_no_event_waits_
 
 /// Waits until exactly these are in.
 async fn entered(world: &World, parties: &[&String]) {
-    for _ in 0..2_000 {
+    for _ in 0..24_000 {
         if world.members("allowed").await.iter().eq(parties.iter().copied()) {
             return;
         }
@@ -136,7 +136,7 @@ async fn entered(world: &World, parties: &[&String]) {
 
 /// Waits until so many crossings are expected.
 async fn expected(world: &World, timers: i64) {
-    for _ in 0..2_000 {
+    for _ in 0..24_000 {
         if world.timers().await == timers {
             return;
         }

@@ -1,0 +1,188 @@
+//! Calls everything that is served, made up from the descriptors, so that a call that is added tomorrow is made too.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chassis::testing::TokenSpec;
+use prost_reflect::prost::Message as _;
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, Value,
+};
+use rapport::targets::TARGETS;
+use rapport_proto::ACCESS;
+use support::{Message, Web};
+
+use crate::stage::{Stage, at};
+
+/// How long a call may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Shows a candidate to safety, which may unseal it.
+const SAFETY: &str = "rapport.feedback.v1.SafetyService.GetSafetyCandidate";
+/// Has no end; its events are those of `ReadEvents`.
+const ENDLESS: &str = "rapport.eventlog.v1.EventLogService.TailEvents";
+
+/// A person who calls everything.
+pub(super) struct Walk<'a> {
+    stage: &'a Stage,
+    names: &'a [String],
+    token: String,
+    unseals: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// Somebody who may do everything.
+    pub(super) fn of_everybody(stage: &'a Stage, names: &'a [String]) -> Self {
+        let token = stage.platform.issuer.mint(TokenSpec::new("acme", "root", &["*"]));
+        Self { stage, names, token, unseals: true }
+    }
+
+    /// Somebody who may do everything but unseal.
+    pub(super) fn without_unsealing(stage: &'a Stage, names: &'a [String]) -> Self {
+        let permissions = ACCESS.iter().map(|(_, permission)| *permission);
+        let permissions: BTreeSet<_> = permissions.filter(|it| !it.ends_with(".unseal")).collect();
+        let permissions = Vec::from_iter(permissions);
+        let token = stage.platform.issuer.mint(TokenSpec::new("acme", "clerk", &permissions));
+        Self { stage, names, token, unseals: false }
+    }
+
+    /// Makes every call that changes nothing; the paths of those that answered. No answer holds the text.
+    pub(super) async fn through_reads(&self, text: &str) -> BTreeSet<String> {
+        // The rule of the project: what changes something takes a `request_id`, and nothing else does.
+        self.through(text, |it| it.input().get_field_by_name("request_id").is_none()).await
+    }
+
+    /// Makes every call of `feedback`.
+    pub(super) async fn through_all_of_feedback(&self, text: &str) -> BTreeSet<String> {
+        self.through(text, |it| it.full_name().starts_with("rapport.feedback.")).await
+    }
+
+    async fn through(
+        &self,
+        text: &str,
+        wanted: impl Fn(&MethodDescriptor) -> bool,
+    ) -> BTreeSet<String> {
+        let pool = DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
+        let methods = pool.services().flat_map(|it| it.methods().collect::<Vec<_>>());
+        let mut answered = BTreeSet::new();
+        for method in methods.filter(|it| wanted(it)) {
+            let shows = method.full_name() == SAFETY && self.unseals;
+            if shows || method.full_name() == ENDLESS {
+                continue;
+            }
+            for target in served_by(&method) {
+                let mut web = Web::new(self.stage.platform.node(target).grpc.clone());
+                for request in self.requests(&method, target) {
+                    let answer = self.call(&mut web, &method, &request).await;
+                    let held = answer.body.windows(text.len()).any(|it| it == text.as_bytes());
+                    assert!(!held, "{} shows a text", method.full_name());
+                    if is_well(&answer) {
+                        answered.insert(path(&method));
+                    }
+                }
+            }
+        }
+        answered
+    }
+
+    /// gRPC-Web: the answer's body holds what is said and what it ends with.
+    async fn call(
+        &self,
+        web: &mut Web,
+        method: &MethodDescriptor,
+        request: &DynamicMessage,
+    ) -> Message {
+        let length = u32::try_from(request.encoded_len()).expect("a small message").to_be_bytes();
+        let body = [&[0], &length[..], &request.encode_to_vec()].concat();
+        let token = format!("Bearer {}", self.token);
+        let headers = [
+            ("authorization", &*token),
+            ("content-type", "application/grpc-web+proto"),
+            ("x-grpc-web", "1"),
+        ];
+        let path = path(method);
+        let answer = tokio::time::timeout(PATIENCE, web.ask("POST", &path, &headers, &body)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{path} answers for ever"));
+        answer.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Requests that a method takes: for every name there is, and every value of a state.
+    fn requests(&self, method: &MethodDescriptor, target: &str) -> Vec<DynamicMessage> {
+        let input = method.input();
+        let has_name = input.get_field_by_name("name").is_some();
+        let names = if has_name { self.names } else { &self.names[..1] };
+        let states = if input.get_field_by_name("state").is_some() { 0..5 } else { 0..1 };
+        let mut requests = Vec::new();
+        for name in names {
+            for state in states.clone() {
+                let mut request = DynamicMessage::new(input.clone());
+                for field in input.fields() {
+                    if let Some(value) = self.filled(&field, name, state, target) {
+                        request.set_field(&field, value);
+                    }
+                }
+                requests.push(request);
+            }
+        }
+        requests
+    }
+
+    fn filled(
+        &self,
+        field: &FieldDescriptor,
+        name: &str,
+        state: i32,
+        target: &str,
+    ) -> Option<Value> {
+        let text = |text: &str| Some(Value::String(text.to_owned()));
+        let named = |collection: &str| {
+            let mut names = self.names.iter().map(|it| it.split('/'));
+            names.find_map(|mut it| (it.nth(2) == Some(collection)).then(|| it.next()).flatten())
+        };
+        if field.is_list() || field.is_map() {
+            return None;
+        }
+        match (field.name(), field.kind()) {
+            ("name", _) => text(name),
+            ("parent", _) => text(&self.stage.remote.parent),
+            ("party_id", _) => text(named("parties").unwrap_or_default()),
+            ("invitation_id", _) => text(named("invitations").unwrap_or_default()),
+            ("source", _) => text(target),
+            ("sender_id", _) => text("northwind"),
+            ("survey", Kind::String) => text("order-nps"),
+            ("limit" | "page_size", Kind::Int32) => Some(Value::I32(500)),
+            ("from", Kind::Message(_)) => instant(field, "2027-01-01T00:00:00Z"),
+            ("until", Kind::Message(_)) => instant(field, "2027-02-01T00:00:00Z"),
+            ("state", _) => Some(Value::EnumNumber(state)),
+            ("version", Kind::Uint32) => Some(Value::U32(1)),
+            ("validate_only", _) => Some(Value::Bool(true)),
+            ("receipt" | "case_number" | "reason" | "outcome" | "comment", _) => text("word"),
+            (_, Kind::Enum(_)) => Some(Value::EnumNumber(1)),
+            _ => None,
+        }
+    }
+}
+
+/// The targets that serve a method: its own, or every one.
+fn served_by(method: &MethodDescriptor) -> Vec<&'static str> {
+    let service = method.parent_service().full_name().to_owned();
+    let own = |target: &str| service.starts_with(&format!("rapport.{target}."));
+    let all = service.starts_with("rapport.eventlog.");
+    TARGETS.iter().map(|it| it.name).filter(|it| own(it) || all).collect()
+}
+
+fn path(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
+}
+
+/// Whether it was answered, not refused.
+fn is_well(answer: &Message) -> bool {
+    answer.status() == 200 && answer.text().contains("grpc-status:0")
+}
+
+fn instant(field: &FieldDescriptor, text: &str) -> Option<Value> {
+    let kind = field.kind();
+    let mut time = DynamicMessage::new(kind.as_message()?.clone());
+    time.set_field_by_name("seconds", Value::I64(at(text).0 / 1_000_000));
+    Some(Value::Message(time))
+}
