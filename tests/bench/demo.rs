@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use eventstore::Timestamp;
-use rapport::demo::orders::{Audience, Stage, tell};
+use rapport::demo::orders::{Audience, Part, Stage, tell};
 
 use crate::Bench;
 use crate::measure::rate;
@@ -45,7 +45,7 @@ async fn measured(bench: &Bench, id: &str, on: On, report: &mut Report) -> Resul
     let customers = bench.plan.volume(CUSTOMERS);
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let share = customers as f64 / CUSTOMERS as f64;
-    let story = tell(&mut stage, share, &mut Nobody).await?;
+    let story = tell(&mut stage, Part::with(share), &mut Nobody).await?;
     ensure!(story.chains_intact, "a chain is broken");
     let peak = peak(site.server.id()?)?;
     site.stop().await?;

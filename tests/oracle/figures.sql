@@ -43,7 +43,8 @@ WHERE type = 'rapport.feedback.v1.ResponseSubmitted';
 
 CREATE TABLE touched AS
 SELECT *, text_of(said, '$.adapter') AS adapter, concat('adapter=', text_of(said, '$.adapter'), ';market=', market) AS dims
-FROM event WHERE type = 'rapport.delivery.v1.TouchSent';
+FROM event WHERE type = 'rapport.delivery.v1.TouchSent'
+    OR (type = 'rapport.delivery.v1.TouchResolved' AND flag_of(said, '$.sent') = 'true');
 
 -- Counts, sums, means, and what is different.
 
@@ -129,7 +130,8 @@ SELECT 'decision-acceptance', week_of(occurred), concat('action=', text_of(c.cho
 FROM event, unnest(CAST(said->'chosen' AS JSON[])) WITH ORDINALITY AS c(chosen, number)
 WHERE type = 'rapport.decisioning.v1.DecisionMade';
 
--- Times until something ends; what has not ended lasts until the last instant that its sources recorded.
+-- Times until something ends; what has not ended lasts until the last instant that its sources recorded. The clock of a case
+-- stands while it is paused and while it is resolved; what it shows then is stated.
 
 CREATE TABLE begun AS
 SELECT m.metric, m.q, ['feedback'] AS sources, week_of(occurred) AS bucket,
@@ -148,16 +150,22 @@ SELECT 'consent-withdrawal-time', 0.5, ['delivery', 'profiles'], week_of(occurre
 FROM event WHERE type = 'rapport.delivery.v1.TouchUnsubscribed';
 
 CREATE TABLE ended AS
-SELECT 'rapport.feedback.v1.CaseResolved' AS type, id AS thing, occurred, position,
-    number_of(said, '$.elapsed_seconds')::BIGINT * 1000000 AS micros
-FROM event WHERE type = 'rapport.feedback.v1.CaseResolved'
-UNION ALL
-SELECT type, concat(id, '/', number_of(said, '$.version')), occurred, position, NULL
+SELECT type, concat(id, '/', number_of(said, '$.version')) AS thing, occurred, position, NULL::BIGINT AS micros
 FROM event WHERE type = 'rapport.content.v1.ModuleApproved'
 UNION ALL
 SELECT type, concat_ws('/', said->'key'->>'party_id', said->'key'->>'purpose', said->'key'->>'channel',
     said->'key'->>'sender_id', said->'key'->>'market'), occurred, position, epoch_us(recorded) - epoch_us(occurred)
 FROM event WHERE type = 'rapport.profiles.v1.ConsentWithdrawn';
+
+-- The last thing that happened to the clock of each case.
+CREATE TABLE clock AS
+SELECT id AS thing, occurred, type = 'rapport.feedback.v1.CaseResolved' AS ended,
+    CASE type WHEN 'rapport.feedback.v1.CaseResolved' THEN number_of(said, '$.elapsed_seconds')::BIGINT * 1000000
+        WHEN 'rapport.feedback.v1.CasePaused' THEN number_of(said, '$.elapsed_micros')::BIGINT END AS shows,
+    last_value(shows IGNORE NULLS) OVER (PARTITION BY id ORDER BY occurred, position) AS counted
+FROM event WHERE type IN ('rapport.feedback.v1.CaseResolved', 'rapport.feedback.v1.CasePaused',
+    'rapport.feedback.v1.CaseResumed', 'rapport.feedback.v1.CaseReopened')
+QUALIFY row_number() OVER (PARTITION BY id ORDER BY occurred DESC, position DESC) = 1;
 
 CREATE TABLE lasted AS
 WITH first AS (
@@ -165,14 +173,17 @@ WITH first AS (
 ), last AS (
     SELECT * FROM ended QUALIFY row_number() OVER (PARTITION BY type, thing ORDER BY occurred DESC, position DESC) = 1
 )
-SELECT f.metric, f.q, f.bucket, f.dims, l.thing IS NULL AS open,
+SELECT f.metric, f.q, f.bucket, f.dims, l.thing IS NULL AND NOT coalesce(c.ended, false) AS open,
     greatest(0, CASE WHEN l.thing IS NOT NULL THEN coalesce(l.micros, epoch_us(l.occurred) - epoch_us(f.occurred))
-        ELSE (SELECT max(epoch_us(e.recorded)) FROM event e WHERE list_contains(f.sources, e.source)) - epoch_us(f.occurred)
+        WHEN c.shows IS NOT NULL THEN c.shows
+        ELSE coalesce(c.counted, 0) - epoch_us(coalesce(c.occurred, f.occurred))
+            + (SELECT max(epoch_us(e.recorded)) FROM event e WHERE list_contains(f.sources, e.source))
     END) AS micros
-FROM first f LEFT JOIN last l ON l.thing = f.thing AND l.type = CASE f.sources[1]
-    WHEN 'feedback' THEN 'rapport.feedback.v1.CaseResolved'
+FROM first f
+LEFT JOIN clock c ON c.thing = f.thing AND f.sources[1] = 'feedback'
+LEFT JOIN last l ON l.thing = f.thing AND l.type = CASE f.sources[1]
     WHEN 'content' THEN 'rapport.content.v1.ModuleApproved'
-    ELSE 'rapport.profiles.v1.ConsentWithdrawn' END;
+    WHEN 'delivery' THEN 'rapport.profiles.v1.ConsentWithdrawn' END;
 
 -- The levels.
 

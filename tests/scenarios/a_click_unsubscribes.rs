@@ -82,14 +82,17 @@ async fn one_click_is_a_withdrawal(stage: &mut Stage) {
     assert_eq!(stage.outbox().len(), 1);
 }
 
+/// Provider, headers and body; status, code and field of the answer.
+type Case<'a> = (&'a str, &'a [(String, String)], &'a Value, u16, &'static str, &'static str);
+
 async fn only_what_a_provider_signed_counts(stage: &mut Stage) {
     let party = stage.physician("vogel", "DE").await;
     let touch = sent(stage, &party).await;
     let id = touch.request.clone().unwrap_or_default().touch_id;
+    // Nobody clicks as soon as programs do.
+    stage.pass(Duration::from_secs(60)).await;
     let person = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Thunderbird/128.0";
-    let event = |event: &str, kind: &str| {
-        json!({"id": event, "type": kind, "touch_id": id, "user_agent": person})
-    };
+    let event = |event: &str, kind: &str| json!({"id": event, "type": kind, "touch_id": id, "user_agent": person});
     let body = json!({"events": [event("e-1", "delivered"), event("e-2", "clicked")]});
     let told = report(stage, "relay", &signed(&body), &body).await;
     assert_eq!(told.status(), 200, "{}", told.text());
@@ -102,7 +105,7 @@ async fn only_what_a_provider_signed_counts(stage: &mut Stage) {
 
     let other = json!({"events": [event("e-3", "complained")]});
     let wrong = json!({"events": [event("e-3", "sang")]});
-    let cases: [(&str, &[(String, String)], &Value, u16, &str, &str); 5] = [
+    let cases: [Case<'_>; 5] = [
         ("relay", &signed(&body), &other, 401, "signature", "webhook-signature"),
         ("relay", &[], &other, 401, "signature", "webhook-timestamp"),
         ("nobody", &signed(&other), &other, 404, "not_found", ""),

@@ -145,7 +145,7 @@ async fn customers(stage: &mut Stage) -> Vec<Customer> {
         let market = if number % 3 == 2 { "US" } else { "DE" };
         let name = format!("customer{number}");
         let party = stage.party(&name, PartyKind::Hcp, market, "").await;
-        if market == "DE" && number % 4 != 0 {
+        if market == "DE" && !number.is_multiple_of(4) {
             stage.grant(&party, market).await;
         }
         if market == "DE" {
@@ -175,7 +175,7 @@ async fn interactions(stage: &mut Stage, customers: &[Customer]) {
         let seconds = Kind::NumberValue((chance("visit", number) * 900.0).round());
         let fields = [("duration_seconds", seconds)];
         // Some tell no time.
-        let fields = if number % 5 == 0 { &[][..] } else { &fields[..] };
+        let fields = if number.is_multiple_of(5) { &[][..] } else { &fields[..] };
         new_interaction(
             stage,
             customers,
@@ -202,7 +202,7 @@ async fn orders(stage: &Stage, customers: &[Customer], name: &str, count: usize)
             .into(),
         };
         let fields = [("revenue", Kind::StructValue(money))];
-        let fields = if number % 7 == 0 { &[][..] } else { &fields[..] };
+        let fields = if number.is_multiple_of(7) { &[][..] } else { &fields[..] };
         let id = format!("{name}-{number}");
         new_interaction(stage, customers, "Order Completed", &id, number, fields)
     };
@@ -340,7 +340,7 @@ async fn answers(stage: &mut Stage, customers: &[Customer]) {
             ..Default::default()
         };
         let mut answers = vec![score("recommend", 0, 11), score("satisfied", 1, 5)];
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             answers.push(score("easy", 1, 7));
         }
         let id = name.rsplit('/').next().unwrap_or_default().to_owned();
@@ -348,7 +348,7 @@ async fn answers(stage: &mut Stage, customers: &[Customer]) {
             parent: stage.remote.parent.clone(),
             invitation: Some(submit_response_request::Invitation::InvitationId(id)),
             answers,
-            generated: number % 3 == 0,
+            generated: number.is_multiple_of(3),
             ..Default::default()
         };
         told(stage.remote.feedback.clone().submit_response(request).await).expect("answered");

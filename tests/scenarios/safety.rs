@@ -50,9 +50,9 @@ async fn nobody_reads_a_text_that_was_not_let_go(stage: &mut Stage) {
         stage.remote.name("modules", "ask-nps"),
     ];
 
-    // Nothing is screened before the platform settles: now nobody reads it, whoever they are.
+    // Perhaps it is screened by now, perhaps not: nobody reads it, whoever they are.
     let reply = response(stage, &answered).await;
-    assert_eq!(reply.answers[1].withheld, "unscreened");
+    assert!(["unscreened", "candidate"].contains(&&*reply.answers[1].withheld), "{reply:#?}");
     for walk in [Walk::of_everybody(stage, &names), Walk::without_unsealing(stage, &names)] {
         walk.through_reads(CANARY).await;
     }

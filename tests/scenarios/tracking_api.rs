@@ -87,7 +87,7 @@ async fn a_customer_is_known_by_what_sdks_say(shop: &mut Shop) {
 
 async fn a_batch_is_stored_once_and_in_order(shop: &mut Shop) {
     let (ada, bob) = (shop.customer("ada").await, shop.customer("bob").await);
-    let who = |n: usize| if n % 3 == 0 { "bob" } else { "ada" };
+    let who = |n: usize| if n.is_multiple_of(3) { "bob" } else { "ada" };
     let item = |n: usize| {
         json!({
             "type": "track", "messageId": format!("m-{n:04}"), "userId": who(n), "event": "Viewed",

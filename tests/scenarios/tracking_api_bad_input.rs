@@ -40,7 +40,11 @@ async fn a_bad_item_is_kept_and_the_others_are_stored(shop: &mut Shop) {
         with(track("m-3"), "properties", large),
         with(track("m-4"), "timestamp", json!("yesterday")),
         with(track("m-5"), "userId", json!("nobody")),
-        with(with(track("m-0"), "event", json!("Bought")), "timestamp", json!("2026-01-31T09:30:00Z")),
+        with(
+            with(track("m-0"), "event", json!("Bought")),
+            "timestamp",
+            json!("2026-01-31T09:30:00Z"),
+        ),
         with(track("m-7"), "properties", json!({"total": "many"})),
         track("m-8"),
     ];
@@ -79,6 +83,10 @@ async fn a_bad_item_is_kept_and_the_others_are_stored(shop: &mut Shop) {
     assert_eq!(shop.log().await.recorded.len(), 4);
 }
 
+/// Method, path, headers and body; status, code and field of the answer.
+type Case<'a> =
+    (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16, &'static str, &'static str);
+
 async fn every_bad_request_is_told_what_is_wrong(shop: &mut Shop) {
     shop.customer("ada").await;
     let head = shop.log().await.head;
@@ -90,7 +98,7 @@ async fn every_bad_request_is_told_what_is_wrong(shop: &mut Shop) {
     let huge = " ".repeat((4 << 20) + 1);
     let single = |field: &str, value: Value| with(track("m-1"), field, value).to_string();
     let gzip = ("content-encoding", "gzip");
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str, &str); 18] = [
+    let cases: [Case<'_>; 18] = [
         ("POST", "/v1/batch", &[known], "{", 400, "bad_json", ""),
         ("POST", "/v1/batch", &[known], "[]", 400, "batch", "batch"),
         ("POST", "/v1/batch", &[known], "{}", 400, "batch", "batch"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chassis::auth::Caller;
 use chassis::deps::Deps;
@@ -9,10 +10,12 @@ use chassis::event_log::Healer;
 use chassis::name::{own_tenant, parse, unknown};
 use chassis::page::Page;
 use chassis::status::Problem;
-use eventstore::{SourceReader as _, Timestamp};
+use eventstore::{Error, SourceReader as _, Timestamp};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use rapport_proto::audit::v1 as proto;
 use rapport_proto::audit::v1::audit_service_server::AuditService;
+use rapport_proto::eventlog::v1::GetHeadRequest;
+use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
 use tonic::{Request, Response, Status};
 
 use crate::export::{Export, Range};
@@ -40,7 +43,43 @@ impl Api {
         }
         Ok(reached)
     }
+
+    /// Compares a source with the index, once the index had its time to read what the source holds by now.
+    async fn verified(&self, source: &str) -> Result<proto::VerifiedSource, Error> {
+        let database = self.deps.store.database();
+        // A row is written after its event: what is read first cannot be beyond what is read then.
+        let last = index::last(database, source).await?;
+        let mut producer = EventLogServiceClient::new(self.deps.peers.to(source));
+        let asked = GetHeadRequest { source: source.to_owned() };
+        let head = producer.get_head(asked).await;
+        let head = head
+            .map_err(|it| Error::unavailable_because(format!("the head of {source}"), it))?
+            .into_inner()
+            .position;
+        // Where the index was told of more than the source holds now, that is missing there.
+        let until = head.max(self.indexed(source, head).await?);
+        verify::source(database, &*self.sources, source, (last, until)).await
+    }
+
+    /// Waits for the index to reach a position as long as it moves; how far it is then.
+    async fn indexed(&self, source: &str, head: u64) -> Result<u64, Error> {
+        let mut seen = self.deps.handled(INDEX, source).await?;
+        let mut moved = Instant::now();
+        while seen < head && moved.elapsed() < PATIENCE {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let now = self.deps.handled(INDEX, source).await?;
+            if now != seen {
+                (seen, moved) = (now, Instant::now());
+            }
+        }
+        Ok(seen)
+    }
 }
+
+/// How long an index that does not move is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two looks at it.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[tonic::async_trait]
 impl AuditService for Api {
@@ -116,12 +155,8 @@ impl AuditService for Api {
         let left = wanted(&request.get_ref().sources)?.into_iter();
         let found = stream::try_unfold((self.clone(), left), |(api, mut left)| async move {
             let Some(source) = left.next() else { return Ok(None) };
-            let database = api.deps.store.database();
-            let last = index::last(database, &source).await.map_err(Problem::from)?;
-            let head = api.deps.handled(INDEX, &source).await.map_err(Problem::from)?;
-            let found = verify::source(database, &*api.sources, &source, (last, head)).await;
-            let source = Some(found.map_err(Problem::from)?);
-            Ok(Some((proto::VerifyLogResponse { source }, (api, left))))
+            let found = api.verified(&source).await.map_err(Problem::from)?;
+            Ok(Some((proto::VerifyLogResponse { source: Some(found) }, (api, left))))
         });
         Ok(Response::new(found.boxed()))
     }

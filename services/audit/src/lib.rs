@@ -9,7 +9,7 @@
 //! | what happened to this party, across services? | `SearchEvents{party_id}`, by `recorded_at`, source, position |
 //! | what did this one cause lead to? | `SearchEvents{correlation_id}` |
 //! | what did this person do? | `SearchEvents{actor}` |
-//! | is the log whole? | `VerifyLog`: read again from the producers and compared with the index |
+//! | is the log whole? | `VerifyLog`: read again from the producers, up to their heads, and compared with the index |
 //! | give it to me | `ExportEvents`: JSON lines, each with the envelope's bytes, from which anybody recomputes the chain |
 //!
 //! ```text
@@ -17,8 +17,8 @@
 //! ```
 //!
 //! **Invariants.** One row for each (source, position). The consumer checks gaps and chain before it writes, so a row
-//! is what came through the log; `VerifyLog` reads what the producer's own store holds, so that both say the same or a
-//! fault is named. A tenant sees its own events only.
+//! is what came through the log; `VerifyLog` reads all that the producer's own store holds, so that both say the same or
+//! a fault is named; what the index has not read in time is missing there. A tenant sees its own events only.
 //!
 //! What must not be found here: a key, a payload in a table, an event of its own.
 

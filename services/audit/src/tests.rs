@@ -92,18 +92,28 @@ impl World {
     }
 
     async fn append<D: Decider<State = ()>>(&self, tenant: &str, of: &str, events: Vec<D::Event>) {
+        self.append_to::<D>("1", tenant, of, events).await;
+    }
+
+    async fn append_to<D: Decider<State = ()>>(
+        &self,
+        id: &str,
+        tenant: &str,
+        of: &str,
+        events: Vec<D::Event>,
+    ) {
         let store = &self.harness.deps(of).store;
         let actor = Actor { subject: "ada".into(), ..Actor::default() };
         let mut unit = store.unit(Metadata {
             tenant: tenant.into(),
             actor,
             method: "/test".into(),
-            request_id: format!("{of}-request"),
+            request_id: format!("{of}-request-{id}"),
             correlation_id: "cause".into(),
             at: self.harness.clock.now(),
             ..Metadata::default()
         });
-        unit.push::<D>("1", 0, &(), events).await.expect("pushed");
+        unit.push::<D>(id, 0, &(), events).await.expect("pushed");
         let appended = store.append(unit.finish().expect("a unit")).await;
         assert!(matches!(appended, Outcome::Committed { .. }), "{appended:?}");
     }
@@ -427,6 +437,37 @@ async fn whatever_is_done_to_the_log_is_named() {
     let world = World::told().await;
     let found = world.log_says(&[(gone, eventstore::values![3_u64])]).await;
     assert_eq!(fault(&found), (false, false, false, "nothing after position 2 of 3"));
+}
+
+#[tokio::test]
+async fn what_the_index_has_not_read_is_verified_too() {
+    let world = World::told().await;
+    let index = world.harness.deps("audit").store.database();
+    let stuck = "CREATE TRIGGER stuck BEFORE INSERT ON event_index WHEN NEW.source = 'profiles'
+         BEGIN SELECT RAISE(ABORT, 'stuck'); END";
+    index.exec(stuck, vec![]).await.expect("stuck");
+    for party in ["2", "3"] {
+        world.append_to::<Party>(party, ACME, "profiles", vec![registered()]).await;
+    }
+    let behind = world.fault_of_profiles().await;
+    assert_eq!(fault(&behind), (true, true, false, "the index lacks position 4"));
+    assert_eq!((behind.events, behind.rows, behind.head), (5, 3, 5));
+
+    let tampering = "UPDATE event SET envelope = $1 WHERE position = 5";
+    let forged = eventstore::values![b"forged".to_vec()];
+    let found = world.log_says(&[(tampering, forged)]).await;
+    assert_eq!(fault(&found), (true, false, false, "the index lacks position 4"));
+
+    index.exec("DROP TRIGGER stuck", vec![]).await.expect("free");
+}
+
+#[tokio::test]
+async fn an_index_that_is_behind_is_waited_for() {
+    let world = World::start().await;
+    world.append::<Party>(ACME, "profiles", vec![registered(), attributes()]).await;
+    let found = world.fault_of_profiles().await;
+    assert_eq!(fault(&found), (true, true, true, ""));
+    assert_eq!((found.events, found.rows, found.head), (2, 2, 2));
 }
 
 #[tokio::test]

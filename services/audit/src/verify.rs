@@ -10,11 +10,10 @@ use crate::index::{self, Entry};
 /// Events read at once.
 const PAGE: usize = 1_000;
 
-/// Reads a source from its beginning up to what the index has reached, and says what it found.
+/// Reads a source from its beginning up to `head`, and says what it found.
 ///
-/// The producer may be ahead of the index at any moment, so it is read up to `head`, the checkpoint of the index's
-/// consumer: a row behind it must be there. `last` is the last row, read before `head`: a row and the checkpoint behind it
-/// are one commit, so a row beyond is nobody's.
+/// `head` is what the source held when it was asked: every event up to there is read, whatever the index says of it, and
+/// a row that is not there is missing. `last` is the last row, read before `head`: one beyond is nobody's.
 pub(crate) async fn source(
     database: &Database,
     reader: &impl SourceReader,
@@ -23,7 +22,7 @@ pub(crate) async fn source(
 ) -> Result<VerifiedSource, Error> {
     let mut found = Findings::default();
     let beyond = last > head;
-    while found.head.position < head && found.fault.is_empty() {
+    while found.head.position < head && !found.gaps && !found.broken {
         let after = found.head.position;
         let mut events = reader.read(source, after, PAGE).await?;
         events.retain(|event| event.position <= head);

@@ -2,7 +2,7 @@
 //! port, which then listens on loopback.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eventstore::{Clock, Consumer, Timestamp, consumer};
@@ -15,7 +15,7 @@ use rapport_proto::simulation::v1::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::assembly::{Assembly, heads};
+use crate::assembly::Assembly;
 use crate::deps::Deps;
 use crate::readiness::Readiness;
 use crate::status::Problem;
@@ -34,7 +34,12 @@ pub struct Simulation {
     consumers: Arc<[(Deps, Consumer)]>,
     readiness: Readiness,
     told: CancellationToken,
+    /// When a timer of each store is due next, and as of when that is known.
+    due: Arc<Mutex<Vec<Due>>>,
 }
+
+/// Where a store stood, how many of its timers had fired, and which was due next then.
+type Due = Option<(u64, u64, Option<Timestamp>)>;
 
 impl Simulation {
     /// Takes over the clock: the process is not ready, and does nothing, until it is told the time; `told` is
@@ -49,6 +54,7 @@ impl Simulation {
         Self {
             clock,
             told,
+            due: Arc::new(Mutex::new(vec![None; assembly.deps.len()])),
             deps: assembly.deps.as_slice().into(),
             consumers: assembly.consumers.clone(),
             readiness,
@@ -62,11 +68,29 @@ impl Simulation {
     /// The earliest instant at which a timer of any store is due.
     async fn next_due(&self) -> Result<Option<Timestamp>, Problem> {
         let mut next = None;
-        for deps in self.deps.iter() {
-            let due = deps.store.next_due().await?;
+        for (index, deps) in self.deps.iter().enumerate() {
+            // Until then timers change with commits and firings only; in simulated time all of them are this process's.
+            let stands = (deps.store.head().position, deps.store.firings().1);
+            let due = match self.known_due(index) {
+                Some((head, fired, due))
+                    if (head, fired) == stands && due.is_none_or(|it| it > self.clock.now()) =>
+                {
+                    due
+                }
+                _ => {
+                    let due = deps.store.next_due().await?;
+                    self.due.lock().unwrap_or_else(PoisonError::into_inner)[index] =
+                        Some((stands.0, stands.1, due));
+                    due
+                }
+            };
             next = next.into_iter().chain(due).min();
         }
         Ok(next)
+    }
+
+    fn known_due(&self, index: usize) -> Due {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)[index]
     }
 
     /// What was fired so far; `None` while something fires.
@@ -98,7 +122,16 @@ impl Simulation {
     }
 
     async fn heads(&self) -> Result<BTreeMap<String, u64>, Problem> {
-        Ok(heads(&self.deps).await?)
+        let mut heads = BTreeMap::new();
+        for deps in self.deps.iter() {
+            let head = match deps.log.is_remote() {
+                true => deps.store.read_head().await?,
+                // All who append are in this process.
+                false => deps.store.head(),
+            };
+            heads.insert(deps.target.to_owned(), head.position);
+        }
+        Ok(heads)
     }
 }
 

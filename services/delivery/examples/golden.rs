@@ -146,6 +146,7 @@ fn touches() -> Vec<Sample> {
             reason: "asked-provider".into(),
             provider_id: "queue-7".into(),
             verdict: eleventh(VerdictOutcome::Pass),
+            adapter: String::new(),
         }),
     ])
 }

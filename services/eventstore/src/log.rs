@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::event::{Head, Stored};
 use crate::store::{Inner as StoreInner, Store};
 
+pub(crate) use local::Recent;
 pub use nats::{NatsLog, NatsOptions, subject_of};
 
 /// The shared log. Cheap to clone.

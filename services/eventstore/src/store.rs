@@ -17,7 +17,7 @@ use crate::event::{Hash, Head, Metadata, Recorded, Stored};
 use crate::ids::Ids;
 use crate::keys::{KeyState, Keyring, RootKey};
 use crate::loads::{self, Wanted};
-use crate::log::Log;
+use crate::log::{Log, Recent};
 use crate::metrics;
 use crate::reconcile;
 use crate::sql::{Database, DatabaseOptions, Row};
@@ -94,6 +94,8 @@ pub(crate) struct Inner {
     pub(crate) firings: [AtomicU64; 2],
     /// How far its consumers came.
     pub(crate) reached: Reached,
+    /// What the readers of this process read last.
+    pub(crate) recent: Recent,
     queue: mpsc::Sender<Pending>,
     loads: Together<Wanted, Vec<Stored>>,
     pub(crate) tasks: TaskTracker,
@@ -220,6 +222,7 @@ impl Store {
             approaching: AtomicUsize::new(0),
             firings: Default::default(),
             reached: Reached::default(),
+            recent: Recent::default(),
             queue,
             loads,
             tasks: TaskTracker::new(),

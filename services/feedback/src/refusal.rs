@@ -22,6 +22,7 @@ reasons! {
         ANSWER_INVALID: InvalidArgument, "the answers do not fit the survey", "Correct the answers listed in the violations.";
         RECEIPT_REQUIRED: InvalidArgument, "a hand-off needs the receipt of the safety database", "Give the receipt, 1 to 128 characters.";
         PERSON_REQUIRED: PermissionDenied, "only a person can say that a candidate is no case", "Let a person decide.";
+        PARTY_UNKNOWN: NotFound, "nobody registered the party", "Register the party first, or name one of your tenant.";
         PARTY_ERASED: FailedPrecondition, "the party is erased", "Register the person again as a new party if there is a lawful basis.";
         WRONG_STATE: FailedPrecondition, "the thing is not in a state in which this can be done", "Read it again.";
     }

@@ -181,7 +181,9 @@ impl World {
         reply.response.expect("a response")
     }
 
+    /// Of somebody who is registered by then.
     async fn open(&self, request: proto::OpenCaseRequest) -> proto::Case {
+        self.known(&request.party_id).await;
         let reply = self.cases().open_case(request).await.expect("opened").into_inner();
         reply.case.expect("a case")
     }

@@ -38,7 +38,9 @@ impl TimerHandler for Timers {
                 ESCALATE => {
                     let level = timer.key.id.rsplit_once('/').and_then(|it| it.1.parse().ok());
                     let level = level.ok_or_else(|| unknown(timer))?;
-                    execute::<Text>(store, id, &meta, text::Command::Escalate { level }).await
+                    let candidate_id = candidate_of(&meta.tenant, id);
+                    let escalate = text::Command::Escalate { level, candidate_id };
+                    execute::<Text>(store, id, &meta, escalate).await
                 }
                 RESPOND_BY => {
                     let breach = case::Command::Breach { target: FIRST_RESPONSE };
@@ -52,6 +54,11 @@ impl TimerHandler for Timers {
             }
         })
     }
+}
+
+/// The candidate that a text becomes.
+fn candidate_of(tenant: &str, text_id: &str) -> String {
+    derive_id("saf", &[tenant, "saf", text_id])
 }
 
 /// Reads a text that nobody has read, and says whether it may tell of harm. The one place outside safety that opens
@@ -70,7 +77,7 @@ async fn screen(store: &Store, id: &str, meta: &Metadata) -> Result<(), Error> {
         clear: !found.is_alarming(of_product),
         hits: found.hits,
         products: found.products,
-        candidate_id: derive_id("saf", &[&meta.tenant, "saf", id]),
+        candidate_id: candidate_of(&meta.tenant, id),
     };
     execute::<Text>(store, id, meta, text::Command::Screen(screening)).await
 }

@@ -107,19 +107,23 @@ fn of_invitation(event: &Recorded) -> Result<Vec<TimerOp>, Error> {
 fn of_text(event: &Recorded) -> Result<Vec<TimerOp>, Error> {
     use text_event::Event;
     let levels = || 1..=u32::try_from(LEVELS.len()).unwrap_or_default();
+    let stop = || levels().map(|level| cancel(event, &level.to_string())).collect();
     Ok(match event.decode::<Event>()? {
-        Some(Event::Received(_)) => set(event, "screen", SCREEN, Some(event.recorded_at())),
-        Some(Event::Opened(it)) => {
+        // A text that cannot be screened has its time, too.
+        Some(Event::Received(it)) => {
             let received_at = instant(it.received_at.as_ref()).unwrap_or_default();
             let timer = |level: u32| {
                 set(event, &level.to_string(), ESCALATE, escalates_at(received_at, level))
             };
-            levels().flat_map(timer).collect()
+            let screen = set(event, "screen", SCREEN, Some(event.recorded_at()));
+            screen.into_iter().chain(levels().flat_map(timer)).collect()
         }
-        Some(Event::HandedOff(_) | Event::Dismissed(_)) => {
-            levels().map(|level| cancel(event, &level.to_string())).collect()
-        }
-        Some(Event::Screened(_) | Event::Escalated(_) | Event::Reconciled(_)) | None => Vec::new(),
+        Some(Event::Screened(it)) if it.clear => stop(),
+        Some(Event::HandedOff(_) | Event::Dismissed(_)) => stop(),
+        Some(
+            Event::Screened(_) | Event::Opened(_) | Event::Escalated(_) | Event::Reconciled(_),
+        )
+        | None => Vec::new(),
     })
 }
 

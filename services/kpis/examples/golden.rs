@@ -41,11 +41,12 @@ fn selection() -> Selection {
         event: "rapport.feedback.v1.ResponseSubmitted".into(),
         each: "answers".into(),
         filter: "item.kind == 'NPS'".into(),
+        ..Selection::default()
     }
 }
 
 fn metric(measure: measure::Measure) -> Metric {
-    let Selection { source, event, each, filter } = selection();
+    let Selection { source, event, each, filter, also } = selection();
     Metric {
         metric: "nps-de".into(),
         description: "Recommendation in Germany".into(),
@@ -59,6 +60,7 @@ fn metric(measure: measure::Measure) -> Metric {
         bucket: Bucket::Week.into(),
         time_zone: "Europe/Berlin".into(),
         suppress_below: [("PATIENT".to_owned(), 5)].into(),
+        also,
     }
 }
 
@@ -101,6 +103,7 @@ fn measures() -> Vec<Sample> {
         until_key: key(),
         q: 0.5,
         seconds: "recorded_at - occurred_at".into(),
+        ..Span::default()
     };
     let measures = [
         measure::Measure::Count(true),

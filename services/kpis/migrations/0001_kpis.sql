@@ -80,6 +80,13 @@ CREATE TABLE party (
 
 CREATE INDEX party_by_kind ON party (tenant, kind);
 
+-- Parties that something was said of before they were known here; most of them are by now.
+CREATE TABLE stranger (
+    tenant TEXT NOT NULL,
+    party_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, party_id)
+);
+
 -- What each element of each event adds to each series: what a figure drills down to. The key is also the order in which it
 -- is read, bucket by bucket; there is no other index, because this is the table that every event is written to.
 CREATE TABLE contribution (

@@ -288,5 +288,6 @@ pub(crate) fn result(
         sample_ratio_p: compared.sample_ratio_p,
         sample_ratio_mismatch: compared.mismatch,
         positions,
+        withheld: compared.withheld.to_owned(),
     }
 }

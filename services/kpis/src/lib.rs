@@ -15,7 +15,7 @@
 //! experiment  RUNNING ─▶ CLOSED (its result stays)
 //! ```
 //!
-//! **Computing.** A document in force is a *series*: CEL over the clear fields of one or two kinds of events. Each event
+//! **Computing.** A document in force is a *series*: CEL over the clear fields of a few kinds of events. Each event
 //! adds *contributions* to the series that read it (`rollup`): a bucket by `occurred_at` in the metric's zone, the
 //! values of dimensions, a key, a value in millionths. They are kept, because a figure drills down to its events; sums of
 //! them are kept beside, in the same transaction, because most figures are sums. A series that comes later than the
@@ -28,10 +28,12 @@
 //! - Every figure names the hash of its definition and the position of each source, and lists its events.
 //! - A cell with some but fewer parties of a kind than the definition allows is hidden, and with it as many others of
 //!   its row, its column and its time as it takes that no sum tells it; its events are not listed. A filter or a range
-//!   shows what the table shows (`rollup::suppression`, which also says what is not looked for).
+//!   shows what the table shows (`rollup::suppression`, which also says what is not looked for). A party whose kind was
+//!   not read yet may be of any kind.
 //! - Nobody approves what they wrote. What came with the platform is in force for everybody as version 1, and changes
 //!   with a release only.
-//! - A comparison is withheld when the sizes of the arms contradict the plan (χ², p < 0.001).
+//! - A comparison is withheld when the sizes of the arms contradict the plan (χ², p < 0.001), and when an arm tells of
+//!   some but fewer than five patients, whose outcomes are not shown either.
 //!
 //! ```text
 //! DraftMetric{parent: "tenants/acme", yaml: "metric: calls\nunit: COUNT\n…"} → version 1, DRAFT

@@ -213,8 +213,23 @@ impl World {
         self.append::<Party>(party, about, vec![party_event::Event::Registered(it)]).await;
     }
 
+    /// Whoever is not registered yet is a pharmacist.
+    async fn know(&self, party: &str) {
+        let store = &self.harness.deps("profiles").store;
+        let loaded = store.load::<Party>(ACME, party, eventstore::AsOf::Now).await.expect("read");
+        if loaded.version == 0 {
+            self.register(party, PartyKind::Pharmacist).await;
+        }
+    }
+
     /// A party did something.
     async fn did(&self, party: &str, what: &str, at: Timestamp) -> u64 {
+        self.know(party).await;
+        self.stranger_did(party, what, at).await
+    }
+
+    /// Somebody did something who need not be known.
+    async fn stranger_did(&self, party: &str, what: &str, at: Timestamp) -> u64 {
         let it = InteractionRecorded { name: what.into(), ..Default::default() };
         let events = vec![interaction_event::Event::Recorded(it)];
         let id = format!("itx_{party}_{what}_{}", at.0).replace(' ', "_");
@@ -222,6 +237,7 @@ impl World {
     }
 
     async fn answered(&self, party: &str, score: i32, at: Timestamp) -> u64 {
+        self.know(party).await;
         let answers = vec![Answer {
             question: "recommend".into(),
             kind: QuestionKind::Nps.into(),
@@ -235,6 +251,7 @@ impl World {
     }
 
     async fn sent(&self, touch: &str, party: &str, at: Timestamp) -> u64 {
+        self.know(party).await;
         let it = TouchSent { adapter: "smtp".into(), ..Default::default() };
         self.append::<Touch>(touch, about(party, at), vec![touch_event::Event::Sent(it)]).await
     }

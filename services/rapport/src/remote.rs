@@ -204,10 +204,15 @@ impl Refused {
     /// Whether the same call may succeed later: it did not get there, or what it met was not ready.
     pub fn may_pass(&self) -> bool {
         use tonic::Code;
-        // A connection that broke says `Unknown` or `Cancelled`; a platform that is ours never does.
+        // A connection that broke says `Unknown` or `Cancelled`; a process that just started does not know yet what it
+        // serves.
         matches!(
             self.code,
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+            Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Unknown
+                | Code::Unimplemented
         )
     }
 

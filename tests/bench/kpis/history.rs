@@ -102,7 +102,7 @@ impl History {
         let of = |kinds: std::ops::Range<usize>| {
             (0..things).filter(move |it| kinds.contains(&(it % KINDS)))
         };
-        fill::<Touch>(&stores[0], of(0..1), at, |number| touch(number)).await?;
+        fill::<Touch>(&stores[0], of(0..1), at, touch).await?;
         fill::<Response>(&stores[1], of(1..2), at, |number| vec![answer(number)]).await?;
         fill::<Interaction>(&stores[2], of(2..KINDS), at, |number| vec![order(number)]).await?;
         let mut events = 0;
@@ -199,7 +199,7 @@ async fn fill<D: Decider<State = About>>(
         for number in numbers.by_ref().take(MAX_EVENTS / 3) {
             let about = About {
                 party_id: format!("pty_{:026}", number % PARTIES),
-                market: if number % 3 == 0 { "US".into() } else { "DE".into() },
+                market: if number.is_multiple_of(3) { "US".into() } else { "DE".into() },
                 occurred_at: Some(at(number)),
                 ..About::default()
             };
@@ -220,7 +220,7 @@ async fn fill<D: Decider<State = About>>(
 }
 
 fn touch(number: usize) -> Vec<touch_event::Event> {
-    let machine = number % 2 == 0;
+    let machine = number.is_multiple_of(2);
     vec![
         touch_event::Event::Sent(TouchSent { adapter: "smtp".into(), ..TouchSent::default() }),
         touch_event::Event::Delivered(TouchDelivered::default()),
@@ -253,7 +253,7 @@ fn order(number: usize) -> interaction_event::Event {
     let nanos = i32::try_from(cents % 100).unwrap_or_default() * 10_000_000;
     let money = Money { currency_code: "EUR".into(), units: cents / 100, nanos };
     let value = Clear { value: Some(clear::Value::Money(money)) };
-    let name = if number % 3 == 0 { "Page Viewed" } else { "Order Completed" };
+    let name = if number.is_multiple_of(3) { "Page Viewed" } else { "Order Completed" };
     interaction_event::Event::Recorded(InteractionRecorded {
         name: name.into(),
         clear: [("revenue".to_owned(), value)].into(),

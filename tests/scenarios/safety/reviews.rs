@@ -169,6 +169,8 @@ async fn register(stage: &mut Stage, names: &[String]) {
 
 /// Has everything screened; what came of each review.
 async fn screen(stage: &mut Stage, reviews: &[Review]) -> BTreeMap<String, Screened> {
+    let party_id = stage.physician("reader", "DE").await;
+    let party_id = party_id.as_str();
     let mut of_case = BTreeMap::new();
     for batch in reviews.chunks(BATCH) {
         let remote = &stage.remote;
@@ -176,7 +178,7 @@ async fn screen(stage: &mut Stage, reviews: &[Review]) -> BTreeMap<String, Scree
             let request = OpenCaseRequest {
                 parent: remote.parent.clone(),
                 r#type: CaseType::ProductQuality.into(),
-                party_id: "pty_reader".into(),
+                party_id: party_id.into(),
                 text: review.text.clone(),
                 language: "en".into(),
                 ..Default::default()

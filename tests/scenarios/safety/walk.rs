@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chassis::auth::edges;
 use chassis::testing::TokenSpec;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{
@@ -147,7 +148,9 @@ impl<'a> Walk<'a> {
             ("parent", _) => text(&self.stage.remote.parent),
             ("party_id", _) => text(named("parties").unwrap_or_default()),
             ("invitation_id", _) => text(named("invitations").unwrap_or_default()),
-            ("source", _) => text(target),
+            // A log is read where it is; everywhere else a source is one of several.
+            ("source", _) if target_of(field).is_none() => text(target),
+            ("source", _) => text("feedback"),
             ("sender_id", _) => text("northwind"),
             ("survey", Kind::String) => text("order-nps"),
             ("limit" | "page_size", Kind::Int32) => Some(Value::I32(500)),
@@ -163,12 +166,17 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The targets that serve a method: its own, or every one.
+/// The targets that serve a method: its own, or every one. What drives the clock is no business of people's.
 fn served_by(method: &MethodDescriptor) -> Vec<&'static str> {
     let service = method.parent_service().full_name().to_owned();
-    let own = |target: &str| service.starts_with(&format!("rapport.{target}."));
     let all = service.starts_with("rapport.eventlog.");
-    TARGETS.iter().map(|it| it.name).filter(|it| own(it) || all).collect()
+    let own = edges::target_of(&service);
+    TARGETS.iter().map(|it| it.name).filter(|it| all || own == Some(*it)).collect()
+}
+
+/// The target of a message; nothing for what every target takes.
+fn target_of(field: &FieldDescriptor) -> Option<String> {
+    edges::target_of(field.parent_message().full_name()).map(str::to_owned)
 }
 
 fn path(method: &MethodDescriptor) -> String {

@@ -29,7 +29,9 @@ fn cases() -> [(String, Vec<Value>, Vec<&'static str>); 4] {
     [
         (
             over(
-                &format!("k AS ({party}, 2 AS kind, 'Visit' AS name, '' AS product_id, 3 AS since)"),
+                &format!(
+                    "k AS ({party}, 2 AS kind, 'Visit' AS name, '' AS product_id, 3 AS since)"
+                ),
                 happening::FIND,
             ),
             values![],

@@ -520,7 +520,7 @@ fn conclude(state: &State, attempt: u32, outcome: Outcome, at: Timestamp) -> Vec
             })]
         }
         (Status::Unknown, Outcome::Sent { provider_id }) => {
-            vec![resolved("provider", true, String::new(), provider_id, at)]
+            vec![resolved(state, "provider", true, String::new(), provider_id, at)]
         }
         _ => Vec::new(),
     }
@@ -534,7 +534,7 @@ fn resolve(
     at: Timestamp,
 ) -> Result<Vec<Event>, Refusal> {
     match state.status {
-        Status::Unknown => Ok(vec![resolved(by, sent, reason, String::new(), at)]),
+        Status::Unknown => Ok(vec![resolved(state, by, sent, reason, String::new(), at)]),
         Status::Sent if sent => Ok(Vec::new()),
         Status::Failed if !sent => Ok(Vec::new()),
         _ => Err(Refusal::WrongState),
@@ -556,7 +556,14 @@ fn unresolved(code: &str, at: Timestamp) -> Event {
     })
 }
 
-fn resolved(by: &str, sent: bool, reason: String, provider_id: String, at: Timestamp) -> Event {
+fn resolved(
+    state: &State,
+    by: &str,
+    sent: bool,
+    reason: String,
+    provider_id: String,
+    at: Timestamp,
+) -> Event {
     let verdict = Verdict { rule: by.to_owned(), ..eleventh(sent, &reason, &provider_id, at) };
     Event::Resolved(proto::TouchResolved {
         by: by.to_owned(),
@@ -564,6 +571,7 @@ fn resolved(by: &str, sent: bool, reason: String, provider_id: String, at: Times
         reason,
         provider_id,
         verdict: Some(verdict),
+        adapter: state.adapter.clone(),
     })
 }
 

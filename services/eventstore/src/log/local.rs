@@ -1,5 +1,7 @@
 //! The embedded log: the event table *is* the log, a watch channel wakes its readers.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -23,6 +25,53 @@ fn store(log: &Log, source: &str) -> Result<Store, Error> {
 
 /// At least this long between two pages: what comes alone is read at once, what comes in numbers together.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// Bytes of envelopes that are kept for other readers.
+const RECENT_BYTES: usize = 4 << 20;
+
+/// The last events that were read from a store: most of its readers stand at its end, and need not read them again.
+#[derive(Default)]
+pub(crate) struct Recent(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    /// Without a gap.
+    events: VecDeque<Stored>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// At most `max` events that follow a position; none if that is not known.
+    fn after(&self, position: u64, max: usize) -> Vec<Stored> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = kept.events.front().map_or(0, |it| it.position);
+        match usize::try_from((position + 1).wrapping_sub(first)) {
+            Ok(skipped) if first > 0 => {
+                kept.events.iter().skip(skipped).take(max).cloned().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn keep(&self, events: &[Stored]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            let end = kept.events.back().map_or(0, |it| it.position);
+            if event.position <= end {
+                continue;
+            }
+            if event.position > end + 1 {
+                *kept = Kept::default();
+            }
+            kept.bytes += event.envelope.len();
+            kept.events.push_back(event.clone());
+        }
+        while kept.bytes > RECENT_BYTES {
+            let Some(oldest) = kept.events.pop_front() else { return };
+            kept.bytes -= oldest.envelope.len();
+        }
+    }
+}
 
 /// Reads a store of this process.
 pub struct Reader {
@@ -49,7 +98,11 @@ impl Reader {
             tokio::time::sleep(early).await;
         }
         self.read_at = Some(Instant::now());
-        let events = store.read(self.position, max).await?;
+        let mut events = store.0.recent.after(self.position, max);
+        if events.is_empty() {
+            events = store.read(self.position, max).await?;
+            store.0.recent.keep(&events);
+        }
         let Some(last) = events.last() else { return Ok(Batch::Idle) };
         self.position = last.position;
         Ok(Batch::Events(events))
@@ -57,5 +110,44 @@ impl Reader {
 
     pub(super) fn skip_to(&mut self, position: u64) {
         self.position = self.position.max(position);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: [u64; 0] = [];
+
+    fn event(position: u64, bytes: usize) -> Stored {
+        Stored { position, chain: [0; 32], envelope: vec![0; bytes].into(), hop: String::new() }
+    }
+
+    fn positions(recent: &Recent, after: u64, max: usize) -> Vec<u64> {
+        recent.after(after, max).iter().map(|it| it.position).collect()
+    }
+
+    #[test]
+    fn what_one_reader_read_the_next_one_need_not() {
+        let recent = Recent::default();
+        assert_eq!(positions(&recent, 0, 10), NONE);
+        recent.keep(&[event(5, 1), event(6, 1), event(7, 1)]);
+        assert_eq!(positions(&recent, 4, 10), [5, 6, 7]);
+        assert_eq!(positions(&recent, 5, 1), [6]);
+        assert_eq!(positions(&recent, 7, 10), NONE, "that is the end");
+        assert_eq!(positions(&recent, 3, 10), NONE, "what is before is not known");
+        recent.keep(&[event(7, 1), event(8, 1)]);
+        assert_eq!(positions(&recent, 4, 10), [5, 6, 7, 8]);
+        recent.keep(&[event(11, 1)]);
+        assert_eq!(positions(&recent, 4, 10), NONE, "there is no gap in what is kept");
+        assert_eq!(positions(&recent, 10, 10), [11]);
+    }
+
+    #[test]
+    fn only_the_last_events_are_kept() {
+        let recent = Recent::default();
+        recent.keep(&[event(1, RECENT_BYTES), event(2, 10), event(3, 10)]);
+        assert_eq!(positions(&recent, 0, 10), NONE);
+        assert_eq!(positions(&recent, 1, 10), [2, 3]);
     }
 }

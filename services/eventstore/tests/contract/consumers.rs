@@ -368,10 +368,9 @@ async fn a_reader_starts_anywhere(rig: Rig) {
             match reader.next(100, Duration::from_secs(5)).await.unwrap() {
                 Batch::Events(events) => found.extend(events),
                 // The relay has yet to begin.
-                other => assert!(
-                    begun.elapsed() < Duration::from_secs(60),
-                    "{other:?} after {found:?}"
-                ),
+                other => {
+                    assert!(begun.elapsed() < Duration::from_secs(60), "{other:?} after {found:?}")
+                }
             }
         }
         assert_eq!(found, all[usize::try_from(after).unwrap()..]);

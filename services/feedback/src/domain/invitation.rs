@@ -7,7 +7,8 @@
 //!                       └→ DECLINED(not_sent)
 //! ```
 //!
-//! An answer or the end of time may come before the news that the touch was sent; then that news changes nothing.
+//! An answer or the end of time may come before the news that the touch was sent. Then that news is noted, as it is of
+//! every invitation that went out, and moves nothing.
 
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::feedback::v1 as proto;
@@ -70,6 +71,8 @@ pub(crate) struct State {
     pub(crate) requested: proto::InvitationRequested,
     /// What was issued; nothing before.
     pub(crate) issued: Option<proto::InvitationIssued>,
+    /// Its touch was sent, and that was noted.
+    sent: bool,
     pub(crate) reason: String,
     pub(crate) detail: String,
     pub(crate) response_id: String,
@@ -121,7 +124,10 @@ impl Decider for Invitation {
                     instance_id,
                 })]
             }
-            (Command::Settle { sent: true, .. }, Status::Issued) => {
+            (
+                Command::Settle { sent: true, .. },
+                Status::Issued | Status::Answered | Status::Expired,
+            ) if !state.sent => {
                 let touch_id = touch_id();
                 vec![Event::Sent(proto::InvitationSent { invitation_id, touch_id, instance_id })]
             }
@@ -173,7 +179,12 @@ impl Decider for Invitation {
                 state.reason.clone_from(&it.reason);
                 state.detail.clone_from(&it.detail);
             }
-            Event::Sent(_) => state.status = Status::Sent,
+            Event::Sent(_) => {
+                state.sent = true;
+                if state.status == Status::Issued {
+                    state.status = Status::Sent;
+                }
+            }
             Event::Answered(it) => {
                 state.status = Status::Answered;
                 state.response_id.clone_from(&it.response_id);

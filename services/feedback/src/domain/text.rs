@@ -8,7 +8,8 @@
 //!
 //! The text stands once, sealed, in its first event. [`State::open`] is the only way to it: while it is unscreened only
 //! the screening reads it, while it is a candidate only safety does, and afterwards those who may unseal it. The clock
-//! of a candidate is one of the wall: 24 hours from receipt, whatever calendar anybody keeps.
+//! of a candidate is one of the wall: 24 hours from receipt, whatever calendar anybody keeps. It runs from receipt, too: a
+//! text that nobody could screen by the first level of escalation is a candidate, so that a person reads it in time.
 
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::Personal;
@@ -32,9 +33,10 @@ pub(crate) enum Text {}
 pub(crate) enum Command {
     Receive(Box<proto::TextReceived>),
     Screen(Screening),
-    /// So much of the time is gone.
+    /// So much of the time is gone; `candidate_id`: what it becomes if it was not screened by now.
     Escalate {
         level: u32,
+        candidate_id: String,
     },
     HandOff {
         receipt: String,
@@ -174,23 +176,38 @@ impl State {
     }
 
     fn screen(&self, it: Screening) -> Vec<Event> {
-        let text_id = self.received.text_id.clone();
         let clear = it.clear;
         let screened = Event::Screened(proto::TextScreened {
-            text_id: text_id.clone(),
+            text_id: self.received.text_id.clone(),
             lexicon_version: it.lexicon_version,
             hits: it.hits,
             products: it.products,
             clear,
         });
-        let opened = Event::Opened(proto::SafetyCandidateOpened {
-            candidate_id: it.candidate_id,
-            text_id,
+        let opened = (!clear).then(|| self.opened(it.candidate_id));
+        [Some(screened), opened].into_iter().flatten().collect()
+    }
+
+    fn opened(&self, candidate_id: String) -> Event {
+        Event::Opened(proto::SafetyCandidateOpened {
+            candidate_id,
+            text_id: self.received.text_id.clone(),
             party_id: self.received.party_id.clone(),
             received_at: self.received.received_at,
             due_at: Some(self.due_at().to_proto()),
-        });
-        [Some(screened), (!clear).then_some(opened)].into_iter().flatten().collect()
+        })
+    }
+
+    fn escalate(&self, level: u32, candidate_id: String, at: Timestamp) -> Vec<Event> {
+        let reached = escalates_at(self.received_at(), level).is_some_and(|it| it <= at);
+        if level <= self.level || !reached {
+            return Vec::new();
+        }
+        let unscreened = self.status == Status::Unscreened;
+        let opened = unscreened.then(|| self.opened(candidate_id.clone()));
+        let candidate_id = if unscreened { candidate_id } else { self.candidate_id.clone() };
+        let escalated = proto::SafetyCandidateEscalated { candidate_id, level };
+        opened.into_iter().chain([Event::Escalated(escalated)]).collect()
     }
 }
 
@@ -216,11 +233,8 @@ impl Decider for Text {
             (_, Status::Unknown) => Err(Refusal::Unknown),
             (Command::Screen(it), Status::Unscreened) => Ok(state.screen(it)),
             (Command::Screen(_), _) => Ok(Vec::new()),
-            (Command::Escalate { level }, Status::Candidate) => {
-                let reached = escalates_at(state.received_at(), level).is_some_and(|it| it <= at);
-                let escalated = proto::SafetyCandidateEscalated { candidate_id, level };
-                let new = level > state.level && reached;
-                Ok(new.then_some(Event::Escalated(escalated)).into_iter().collect())
+            (Command::Escalate { level, candidate_id }, Status::Unscreened | Status::Candidate) => {
+                Ok(state.escalate(level, candidate_id, at))
             }
             (Command::Escalate { .. }, _) => Ok(Vec::new()),
             (Command::HandOff { receipt }, Status::Candidate) => {
@@ -265,7 +279,10 @@ impl Decider for Text {
                 state.hits.clone_from(&it.hits);
                 state.products.clone_from(&it.products);
             }
-            Event::Opened(it) => state.candidate_id.clone_from(&it.candidate_id),
+            Event::Opened(it) => {
+                state.status = Status::Candidate;
+                state.candidate_id.clone_from(&it.candidate_id);
+            }
             Event::Escalated(it) => state.level = it.level,
             Event::HandedOff(it) => {
                 state.status = Status::HandedOff;

@@ -4,7 +4,9 @@ use chassis::auth::Caller;
 use chassis::name::{own, own_tenant};
 use chassis::page::Page;
 use chassis::status::Problem;
-use eventstore::Metadata;
+use eventstore::{Error, Metadata};
+use rapport_proto::eventlog::v1::GetHeadRequest;
+use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
 use rapport_proto::feedback::v1 as proto;
 use rapport_proto::feedback::v1::case_service_server::CaseService;
 use tonic::{Request, Response, Status};
@@ -12,7 +14,7 @@ use tonic::{Request, Response, Status};
 use super::Api;
 use crate::convert::{case as parse, code};
 use crate::domain::case::{Case, Command, State};
-use crate::refusal::{of_case, of_failure};
+use crate::refusal::{PARTY_UNKNOWN, of_case, of_failure};
 use crate::units;
 use crate::view;
 use crate::view::Place;
@@ -28,6 +30,7 @@ impl CaseService for Api {
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let new = parse::open(request.get_ref(), &meta)?;
         let id = new.opened.case_id.clone();
+        self.known(&meta.tenant, &new.opened.party_id).await?;
         let opened = units::open_case(&self.deps.store, &meta, new).await;
         let position = opened.map_err(of_failure)?;
         let state = self.deps.find::<Case>(&meta.tenant, &id, "name").await?.state;
@@ -150,6 +153,24 @@ impl Api {
         let done = self.execute::<Case>(id, meta, command, of_case).await?;
         let case = parse::case(&meta.tenant, &done.state, self.deps.clock.now());
         Ok((Some(case), done.position))
+    }
+
+    /// A case is about somebody: refuses a party that nobody registered. What `profiles` holds by now was read before
+    /// that is said.
+    async fn known(&self, tenant: &str, party_id: &str) -> Result<(), Problem> {
+        let database = self.deps.store.database();
+        if view::party::look_up(database, tenant, party_id).await?.is_some() {
+            return Ok(());
+        }
+        let head = GetHeadRequest { source: "profiles".to_owned() };
+        let head = EventLogServiceClient::new(self.deps.peers.to("profiles")).get_head(head).await;
+        let head =
+            head.map_err(|it| Error::unavailable_because("the head of profiles", it))?.into_inner();
+        self.caught_up(&[("profiles".to_owned(), head.position)].into()).await?;
+        let found = view::party::look_up(database, tenant, party_id).await?;
+        found
+            .map(drop)
+            .ok_or_else(|| Problem::of(PARTY_UNKNOWN).violation("party_id", PARTY_UNKNOWN.remedy))
     }
 
     async fn with_text(&self, caller: &Caller, state: &State) -> Result<proto::Case, Problem> {

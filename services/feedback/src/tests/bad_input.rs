@@ -24,10 +24,10 @@ fn wrong(field: &FieldDescriptor) -> Vec<Value> {
             "tenants/acme/invitations/\u{0}",
         ]),
         ("parent", _) => texts(&["", "acme", "tenants/", "tenants/acme/x", "tenants/umbrella"]),
-        ("token", _) => vec![texts(&["x", "acme.inv_1.0"]), vec![long(100_000)]].concat(),
+        ("token", _) => [texts(&["x", "acme.inv_1.0"]), vec![long(100_000)]].concat(),
         ("invitation_id", _) => texts(&["", "inv_0", "\u{0}"]),
         ("request_id", _) => {
-            vec![texts(&["short", "with\u{7}bell", "ümläuts-"]), vec![long(129)]].concat()
+            [texts(&["short", "with\u{7}bell", "ümläuts-"]), vec![long(129)]].concat()
         }
         ("page_token", _) => texts(&["nonsense", "\u{0}"]),
         ("page_size", _) => vec![Value::I32(-1), Value::I32(i32::MIN)],
@@ -36,10 +36,8 @@ fn wrong(field: &FieldDescriptor) -> Vec<Value> {
         ("comment", _) => vec![long(3_000), Value::String("a\u{0}b".into())],
         ("text", _) => vec![long(4_001)],
         ("language", _) => texts(&["not a language", "é", &"x".repeat(36)]),
-        ("receipt" | "case_number", _) => vec![texts(&["", " ", "a\nb"]), vec![long(129)]].concat(),
-        ("reason" | "outcome", _) => {
-            vec![texts(&["", "because of it", "ä"]), vec![long(65)]].concat()
-        }
+        ("receipt" | "case_number", _) => [texts(&["", " ", "a\nb"]), vec![long(129)]].concat(),
+        ("reason" | "outcome", _) => [texts(&["", "because of it", "ä"]), vec![long(65)]].concat(),
         ("survey" | "party_id" | "about_touch_id" | "sender_id", Kind::String) => {
             texts(&["a b", "../x", "\u{0}", &"x".repeat(200)])
         }

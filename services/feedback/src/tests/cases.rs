@@ -155,11 +155,23 @@ async fn a_medical_question_opens_to_medical_roles_only() {
 }
 
 #[tokio::test]
+async fn a_case_is_opened_for_somebody_who_is_known() {
+    let world = World::start().await;
+    let status = world.cases().open_case(complaint("Who am I?")).await.expect_err("nobody");
+    assert_eq!(told(&status), (Code::NotFound, "PARTY_UNKNOWN".into()));
+    assert_eq!(fields(&status), ["party_id"]);
+    assert_eq!(world.store("feedback").read_head().await.expect("read").position, 0);
+    world.party(PARTY, "DE", "de").await;
+    world.cases().open_case(complaint("Me.")).await.expect("opened");
+}
+
+#[tokio::test]
 async fn opening_twice_with_one_request_id_opens_one() {
     let world = World::start().await;
     let once = || proto::OpenCaseRequest { request_id: "case-0001".into(), ..promised() };
     let (first, second) = (world.open(once()).await, world.open(once()).await);
     assert_eq!(first.name, second.name);
+    world.party("pty_2", "DE", "de").await;
     let other = proto::OpenCaseRequest { party_id: "pty_2".into(), ..once() };
     let status = world.cases().open_case(other).await.expect_err("another body");
     assert_eq!(told(&status).1, "REQUEST_ID_REUSED");

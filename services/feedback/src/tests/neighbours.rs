@@ -127,6 +127,15 @@ impl World {
         self.said::<Module>(module_id, content::module_event::Event::Approved(event)).await;
     }
 
+    /// Registers a party that is not known yet.
+    pub(super) async fn known(&self, party_id: &str) {
+        let database = self.store("feedback").database().clone();
+        let found = crate::view::party::look_up(&database, ACME, party_id).await.expect("read");
+        if found.is_none() {
+            self.party(party_id, "DE", "de").await;
+        }
+    }
+
     pub(super) async fn party(&self, party_id: &str, market: &str, language: &str) {
         let event = profiles::PartyRegistered {
             market: market.into(),

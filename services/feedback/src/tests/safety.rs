@@ -144,6 +144,24 @@ async fn the_clock_of_the_wall_escalates_whatever_the_calendar() {
 }
 
 #[tokio::test]
+async fn a_text_that_cannot_be_screened_escalates() {
+    let world = World::start().await;
+    let database = world.store("feedback").database().clone();
+    let away = "ALTER TABLE product RENAME TO product_away";
+    database.exec(away, vec![]).await.expect("the screening cannot read");
+    let case = world.open(complaint(HARM)).await;
+    world.advance(HOUR * 12);
+    let candidate = world.has_candidates(1).await.pop().expect("a candidate");
+    assert_eq!(candidate.level, 1);
+    assert_eq!(world.seen(&case.name).await, (String::new(), "candidate".into()));
+    world
+        .safety()
+        .hand_off_safety_candidate(hand_off(&candidate.name, "PV-1"))
+        .await
+        .expect("read");
+}
+
+#[tokio::test]
 async fn what_safety_took_escalates_no_more() {
     let world = World::start().await;
     let taken = world.candidate(HARM).await;
@@ -206,6 +224,7 @@ async fn with_the_party_s_key_its_texts_are_gone() {
     store.keys().destroy(ACME, PARTY, "erased", world.now()).await.expect("destroyed");
     let answer = world.response(&name).await.answers.pop().expect("an answer");
     assert_eq!((answer.text.as_str(), answer.withheld.as_str()), ("", "erased"));
+    world.party(PARTY, "DE", "de").await;
     let status = world.cases().open_case(complaint("Hello?")).await.expect_err("erased");
     assert_eq!(told(&status), (Code::FailedPrecondition, "PARTY_ERASED".into()));
     world.open(complaint("")).await;

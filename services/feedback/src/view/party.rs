@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use eventstore::{Database, Error, Recorded, Tx, View, values};
+use eventstore::{Database, Error, Recorded, Row, Tx, View, values};
 use rapport_proto::profiles::v1::party_event::Event;
 
 use super::Applied;
@@ -62,19 +62,29 @@ fn concerns(type_name: &str) -> bool {
     matches!(type_name, "rapport.profiles.v1.PartyRegistered" | "rapport.profiles.v1.PartyMoved")
 }
 
+/// Where a party is; of one that nobody knows, nothing.
 pub(crate) async fn find(
     database: &Database,
     tenant: &str,
     party_id: &str,
 ) -> Result<Party, Error> {
+    Ok(look_up(database, tenant, party_id).await?.unwrap_or_default())
+}
+
+/// Where a party is that is known.
+pub(crate) async fn look_up(
+    database: &Database,
+    tenant: &str,
+    party_id: &str,
+) -> Result<Option<Party>, Error> {
     let rows = database
         .query(
             "SELECT market, language FROM party WHERE tenant = $1 AND party_id = $2",
             values![tenant, party_id],
         )
         .await?;
-    rows.first().map_or_else(
-        || Ok(Party::default()),
-        |row| Ok(Party { market: row.text(0)?.to_owned(), language: row.text(1)?.to_owned() }),
-    )
+    let party = |row: &Row| {
+        Ok(Party { market: row.text(0)?.to_owned(), language: row.text(1)?.to_owned() })
+    };
+    rows.first().map(party).transpose()
 }

@@ -13,9 +13,10 @@ use super::{Api, own, own_tenant, unknown};
 use crate::convert;
 use crate::domain::experiment::{Command, Experiment};
 use crate::domain::instant;
-use crate::rollup::contribution::Contribution;
+use crate::rollup::experiment::FEW_PATIENTS;
 use crate::view;
 use crate::view::experiment::Kept;
+use crate::view::figure::Told;
 use crate::view::series::Fed;
 
 #[tonic::async_trait]
@@ -46,8 +47,8 @@ impl ExperimentService for Api {
         meta.reason.clone_from(&reason);
         let (_, fed) = self.experiment(&caller.tenant, id).await?;
         let store = &self.deps.store;
-        let read = view::figure::of_experiment(store, &caller.tenant, &fed).await;
-        let (_, as_of, positions) = read.map_err(Problem::from)?;
+        let told = view::figure::of_experiment(store, &caller.tenant, &fed).await;
+        let Told { as_of, positions, .. } = told.map_err(Problem::from)?;
         let close = Command::Close { reason, positions, as_of };
         let position = self.execute::<Experiment>(id, &meta, close).await?.position;
         let (kept, fed) = self.experiment(&caller.tenant, id).await?;
@@ -99,23 +100,25 @@ impl ExperimentService for Api {
 /// Everything that a result needs.
 struct Found {
     document: proto::Experiment,
-    contributions: Vec<Contribution>,
-    as_of: Timestamp,
-    positions: std::collections::BTreeMap<String, u64>,
+    told: Told,
 }
 
 impl Found {
     fn result(&self) -> proto::ExperimentResult {
         let plan = convert::plan(&self.document);
-        let compared = plan.compare(&plan.units(&self.contributions, self.as_of));
-        convert::result(&compared, self.positions.clone())
+        let units = plan.units(&self.told.contributions, self.told.as_of);
+        let compared = plan.compare(&units, &self.told.patients);
+        convert::result(&compared, self.told.positions.clone())
     }
 
     /// The holdout's own name stands for its period: any will do, as long as it is always the same.
     fn coverage(&self, seed: &str, times: u32) -> Option<f64> {
         let Some(AssignedBy::Holdout(holdout)) = &self.document.assigned_by else { return None };
         let plan = convert::plan(&self.document);
-        plan.coverage(&plan.units(&self.contributions, self.as_of), seed, times, holdout)
+        let units = plan.units(&self.told.contributions, self.told.as_of);
+        // Whoever chooses the arms could ask about each party by itself.
+        let few = plan.compare(&units, &self.told.patients).withheld == FEW_PATIENTS;
+        if few { None } else { plan.coverage(&units, seed, times, holdout) }
     }
 }
 
@@ -132,12 +135,11 @@ impl Api {
 
     /// What was read of an experiment; of a closed one, what had been when it was closed.
     async fn compared(&self, tenant: &str, kept: &Kept, fed: &Fed) -> Result<Found, Problem> {
-        let read = view::figure::of_experiment(&self.deps.store, tenant, fed).await?;
-        let (contributions, mut as_of, mut positions) = read;
+        let mut told = view::figure::of_experiment(&self.deps.store, tenant, fed).await?;
         if let Some(closed) = &kept.closed {
-            as_of = instant(closed.as_of.as_ref()).unwrap_or_default();
-            positions = closed.positions.clone();
+            told.as_of = instant(closed.as_of.as_ref()).unwrap_or_default();
+            told.positions.clone_from(&closed.positions);
         }
-        Ok(Found { document: kept.document.clone(), contributions, as_of, positions })
+        Ok(Found { document: kept.document.clone(), told })
     }
 }

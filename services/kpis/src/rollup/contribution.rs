@@ -21,6 +21,10 @@ pub(crate) enum Role {
     Other,
     /// An instance of the journey whose split an experiment is about.
     Instance,
+    /// What stops the clock of a span that has not ended.
+    Paused,
+    /// What makes the clock of a span go on.
+    Resumed,
 }
 
 impl Role {
@@ -29,6 +33,8 @@ impl Role {
             Self::Main => 0,
             Self::Other => 1,
             Self::Instance => 2,
+            Self::Paused => 3,
+            Self::Resumed => 4,
         }
     }
 
@@ -36,6 +42,8 @@ impl Role {
         match number {
             0 => Self::Main,
             1 => Self::Other,
+            3 => Self::Paused,
+            4 => Self::Resumed,
             _ => Self::Instance,
         }
     }

@@ -24,6 +24,8 @@ pub(crate) const PARTY_KIND: &str = "party_kind";
 pub(crate) const CURRENCY: &str = "currency";
 /// Dimensions and parts of a key, at most.
 const MOST_DIMENSIONS: usize = 8;
+/// Further events that say the same, at most.
+const MOST_ALSO: usize = 8;
 /// Elements of one event that are measured, at most.
 const MOST_ELEMENTS: usize = 10_000;
 
@@ -338,6 +340,7 @@ impl Findings {
             event: metric.event.clone(),
             each: metric.each.clone(),
             filter: metric.filter.clone(),
+            also: metric.also.clone(),
         };
         let (shape, picks) = self.measure(metric, &main)?;
         Some(Series {
@@ -396,71 +399,106 @@ impl Findings {
         Some(match measure {
             Measure::Count(it) => {
                 self.require(*it, "measure.count", "Write true.");
-                (Shape::Count, vec![self.pick("", main, Role::Main, None, &unset, all)?])
+                (Shape::Count, self.picks("", main, Role::Main, None, &unset, all)?)
             }
             Measure::Distinct(of) => {
                 let key = vec![of.clone()];
-                let mut pick = self.pick("", main, Role::Main, None, &unset, all)?;
-                pick.key = self.key("measure.distinct", &key, &pick.event, pick.each.as_ref());
-                (Shape::Distinct, vec![pick])
+                let mut picks = self.picks("", main, Role::Main, None, &unset, all)?;
+                for pick in &mut picks {
+                    pick.key = self.key("measure.distinct", &key, &pick.event, pick.each.as_ref());
+                }
+                (Shape::Distinct, picks)
             }
             Measure::Sum(of) => (
                 Shape::Sum,
-                vec![self.pick("", main, Role::Main, Some(("measure.sum", of)), &unset, all)?],
+                self.picks("", main, Role::Main, Some(("measure.sum", of)), &unset, all)?,
             ),
             Measure::Mean(of) => (
                 Shape::Mean,
-                vec![self.pick("", main, Role::Main, Some(("measure.mean", of)), &unset, all)?],
+                self.picks("", main, Role::Main, Some(("measure.mean", of)), &unset, all)?,
             ),
             Measure::Quantile(it) => {
                 self.share("measure.quantile.q", it.q);
                 let value = Some(("measure.quantile.value", &it.value));
-                (Shape::Quantile(it.q), vec![self.pick("", main, Role::Main, value, &unset, all)?])
+                (Shape::Quantile(it.q), self.picks("", main, Role::Main, value, &unset, all)?)
             }
             Measure::Ratio(it) => {
                 let keyed = !it.key.is_empty();
                 let both = it.key.len() == it.per_key.len();
                 self.require(both, "measure.ratio.per_key", "Name as many parts as in `key`.");
                 let per = it.per.clone().unwrap_or_default();
-                let above = self.pick(
-                    "",
-                    main,
-                    Role::Main,
-                    None,
-                    &it.key,
-                    if keyed { &none } else { all },
-                )?;
-                let below =
-                    self.pick("measure.ratio.per", &per, Role::Other, None, &it.per_key, all)?;
-                (Shape::Ratio { keyed }, vec![above, below])
+                let dims = if keyed { &none } else { all };
+                let mut picks = self.picks("", main, Role::Main, None, &it.key, dims)?;
+                let place = "measure.ratio.per";
+                picks.extend(self.picks(place, &per, Role::Other, None, &it.per_key, all)?);
+                (Shape::Ratio { keyed }, picks)
             }
-            Measure::Span(it) => {
-                self.share("measure.span.q", it.q);
-                let named = !it.key.is_empty() && it.key.len() == it.until_key.len();
-                self.require(
-                    named,
-                    "measure.span.key",
-                    "Name the thing in both events, in as many parts.",
-                );
-                let until = it.until.clone().unwrap_or_default();
-                let begins = self.pick("", main, Role::Main, None, &it.key, all)?;
-                let seconds =
-                    (!it.seconds.is_empty()).then_some(("measure.span.seconds", &it.seconds));
-                let ends = self.pick(
-                    "measure.span.until",
-                    &until,
-                    Role::Other,
-                    seconds,
-                    &it.until_key,
-                    &none,
-                )?;
-                (Shape::Span(it.q), vec![begins, ends])
-            }
+            Measure::Span(it) => (Shape::Span(it.q), self.span(it, main, all)?),
         })
+    }
+
+    fn span<'a>(
+        &mut self,
+        it: &'a proto::Span,
+        main: &Selection,
+        all: &BTreeMap<String, String>,
+    ) -> Option<Vec<Pick>> {
+        let none = BTreeMap::new();
+        self.share("measure.span.q", it.q);
+        let named = !it.key.is_empty() && it.key.len() == it.until_key.len();
+        self.require(named, "measure.span.key", "Name the thing in both events, in as many parts.");
+        let until = it.until.clone().unwrap_or_default();
+        let stated = |place, text: &'a String| (!text.is_empty()).then_some((place, text));
+        let seconds = stated("measure.span.seconds", &it.seconds);
+        let paused = stated("measure.span.paused_seconds", &it.paused_seconds);
+        self.require(
+            seconds.is_some() || (it.pause.is_none() && it.resume.is_none()),
+            "measure.span.seconds",
+            "State what the clock shows at the end, too, where it can stop and go on.",
+        );
+        self.require(
+            paused.is_some() == it.pause.is_some(),
+            "measure.span.paused_seconds",
+            "State what the clock shows when it stops, and nothing where it does not.",
+        );
+        let key = &it.until_key;
+        let mut picks = self.picks("", main, Role::Main, None, &it.key, all)?;
+        picks.extend(self.picks("measure.span.until", &until, Role::Other, seconds, key, &none)?);
+        if let Some(pause) = &it.pause {
+            let place = "measure.span.pause";
+            picks.extend(self.picks(place, pause, Role::Paused, paused, key, &none)?);
+        }
+        if let Some(resume) = &it.resume {
+            let place = "measure.span.resume";
+            picks.extend(self.picks(place, resume, Role::Resumed, None, key, &none)?);
+        }
+        Some(picks)
     }
 
     fn share(&mut self, place: &str, share: f64) {
         self.require(share > 0.0 && share <= 1.0, place, "Use a share above 0 and up to 1.");
+    }
+
+    /// A selection and what says the same.
+    fn picks(
+        &mut self,
+        place: &str,
+        from: &Selection,
+        role: Role,
+        value: Option<(&str, &String)>,
+        key: &[String],
+        dimensions: &BTreeMap<String, String>,
+    ) -> Option<Vec<Pick>> {
+        let before = if place.is_empty() { String::new() } else { format!("{place}.") };
+        let few = from.also.len() <= MOST_ALSO;
+        self.require(few, &format!("{before}also"), "Name 8 further events at most.");
+        let mut picks = vec![self.pick(place, from, role, value, key, dimensions)?];
+        for (index, also) in from.also.iter().take(MOST_ALSO).enumerate() {
+            let place = format!("{before}also[{index}]");
+            self.require(also.also.is_empty(), &format!("{place}.also"), "Leave it empty here.");
+            picks.push(self.pick(&place, also, role, value, key, dimensions)?);
+        }
+        Some(picks)
     }
 
     fn pick(
@@ -497,7 +535,7 @@ impl Findings {
         });
         let key_place = match role {
             Role::Main => "measure.key",
-            Role::Other | Role::Instance => "measure.per_key",
+            Role::Other | Role::Instance | Role::Paused | Role::Resumed => "measure.per_key",
         };
         let key = self.key(key_place, key, &event, each.as_ref());
         let dims = dimensions

@@ -23,6 +23,11 @@ use super::statistics::{Difference, MISMATCH, sample_ratio, welch};
 
 const CONTROL: &str = "control";
 const TREATED: &str = "treated";
+/// What came of fewer patients than this in an arm is not shown.
+const LEAST_PATIENTS: u64 = 5;
+/// Why a difference is withheld.
+pub(crate) const FEW_PATIENTS: &str = "few_patients";
+const SAMPLE_RATIO_MISMATCH: &str = "sample_ratio_mismatch";
 /// An outcome that happened, where no value is asked for.
 pub(crate) const HAPPENED: i64 = 1_000_000;
 
@@ -192,23 +197,29 @@ impl Plan {
         if self.split { &self.control_arm } else { CONTROL }
     }
 
-    /// Compares the control arm with all others.
-    pub(crate) fn compare(&self, units: &Units) -> Compared {
+    /// Compares the control arm with all others. Where few of an arm are patients, what came of them is withheld, and so
+    /// is what it could be computed from.
+    pub(crate) fn compare(&self, units: &Units, patients: &BTreeSet<String>) -> Compared {
         let (mut sums, mut control, mut treated) =
             (BTreeMap::new(), Sums::default(), Sums::default());
+        let mut guarded: BTreeMap<&str, u64> = BTreeMap::new();
         for unit in &units.complete {
+            *guarded.entry(&unit.arm).or_default() += u64::from(patients.contains(&unit.party_id));
             sums.entry(unit.arm.as_str()).or_insert_with(Sums::default).add(unit.outcome);
             let side = if unit.arm == self.control() { &mut control } else { &mut treated };
             side.add(unit.outcome);
         }
         let shown = |arm: &str, parties: u64| {
             let sums = sums.get(arm).copied().unwrap_or_default();
+            let suppressed = guarded.get(arm).is_some_and(|it| (1..LEAST_PATIENTS).contains(it));
+            let shown = |it: Option<f64>| it.filter(|_| !suppressed).unwrap_or_default();
             Arm {
                 arm: arm.to_owned(),
                 parties,
                 complete: sums.n,
-                mean: sums.mean().unwrap_or_default(),
-                deviation: sums.variance().unwrap_or_default().sqrt(),
+                mean: shown(sums.mean()),
+                deviation: shown(sums.variance()).sqrt(),
+                suppressed,
             }
         };
         let of = |arm: &str| units.parties.get(arm).copied().unwrap_or_default();
@@ -222,8 +233,15 @@ impl Plan {
         let all = units.parties.values().sum();
         let sample_ratio_p = sample_ratio(of(self.control()), all, self.control_share);
         let mismatch = sample_ratio_p < MISMATCH;
-        let difference = welch(&control, &treated).filter(|_| !mismatch);
-        Compared { arms, difference, sample_ratio_p, mismatch }
+        let withheld = if arms.iter().any(|it| it.suppressed) {
+            FEW_PATIENTS
+        } else if mismatch {
+            SAMPLE_RATIO_MISMATCH
+        } else {
+            ""
+        };
+        let difference = welch(&control, &treated).filter(|_| withheld.is_empty());
+        Compared { arms, difference, sample_ratio_p, mismatch, withheld }
     }
 
     /// Draws the arms anew so many times, as a holdout draws them, and tells in which share of the worlds the interval
@@ -260,4 +278,6 @@ pub(crate) struct Compared {
     pub(crate) difference: Option<Difference>,
     pub(crate) sample_ratio_p: f64,
     pub(crate) mismatch: bool,
+    /// Why the difference is withheld; empty: it is not.
+    pub(crate) withheld: &'static str,
 }

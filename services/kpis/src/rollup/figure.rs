@@ -145,6 +145,35 @@ struct Thing {
     cell: Option<Cell>,
 }
 
+/// Orders what happens to a thing.
+type Order = (Timestamp, u64, u32);
+
+/// What became of a thing that has begun.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    /// What stopped it last, with what it states, and whether that is an end.
+    stopped: Option<(Order, i64, bool)>,
+    /// What made it go on last.
+    resumed: Option<Order>,
+}
+
+impl Clock {
+    /// How long a thing has lasted at `as_of`; `stated`: what stops the clock says what it shows.
+    fn lasted(&self, begun: Timestamp, as_of: Timestamp, stated: bool) -> Lasted {
+        let between = |from: Timestamp, until: Timestamp| until.0.saturating_sub(from.0);
+        let (for_, open) = match (self.stopped, self.resumed) {
+            (None, _) => (between(begun, as_of), true),
+            (Some((stopped, shows, _)), Some(resumed)) if resumed > stopped => {
+                (shows.saturating_add(between(resumed.0, as_of).max(0)), true)
+            }
+            (Some((stopped, shows, ends)), _) => {
+                (if stated { shows } else { between(begun, stopped.0) }, !ends)
+            }
+        };
+        Lasted { for_: for_.max(0), open }
+    }
+}
+
 /// Folds cells or contributions into figures.
 pub(crate) struct Fold<'q> {
     shape: Shape,
@@ -152,7 +181,7 @@ pub(crate) struct Fold<'q> {
     cells: HashMap<Cell, Folded>,
     /// What a joined shape joins: things by key, and what was found of them.
     things: HashMap<String, Thing>,
-    ends: HashMap<String, (Timestamp, u64, u32, i64)>,
+    clocks: HashMap<String, Clock>,
     keys: HashSet<String>,
     seconds_stated: bool,
 }
@@ -164,7 +193,7 @@ impl<'q> Fold<'q> {
             query,
             cells: HashMap::new(),
             things: HashMap::new(),
-            ends: HashMap::new(),
+            clocks: HashMap::new(),
             keys: HashSet::new(),
             seconds_stated,
         }
@@ -176,7 +205,7 @@ impl<'q> Fold<'q> {
         let folded = self.cells.entry(cell).or_default();
         match role {
             Role::Main => folded.main.merge(sums),
-            Role::Other | Role::Instance => folded.other.merge(sums),
+            Role::Other | Role::Instance | Role::Paused | Role::Resumed => folded.other.merge(sums),
         }
     }
 
@@ -207,10 +236,14 @@ impl<'q> Fold<'q> {
                     }
                 }
             }
-            (Shape::Span(_), Role::Other) => {
-                let end = (it.at, it.position, it.element, it.value);
-                let last = self.ends.entry(it.key.clone()).or_insert(end);
-                *last = end.max(*last);
+            (Shape::Span(_), role @ (Role::Other | Role::Paused)) => {
+                let stop = ((it.at, it.position, it.element), it.value, role == Role::Other);
+                let clock = self.clocks.entry(it.key.clone()).or_default();
+                clock.stopped = clock.stopped.max(Some(stop));
+            }
+            (Shape::Span(_), Role::Resumed) => {
+                let clock = self.clocks.entry(it.key.clone()).or_default();
+                clock.resumed = clock.resumed.max(Some((it.at, it.position, it.element)));
             }
             (Shape::Distinct, _) => {
                 let Some(cell) = self.query.cell(&place) else { return };
@@ -229,11 +262,11 @@ impl<'q> Fold<'q> {
                 one.add(it.value);
                 self.sums(role, &place, &one);
             }
-            (_, Role::Instance) | (Shape::Experiment, _) => {}
+            (_, Role::Instance | Role::Paused | Role::Resumed) | (Shape::Experiment, _) => {}
         }
     }
 
-    /// The figures, by bucket and dimensions. What has not ended is censored at `as_of`.
+    /// The figures, by bucket and dimensions. What has not ended is censored at `as_of`, or where its clock stands.
     pub(crate) fn finish(mut self, as_of: Timestamp) -> BTreeMap<Cell, Number> {
         for (key, thing) in std::mem::take(&mut self.things) {
             let Some(cell) = thing.cell else { continue };
@@ -241,12 +274,8 @@ impl<'q> Fold<'q> {
             folded.things += 1;
             match self.shape {
                 Shape::Span(_) => {
-                    let end = self.ends.get(&key);
-                    let until = end.map_or(as_of, |it| it.0);
-                    let apart = until.0.saturating_sub(thing.at.0);
-                    let stated = end.filter(|_| self.seconds_stated).map(|it| it.3);
-                    let for_ = stated.unwrap_or(apart).max(0);
-                    folded.lasted.push(Lasted { for_, open: end.is_none() });
+                    let clock = self.clocks.get(&key).copied().unwrap_or_default();
+                    folded.lasted.push(clock.lasted(thing.at, as_of, self.seconds_stated));
                 }
                 _ => folded.found += u64::from(self.keys.contains(&key)),
             }

@@ -35,8 +35,8 @@ pub(crate) struct Table {
 pub(crate) type Guarded = BTreeMap<String, u32>;
 
 impl Table {
-    /// Notes a cell and, when its kind is guarded, the party that is in it.
-    pub(crate) fn add(&mut self, cell: Cell, party: Option<Party>) {
+    /// Notes a cell and the party that is in it, once for each guarded kind that it is or may be of.
+    pub(crate) fn add(&mut self, cell: Cell, party: impl IntoIterator<Item = Party>) {
         self.cells.entry(cell).or_default().extend(party);
     }
 

@@ -45,6 +45,7 @@ fn reached(holdout: &str, held_out: bool) -> touch_event::Event {
 impl World {
     /// A touch that reached the holdout.
     async fn touched(&self, party: &str, held_out: bool, at: Timestamp) {
+        self.know(party).await;
         let events = vec![reached("q1", held_out)];
         self.append::<Touch>(&format!("tch_{party}"), about(party, at), events).await;
     }
@@ -153,6 +154,25 @@ async fn a_closed_experiment_stays_as_it_is_also_after_a_rebuild() {
 }
 
 #[tokio::test]
+async fn what_came_of_few_patients_is_withheld() {
+    let world = World::start().await;
+    world.experiments().start_experiment(start(holdout())).await.expect("started");
+    for number in 0..20 {
+        let kind = if number < 6 { PartyKind::Pharmacist } else { PartyKind::Patient };
+        world.register(&format!("pty_{number}"), kind).await;
+    }
+    history(&world).await;
+    world.read_all().await;
+    let result = world.result_when(21).await;
+    let shown: Vec<_> = result.arms.iter().map(|it| (it.suppressed, it.mean)).collect();
+    assert_eq!(shown, [(true, 0.0), (false, 1.0)]);
+    assert_eq!((result.difference, result.withheld.as_str()), (None, "few_patients"));
+    let get = proto::GetExperimentRequest { name: name(), rerandomise: 100, ..Default::default() };
+    let found = world.experiments().get_experiment(get).await.expect("found").into_inner();
+    assert_eq!(found.coverage, None);
+}
+
+#[tokio::test]
 async fn only_a_holdout_is_drawn_anew() {
     let world = World::start().await;
     let split = proto::Experiment {
@@ -215,7 +235,7 @@ async fn what_was_planted_is_found_where_people_look_for_it() {
     let world = World::start().await;
     let nothing = Planted { seed: "nothing", orders: [0.25, 0.25], lost: 0.0 };
     let uplift = Planted { seed: "uplift", orders: [0.2, 0.4], lost: 0.0 };
-    let mismatch = Planted { seed: "mismatch", orders: [0.25, 0.25], lost: 0.4 };
+    let mismatch = Planted { seed: "mismatch", orders: [0.25, 0.25], lost: 0.6 };
     for planted in [&nothing, &uplift, &mismatch] {
         let experiment = planted.happen(&world).await;
         world.experiments().start_experiment(start(experiment)).await.expect("started");

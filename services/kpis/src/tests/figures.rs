@@ -87,6 +87,23 @@ async fn a_cell_with_few_patients_is_hidden_with_its_events() {
 }
 
 #[tokio::test]
+async fn who_is_not_known_yet_may_be_a_patient() {
+    let world = World::start().await;
+    for number in 0..4 {
+        world.stranger_did(&format!("pty_{number}"), "Order Completed", day(0)).await;
+    }
+    world.read_all().await;
+    let hidden = world.total("orders").await;
+    assert_eq!((hidden.suppressed, hidden.value), (true, None));
+    for number in 0..4 {
+        world.register(&format!("pty_{number}"), PartyKind::Pharmacist).await;
+    }
+    world.read_all().await;
+    let shown = world.total("orders").await;
+    assert_eq!((shown.suppressed, shown.value), (false, Some(4.0)));
+}
+
+#[tokio::test]
 async fn the_whole_minus_the_others_tells_nothing_of_a_small_cell() {
     let world = World::start().await;
     let visited = async |market: &str, patients: std::ops::Range<u32>, week: i64| {

@@ -71,7 +71,7 @@ async fn a_closed_day_that_misses_its_target_raises_an_alert_until_one_meets_it(
     assert_eq!((raised.value, raised.n), (Some(1.0), 1));
     assert_eq!(raised.bucket, Some(day(0).to_proto()));
     assert_eq!(raised.definition_hash.len(), 32);
-    assert!(raised.alert_id.starts_with("alt_") && raised.positions["profiles"] == 1);
+    assert!(raised.alert_id.starts_with("alt_") && raised.positions["profiles"] == 2);
 
     world.a_day(1, 3).await;
     let alerts = world.alerts_when(|it| it[0].clear_time.is_some()).await;

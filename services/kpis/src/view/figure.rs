@@ -16,6 +16,8 @@ use crate::rollup::suppression::{Guarded, Table};
 const PAGE: u64 = 20_000;
 /// How often a read begins anew when events arrive meanwhile.
 const TRIES: usize = 5;
+/// The kind of party whose outcomes an experiment shows of five or more only.
+const PATIENT: &str = "PATIENT";
 /// The first and the last instant of a range that has none.
 const ALWAYS: (Timestamp, Timestamp) = (Timestamp(i64::MIN), Timestamp::MAX);
 
@@ -209,7 +211,8 @@ fn found(row: &Row) -> Result<Found, Error> {
     Ok(Found { source: row.text(0)?.to_owned(), contribution, kind: row.text(12)?.to_owned() })
 }
 
-/// The parties of guarded kinds in each cell there ever was. Where nobody is of such a kind, nothing is read.
+/// The parties of guarded kinds in each cell there ever was; one whose kind is not known yet may be of any. Where nobody
+/// is or may be of such a kind, nothing is read.
 async fn table(
     database: &Database,
     tenant: &str,
@@ -218,7 +221,7 @@ async fn table(
     guarded: &Guarded,
 ) -> Result<Table, Error> {
     let mut table = Table::default();
-    if !has_some(database, tenant, guarded).await? {
+    if guarded.is_empty() || !has_some(database, tenant, guarded).await? {
         return Ok(table);
     }
     let ever = Query { from: None, until: None, total: false, ..query.clone() };
@@ -239,14 +242,15 @@ async fn table(
         let place =
             Place { bucket: row.time(1)?, dims: row.text(2)?, currency: row.text(3)?, kind };
         let Some(cell) = ever.cell(&place) else { continue };
-        let party = guarded.contains_key(kind).then(|| (kind.to_owned(), row.text(5)));
-        let party = party.map(|(kind, party)| party.map(|it| (kind, it.to_owned())));
-        table.add(cell, party.transpose()?);
+        let party = row.text(5)?;
+        let may_be = |it: &&String| !party.is_empty() && (kind.is_empty() || *it == kind);
+        let parties = guarded.keys().filter(may_be).map(|it| (it.clone(), party.to_owned()));
+        table.add(cell, parties);
     }
     Ok(table)
 }
 
-/// Whether anybody is of one of these kinds.
+/// Whether anybody is, or may be, of one of these kinds.
 async fn has_some(database: &Database, tenant: &str, guarded: &Guarded) -> Result<bool, Error> {
     for kind in guarded.keys() {
         let query = "SELECT party_id FROM party WHERE tenant = $1 AND kind = $2 LIMIT 1";
@@ -254,7 +258,10 @@ async fn has_some(database: &Database, tenant: &str, guarded: &Guarded) -> Resul
             return Ok(true);
         }
     }
-    Ok(false)
+    let strangers = "SELECT s.party_id FROM stranger s
+         LEFT JOIN party p ON p.tenant = s.tenant AND p.party_id = s.party_id
+         WHERE s.tenant = $1 AND p.party_id IS NULL LIMIT 1";
+    Ok(!database.query(strangers, values![tenant]).await?.is_empty())
 }
 
 /// Whether contributions of a role stand where the figure counts them.
@@ -318,31 +325,43 @@ pub(crate) async fn positions(
     Ok(found)
 }
 
+/// What is known of an experiment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) contributions: Vec<Contribution>,
+    /// Parties that are patients, or whose kind is not known.
+    pub(crate) patients: BTreeSet<String>,
+    pub(crate) as_of: Timestamp,
+    pub(crate) positions: BTreeMap<String, u64>,
+}
+
 /// Every contribution of an experiment, and up to where it was read.
-pub(crate) async fn of_experiment(
-    store: &Store,
-    tenant: &str,
-    fed: &Fed,
-) -> Result<(Vec<Contribution>, Timestamp, BTreeMap<String, u64>), Error> {
+pub(crate) async fn of_experiment(store: &Store, tenant: &str, fed: &Fed) -> Result<Told, Error> {
     let (series, database) = (fed.series(), store.database());
     let mut before = positions(store, tenant, series, fed.hash).await?;
     for last in (0..TRIES).map(|it| it + 1 == TRIES) {
         let mut pages = Pages::new(tenant, &series.name, ALWAYS);
-        let mut all = Vec::new();
+        let mut told = Told::default();
         while let Some(page) = pages.next(database).await? {
             // Between the positions of a closing and its commit something may have been added.
-            let added =
-                page.into_iter().filter(|it| fed.takes(&it.source, it.contribution.position));
-            all.extend(added.map(|it| it.contribution));
+            for it in page {
+                if !fed.takes(&it.source, it.contribution.position) {
+                    continue;
+                }
+                if it.kind.is_empty() || it.kind == PATIENT {
+                    told.patients.insert(it.contribution.party_id.clone());
+                }
+                told.contributions.push(it.contribution);
+            }
         }
-        let as_of = horizon(database, tenant, series).await?;
+        told.as_of = horizon(database, tenant, series).await?;
         let after = positions(store, tenant, series, fed.hash).await?;
         if after == before || last {
-            return Ok((all, as_of, before));
+            return Ok(Told { positions: before, ..told });
         }
         before = after;
     }
-    Ok((Vec::new(), Timestamp::default(), before))
+    Ok(Told { positions: before, ..Told::default() })
 }
 
 /// An event that a figure was computed from.
@@ -389,11 +408,16 @@ fn joined(shape: Shape, query: &Query, all: Vec<Found>) -> Vec<Found> {
     let order =
         |it: &Found| (it.contribution.at, it.contribution.position, it.contribution.element);
     let mut first: HashMap<String, usize> = HashMap::new();
-    let mut last: HashMap<String, usize> = HashMap::new();
+    // What ended it or stopped its clock last, and what made the clock go on.
+    let (mut last, mut resumed) = (HashMap::new(), HashMap::new());
     for (index, it) in all.iter().enumerate() {
         let key = &it.contribution.key;
         let base = counts(shape, it.contribution.role);
-        let slot = if base { &mut first } else { &mut last };
+        let slot = match it.contribution.role {
+            _ if base => &mut first,
+            Role::Resumed => &mut resumed,
+            _ => &mut last,
+        };
         let best = slot.entry(key.clone()).or_insert(index);
         let better = order(it).cmp(&order(&all[*best]));
         if better == if base { Ordering::Less } else { Ordering::Greater } {
@@ -407,7 +431,16 @@ fn joined(shape: Shape, query: &Query, all: Vec<Found>) -> Vec<Found> {
             return first.get(key) == Some(&index);
         }
         let ends = matches!(shape, Shape::Span(_));
-        first.contains_key(key) && (!ends || last.get(key) == Some(&index))
+        let stop = last.get(key);
+        let counts = match it.contribution.role {
+            _ if !ends => true,
+            Role::Resumed => {
+                resumed.get(key) == Some(&index)
+                    && stop.is_some_and(|stop: &usize| order(it) > order(&all[*stop]))
+            }
+            _ => stop == Some(&index),
+        };
+        first.contains_key(key) && counts
     };
     let keep: Vec<bool> = all.iter().enumerate().map(|(index, it)| counted(index, it)).collect();
     all.into_iter().zip(keep).filter_map(|(it, keep)| keep.then_some(it)).collect()

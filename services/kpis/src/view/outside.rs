@@ -32,7 +32,7 @@ impl View for Outside {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["followed", "backlog", "horizon", "party", "contribution", "cell"]
+        &["followed", "backlog", "horizon", "party", "stranger", "contribution", "cell"]
     }
 
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
@@ -153,6 +153,27 @@ async fn note_parties(tx: &mut Tx, tenant: &str, events: &[&Recorded]) -> Result
     .map(drop)
 }
 
+/// Notes parties that something is said of before they are known: `profiles` is read at a pace of its own.
+async fn note_strangers(
+    tx: &mut Tx,
+    tenant: &str,
+    found: &[(&Series, Contribution)],
+) -> Result<(), Error> {
+    let parties: BTreeSet<&str> = found.iter().map(|it| it.1.party_id.as_str()).collect();
+    let parties = parties.into_iter().filter(|it| !it.is_empty());
+    let keys: Vec<_> = parties.map(|it| values![tenant, it]).collect();
+    tx.exec_keys(
+        "k(tenant, party_id)",
+        &keys,
+        "INSERT INTO stranger (tenant, party_id)
+         SELECT k.tenant, k.party_id FROM k WHERE NOT EXISTS (
+             SELECT 1 FROM party p WHERE p.tenant = k.tenant AND p.party_id = k.party_id)
+         ON CONFLICT (tenant, party_id) DO NOTHING",
+    )
+    .await
+    .map(drop)
+}
+
 /// Adds to series what events of one source mean to them: whatever the number of series, one statement for the
 /// contributions, one that reads their cells and one that writes them.
 pub(crate) async fn add(
@@ -169,6 +190,7 @@ pub(crate) async fn add(
             found.extend(series.contributions(&event).into_iter().map(|it| (series, it)));
         }
     }
+    note_strangers(tx, tenant, &found).await?;
     let rows: Vec<_> = found.iter().map(|(of, it)| row(tenant, source, &of.name, it)).collect();
     let written = tx
         .insert_many(

@@ -50,14 +50,30 @@ pub trait Audience {
     ) -> impl Future<Output = ()> + Send;
 }
 
-/// Tells the story with a share of the customers, above 0 to 1, and reports what became of it.
+/// How much of the story is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// Share of the customers, above 0 to 1.
+    pub share: f64,
+    /// Days from the first order.
+    pub days: u32,
+}
+
+impl Part {
+    /// All days, with a share of the customers.
+    pub fn with(share: f64) -> Self {
+        Self { share, days: u32::MAX }
+    }
+}
+
+/// Tells the story, or a part of it, and reports what became of it.
 pub async fn tell(
     stage: &mut Stage,
-    share: f64,
+    part: Part,
     audience: &mut impl Audience,
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
-    let history = History::read(share)?;
+    let history = History::read(part)?;
     let customers = setting::set(stage, &history).await.context("set the stage")?;
     let tracking = Tracking::new(&stage.gateway, setting::WRITE_KEY)?;
     let mut answers = Answers::new(customers, stage.time.now());
@@ -73,6 +89,5 @@ pub async fn tell(
     stage.time.arrive(history.end()).await?;
     answers.give(stage).await?;
     stage.time.settle().await?;
-    eprintln!("{:?} rounds {:?} settles {:?}", began.elapsed(), super::time::ROUNDS, super::time::SETTLES);
     report::of(stage, &history, began).await.context("report")
 }

@@ -61,9 +61,7 @@ impl Time {
                 next = next.into_iter().chain(due).min();
                 self.frontier.extend(settled.heads);
             }
-            ROUNDS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             if self.frontier == before {
-                SETTLES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 return Ok(next);
             }
         }
@@ -116,6 +114,3 @@ async fn tell(process: &SimulationServiceClient<Http>, at: Timestamp) -> Result<
     let request = SetTimeRequest { time: Some(at.to_proto()) };
     told(process.clone().set_time(request).await).map(drop)
 }
-
-pub static ROUNDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-pub static SETTLES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);

@@ -25,6 +25,7 @@ fn message() -> Message {
 }
 
 /// A server that says yes to everything and falls silent at a command.
+#[expect(clippy::disallowed_methods, reason = "it ends with the runtime of the test")]
 async fn silent_at(command: &'static str) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let port = listener.local_addr().expect("an address").port();

@@ -64,7 +64,7 @@ pub(super) fn observe(state: &State, fact: Fact, at: Timestamp) -> Result<Vec<Ev
     }
     let mut events = Vec::new();
     if state.status == Status::Unknown {
-        events.push(resolved("provider", true, String::new(), String::new(), at));
+        events.push(resolved(state, "provider", true, String::new(), String::new(), at));
     }
     events.push(event_of(state, fact));
     Ok(events)

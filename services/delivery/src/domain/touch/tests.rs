@@ -363,7 +363,11 @@ fn an_outcome_of_another_attempt_is_nothing() {
     // One that comes after the attempt was given up still tells.
     let given_up = with([unresolved("restarted", NOW)]);
     let sent = Command::Conclude { attempt: 1, outcome: Outcome::Sent { provider_id: "7".into() } };
-    assert_eq!(types(&given::<Touch>(given_up).at(NOW).when(sent).events()), ["TouchResolved"]);
+    let told = given::<Touch>(given_up).at(NOW).when(sent).events();
+    assert!(
+        matches!(&told[..], [Event::Resolved(it)] if it.sent && it.adapter == "smtp"),
+        "{told:?}"
+    );
 }
 
 fn any_command() -> impl Strategy<Value = Command> {

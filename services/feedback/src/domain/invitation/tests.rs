@@ -103,11 +103,22 @@ fn a_touch_that_was_not_sent_declines_it() {
 }
 
 #[test]
-fn news_of_the_touch_after_the_answer_changes_nothing() {
-    let late = || given::<Invitation>([open(), vec![answered()]].concat());
-    late().when(Command::Settle { sent: true, detail: String::new() }).then([]);
-    late().when(Command::Settle { sent: false, detail: "x".into() }).then([]);
-    late().at(UNTIL).when(Command::Expire).then([]);
+fn news_of_the_touch_after_the_end_is_noted_and_moves_nothing() {
+    let news = |sent| Command::Settle { sent, detail: String::new() };
+    for end in [answered(), expired()] {
+        let late = [open(), vec![end.clone()]].concat();
+        given::<Invitation>(late.clone()).when(news(true)).then([sent()]);
+        given::<Invitation>(late.clone()).when(news(false)).then([]);
+        given::<Invitation>(late.clone()).at(UNTIL).when(Command::Expire).then([]);
+        let told = [late.clone(), vec![sent()]].concat();
+        given::<Invitation>(told.clone()).when(news(true)).then([]);
+        let status =
+            |events: &[Event]| events.iter().fold(State::default(), Invitation::evolve).status;
+        assert_eq!(status(&told), status(&late));
+        // What was told in time is not told again.
+        let in_time = [open(), vec![sent(), end]].concat();
+        given::<Invitation>(in_time).when(news(true)).then([]);
+    }
 }
 
 #[test]

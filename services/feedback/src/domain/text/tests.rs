@@ -42,6 +42,10 @@ fn candidate() -> Vec<Command> {
     vec![Command::Screen(screening(false))]
 }
 
+fn escalate_to(level: u32) -> Command {
+    Command::Escalate { level, candidate_id: "saf_1".into() }
+}
+
 fn hand_off() -> Command {
     Command::HandOff { receipt: "PV-7".into() }
 }
@@ -117,7 +121,7 @@ fn it_escalates_at_twelve_eighteen_and_twenty_four_hours() {
     let state = || after(false, candidate());
     for (level, hours) in [(1, 12), (2, 18), (3, 24)] {
         let at = Timestamp(hours * HOUR);
-        let escalate = || Command::Escalate { level };
+        let escalate = || escalate_to(level);
         assert_eq!(Text::decide(&state(), escalate(), Timestamp(at.0 - 1)), Ok(vec![]));
         let escalated = Text::decide(&state(), escalate(), at).expect("granted");
         assert_eq!(escalated.len(), 1);
@@ -126,7 +130,7 @@ fn it_escalates_at_twelve_eighteen_and_twenty_four_hours() {
         assert_eq!(Text::decide(&state, escalate(), at), Ok(vec![]), "once");
     }
     let handed = after(false, [candidate(), vec![hand_off()]].concat());
-    let late = Text::decide(&handed, Command::Escalate { level: 3 }, Timestamp(48 * HOUR));
+    let late = Text::decide(&handed, escalate_to(3), Timestamp(48 * HOUR));
     assert_eq!(late, Ok(vec![]), "safety has it");
 }
 
@@ -171,4 +175,22 @@ fn what_is_clear_is_no_candidate() {
     }
     let again = Text::decide(&clear, Command::Screen(screening(false)), Timestamp(0));
     assert_eq!(again, Ok(vec![]), "screened once");
+}
+
+#[test]
+fn what_nobody_could_screen_is_a_candidate_when_half_of_its_time_is_gone() {
+    let early = Text::decide(&after(false, vec![]), escalate_to(1), Timestamp(12 * HOUR - 1));
+    assert_eq!(early, Ok(Vec::new()));
+    let events = Text::decide(&after(false, vec![]), escalate_to(1), Timestamp(12 * HOUR));
+    let events = events.expect("granted");
+    assert!(matches!(&events[..], [Event::Opened(it), Event::Escalated(level)]
+        if it.candidate_id == "saf_1" && level.candidate_id == "saf_1" && level.level == 1));
+    let state = events.iter().fold(after(false, vec![]), Text::evolve);
+    assert_eq!(readers_of(&state), [Reader::Safety]);
+    assert_eq!((state.status, state.level), (Status::Candidate, 1));
+    // The screening that comes late finds it taken.
+    let late = Text::decide(&state, Command::Screen(screening(true)), Timestamp(13 * HOUR));
+    assert_eq!(late, Ok(Vec::new()));
+    let clear = after(false, vec![Command::Screen(screening(true))]);
+    assert_eq!(Text::decide(&clear, escalate_to(1), Timestamp(48 * HOUR)), Ok(Vec::new()));
 }

@@ -104,8 +104,43 @@ fn told(document: &Experiment, said: &[Said]) -> Vec<Contribution> {
 }
 
 fn compared(document: &Experiment, said: &[Said], as_of: Timestamp) -> Compared {
+    with_patients(document, said, as_of, &[])
+}
+
+fn with_patients(
+    document: &Experiment,
+    said: &[Said],
+    as_of: Timestamp,
+    patients: &[&str],
+) -> Compared {
     let plan = plan(document);
-    plan.compare(&plan.units(&told(document, said), as_of))
+    let patients = patients.iter().map(|it| (*it).to_owned()).collect();
+    plan.compare(&plan.units(&told(document, said), as_of), &patients)
+}
+
+#[test]
+fn an_arm_with_few_patients_shows_nothing_of_what_came_of_them() {
+    let parties: Vec<String> = (0..20).map(|it| format!("pty_{it}")).collect();
+    let said: Vec<_> = (1..)
+        .zip(&parties)
+        .map(|(position, party)| touch(position, party, days(0), position % 2 == 0))
+        .collect();
+    // Every second party is held out: pty_1, pty_3, ….
+    let patients: Vec<&str> = parties.iter().skip(1).step_by(2).map(String::as_str).collect();
+    let compared = |count: usize| with_patients(&holdout(0.5), &said, days(60), &patients[..count]);
+    for few in 1..5 {
+        let few = compared(few);
+        let suppressed: Vec<_> = few.arms.iter().map(|it| it.suppressed).collect();
+        assert_eq!(suppressed, [true, false]);
+        assert_eq!((few.arms[0].mean, few.arms[0].deviation), (0.0, 0.0));
+        assert_eq!((few.difference, few.withheld), (None, "few_patients"));
+    }
+    for shown in [0, 5] {
+        let shown = compared(shown);
+        assert!(shown.arms.iter().all(|it| !it.suppressed));
+        assert_eq!(shown.withheld, "");
+        assert!(shown.difference.is_some());
+    }
 }
 
 #[test]

@@ -1,6 +1,11 @@
 use rapport_proto::decisioning::v1::{Chosen, DecisionMade, RewardClosed};
-use rapport_proto::delivery::v1::{TouchOpened, TouchSent, TouchSkipped, TouchUnsubscribed};
-use rapport_proto::feedback::v1::{CaseOpened, CaseResolved, CaseType};
+use rapport_proto::delivery::v1::{
+    TouchClicked, TouchDelivered, TouchOpened, TouchResolved, TouchSent, TouchSkipped,
+    TouchUnsubscribed,
+};
+use rapport_proto::feedback::v1::{
+    CaseOpened, CasePaused, CaseReopened, CaseResolved, CaseResumed, CaseType,
+};
 use rapport_proto::profiles::v1::{ConsentKey, ConsentWithdrawn, InteractionRecorded};
 use rapport_proto::types::{Channel, Clear, Money, Purpose, clear};
 
@@ -92,6 +97,115 @@ fn open_cases_are_censored_and_pauses_left_out() {
     assert_eq!(median.value, Some(86_400.0));
     let p90 = whole(built("time-to-resolution-p90"), &said);
     assert_eq!(p90.value, None);
+}
+
+#[test]
+fn an_open_case_waits_by_the_clock_of_the_ended_ones() {
+    const HOUR: i64 = 3_600;
+    let at = |hours: i64| Timestamp(MONDAY.0 + hours * HOUR * 1_000_000);
+    let said = |position: u64, hours: i64, it: &dyn Fn() -> Said| {
+        let mut said = it();
+        (said.position, said.occurred_at, said.recorded_at) = (position, at(hours), at(hours));
+        said
+    };
+    let of = |case: &'static str| case.to_owned();
+    let opened = |case: &'static str| {
+        move || {
+            Said::new(
+                "feedback",
+                0,
+                MONDAY,
+                &CaseOpened { case_id: of(case), ..Default::default() },
+            )
+        }
+    };
+    let paused = |case: &'static str, hours: i64| {
+        move || {
+            let elapsed_micros = hours * HOUR * 1_000_000;
+            let it = CasePaused { case_id: of(case), elapsed_micros, ..Default::default() };
+            Said::new("feedback", 0, MONDAY, &it)
+        }
+    };
+    let resumed = |case: &'static str| {
+        move || {
+            Said::new(
+                "feedback",
+                0,
+                MONDAY,
+                &CaseResumed { case_id: of(case), ..Default::default() },
+            )
+        }
+    };
+    let reopened = |case: &'static str| {
+        move || {
+            Said::new(
+                "feedback",
+                0,
+                MONDAY,
+                &CaseReopened { case_id: of(case), ..Default::default() },
+            )
+        }
+    };
+    let resolved = |case: &'static str, hours: i64| {
+        move || {
+            let it = CaseResolved {
+                case_id: of(case),
+                elapsed_seconds: hours * HOUR,
+                ..Default::default()
+            };
+            Said::new("feedback", 0, MONDAY, &it)
+        }
+    };
+    let time = |said: &[Said]| {
+        let it = whole(built("time-to-resolution-p90"), said);
+        (it.value, it.n, it.censored)
+    };
+    // One stands still after an hour: it is not at risk any more when the other ends after ten.
+    let mut all = vec![
+        said(1, 0, &opened("one")),
+        said(2, 0, &opened("two")),
+        said(3, 1, &paused("one", 1)),
+        said(4, 10, &resolved("two", 10)),
+    ];
+    assert_eq!(time(&all), (Some(36_000.0), 2, 1));
+    // It goes on for two hours, three in all.
+    all.push(said(5, 20, &resumed("one")));
+    all.push(said(6, 22, &opened("three")));
+    assert_eq!(time(&all), (Some(36_000.0), 3, 2));
+    // Opened again, what was resolved is open: nothing has ended.
+    all.push(said(7, 23, &reopened("two")));
+    assert_eq!(time(&all), (None, 3, 3));
+    // Resolved again after two hours more.
+    all.push(said(8, 25, &resolved("two", 12)));
+    assert_eq!(time(&all), (Some(43_200.0), 3, 2));
+    let reversed: Vec<_> = all.iter().rev().cloned().collect();
+    assert_eq!(time(&reversed), time(&all));
+}
+
+#[test]
+fn what_turns_out_to_have_been_sent_was_sent() {
+    let resolved = |position: u64, sent| {
+        let it = TouchResolved { sent, adapter: "smtp".into(), ..Default::default() };
+        Said::new("delivery", position, days(0), &it).id(&format!("tch_{position}"))
+    };
+    let touch = TouchSent { adapter: "smtp".into(), ..Default::default() };
+    let opened = TouchOpened::default();
+    let said = [
+        Said::new("delivery", 1, days(0), &touch).id("tch_1"),
+        resolved(2, true),
+        resolved(3, false),
+        Said::new("delivery", 4, days(0), &opened).id("tch_2"),
+        Said::new("delivery", 5, days(0), &TouchDelivered::default()).id("tch_2"),
+        Said::new("delivery", 6, days(0), &TouchClicked::default()).id("tch_2"),
+    ];
+    let sent = built("touches-sent");
+    let found = figures(sent, &by(sent, "adapter"), &said);
+    let by_adapter: Vec<_> = found.iter().map(|(it, n)| (it.values[0].as_str(), n.n)).collect();
+    assert_eq!(by_adapter, [("smtp", 2)]);
+    for rate in ["delivery-rate", "open-rate", "click-rate"] {
+        let it = whole(built(rate), &said);
+        assert_eq!((it.value, it.n), (Some(0.5), 2), "{rate}");
+    }
 }
 
 #[test]

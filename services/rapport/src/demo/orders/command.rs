@@ -7,7 +7,7 @@ use rapport_proto::audit::v1::{IndexedEvent, SearchEventsRequest};
 
 use super::progress::Bar;
 use super::served::{Place, Served};
-use super::{Report, Stage, tell};
+use super::{Part, Report, Stage, tell};
 use crate::cli::{self, print};
 use crate::people::Output;
 use crate::remote::{Remote, told};
@@ -20,6 +20,9 @@ pub(crate) struct Orders {
     /// Share of the customers that take part, above 0 to 1
     #[arg(long, value_name = "FRACTION", default_value_t = 1.0)]
     share: f64,
+    /// Days that are told, from the first order; all by default
+    #[arg(long, value_name = "DAYS", default_value_t = u32::MAX, hide_default_value = true)]
+    days: u32,
 }
 
 pub(crate) async fn run(args: &Orders, sources: Sources, output: Output) -> anyhow::Result<()> {
@@ -28,7 +31,8 @@ pub(crate) async fn run(args: &Orders, sources: Sources, output: Output) -> anyh
     let served = Served::start(&args.place, sources, shutdown).await?;
     let mut stage = served.stage()?;
     let mut bar = Bar::default();
-    let story = Box::pin(tell(&mut stage, args.share, &mut bar));
+    let part = Part { share: args.share, days: args.days };
+    let story = Box::pin(tell(&mut stage, part, &mut bar));
     let Some(report) = served.process.shutdown.soft().run_until_cancelled(story).await else {
         served.process.stopped().await?;
         bail!("stopped before the story's end");

@@ -10,11 +10,14 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use eventstore::{Timestamp, draw};
 
+use super::Part;
+
 /// The file of the package Lifetimes; `tests/data/cdnow/README.md` says where it comes from.
 const MASTER: &[u8] = include_bytes!("../../../../../tests/data/cdnow/CDNOW_master.txt.gz");
-const DAY: i64 = 86_400_000_000;
+const DAY: Duration = Duration::from_secs(86_400);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// 12:00 UTC.
-const NOON: i64 = DAY / 2;
+const NOON: Duration = Duration::from_secs(86_400 / 2);
 
 /// A week before the first order, 1996-12-25T00:00:00Z: when the story begins.
 pub(super) const START: Timestamp = Timestamp(851_472_000_000_000);
@@ -29,10 +32,10 @@ pub(super) struct Order {
     pub(super) at: Timestamp,
     pub(super) items: u32,
     /// Dollars and cents, in cents.
-    pub(super) cents: i64,
+    pub(super) cents: u64,
 }
 
-/// All orders of the customers that take part, by day.
+/// All orders of the customers that take part, by day; at least one day a week, be it empty.
 #[derive(Debug)]
 pub(super) struct History {
     pub(super) days: Vec<(Timestamp, Vec<Order>)>,
@@ -40,14 +43,15 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The orders of a share of the customers: all of them at 1.
-    pub(super) fn read(share: f64) -> anyhow::Result<Self> {
+    /// The orders of a part of the story.
+    pub(super) fn read(part: Part) -> anyhow::Result<Self> {
         let mut text = String::new();
         flate2::read::GzDecoder::new(MASTER).read_to_string(&mut text).context("unpack")?;
+        let over = START.plus(WEEK).plus(DAY * part.days);
         let mut orders = Vec::new();
         for (row, line) in text.lines().skip(1).filter(|it| !it.trim().is_empty()).enumerate() {
             let order = Order::read(row + 1, line).with_context(|| format!("row {}", row + 1))?;
-            if draw("orders/share", &order.customer) < share {
+            if draw("orders/share", &order.customer) < part.share && order.at < over {
                 orders.push(order);
             }
         }
@@ -56,6 +60,10 @@ impl History {
         let customers = orders.iter().map(|it| it.customer.clone()).collect();
         let mut days: Vec<(Timestamp, Vec<Order>)> = Vec::new();
         for order in orders {
+            // In a sample there may be long gaps; who is asked answers within a week.
+            while let Some((last, _)) = days.last().filter(|it| it.0.plus(WEEK) < order.at) {
+                days.push((last.plus(WEEK), Vec::new()));
+            }
             match days.last_mut() {
                 Some((at, of_day)) if *at == order.at => of_day.push(order),
                 _ => days.push((order.at, vec![order])),
@@ -70,12 +78,13 @@ impl History {
 
     /// A day after the last order.
     pub(super) fn end(&self) -> Timestamp {
-        self.days.last().map_or(START, |it| it.0).plus(Duration::from_secs(86_400))
+        self.days.last().map_or(START, |it| it.0).plus(DAY)
     }
 
-    #[cfg(test)]
-    fn cents(&self) -> i64 {
-        self.days.iter().flat_map(|it| &it.1).map(|it| it.cents).sum()
+    /// Orders, customers, and cents.
+    pub(super) fn totals(&self) -> (u64, u64, u64) {
+        let cents: u64 = self.days.iter().flat_map(|it| &it.1).map(|it| it.cents).sum();
+        (self.orders() as u64, self.customers.len() as u64, cents)
     }
 }
 
@@ -87,7 +96,7 @@ impl Order {
         let (items, dollars) = (next("items")?.parse()?, next("dollars")?);
         let (whole, cents) = dollars.split_once('.').context("dollars and cents")?;
         ensure!(cents.len() == 2, "cents have two digits");
-        let cents = whole.parse::<i64>()? * 100 + cents.parse::<i64>()?;
+        let cents = whole.parse::<u64>()? * 100 + cents.parse::<u64>()?;
         Ok(Self { row, customer, at: noon(day)?, items, cents })
     }
 }
@@ -98,7 +107,7 @@ fn noon(day: &str) -> anyhow::Result<Timestamp> {
     let text = format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..]);
     let date: jiff::civil::Date = text.parse()?;
     let midnight = date.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp();
-    Ok(Timestamp(midnight.as_microsecond() + NOON))
+    Ok(Timestamp(midnight.as_microsecond()).plus(NOON))
 }
 
 /// Market of a customer, assigned: two in five are German.
@@ -127,7 +136,7 @@ pub(super) fn said(customer: &str) -> Said {
 /// What a customer answers to an invitation of a day, generated: `None` for those who do not answer.
 pub(super) fn answer(customer: &str, day: Timestamp) -> Option<(i32, i32)> {
     let asked = format!("{customer}/{day}");
-    if draw("orders/answers", &asked) >= 0.4 {
+    if draw("orders/answers", &asked) >= 0.6 {
         return None;
     }
     // More at the upper end, as answers to such questions are.
@@ -143,9 +152,8 @@ mod tests {
 
     #[test]
     fn the_file_is_the_one_with_the_known_totals() {
-        let all = History::read(1.0).expect("read");
-        assert_eq!((all.orders(), all.customers.len()), (69_659, 23_570));
-        assert_eq!(all.cents(), 250_031_563);
+        let all = History::read(Part::with(1.0)).expect("read");
+        assert_eq!(all.totals(), (69_659, 23_570, 250_031_563));
         let (first, last) = (all.days.first().expect("days"), all.days.last().expect("days"));
         assert_eq!(first.0.to_string(), "1997-01-01T12:00:00.000000Z");
         assert_eq!(last.0.to_string(), "1998-06-30T12:00:00.000000Z");
@@ -153,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_sample_holds_whole_customers() {
-        let (all, some) = (History::read(1.0).expect("read"), History::read(0.01).expect("read"));
+        let (all, some) = (
+            History::read(Part::with(1.0)).expect("read"),
+            History::read(Part::with(0.01)).expect("read"),
+        );
         assert!((150..350).contains(&some.customers.len()), "{}", some.customers.len());
         let of = |history: &History, customer: &String| {
             let orders = history.days.iter().flat_map(|it| &it.1);
@@ -162,14 +173,14 @@ mod tests {
         for customer in some.customers.iter().take(20) {
             assert_eq!(of(&some, customer), of(&all, customer));
         }
-        assert!(History::read(0.0).is_err());
+        assert!(History::read(Part::with(0.0)).is_err());
     }
 
     #[test]
     fn what_is_assigned_is_the_same_for_ever() {
         assert_eq!((market("00001"), market("00002")), (market("00001"), market("00002")));
         let answers: Vec<_> = (0..1_000).filter_map(|it| answer(&it.to_string(), START)).collect();
-        assert!((300..500).contains(&answers.len()));
+        assert!((500..700).contains(&answers.len()));
         assert!(answers.iter().all(|(nps, csat)| (0..=10).contains(nps) && (1..=5).contains(csat)));
     }
 }

@@ -25,6 +25,8 @@ pub struct Report {
     pub customers: u64,
     /// Sum of the orders in dollars.
     pub value: f64,
+    /// Whether these are the numbers of the file.
+    pub as_in_file: bool,
     /// What was assigned by a hash, not observed.
     pub assigned: Assigned,
     /// How journeys went.
@@ -150,6 +152,7 @@ pub(super) async fn of(
             .map(whole)
             .sum(),
         value,
+        as_in_file: false,
         assigned: assigned(history),
         journey: Funnel {
             entered: count("journeys-started").await?,
@@ -170,6 +173,8 @@ pub(super) async fn of(
         wall_seconds: 0.0,
         events_per_second: 0.0,
     };
+    let told = (report.orders, report.customers, whole(report.value * 100.0));
+    report.as_in_file = told == history.totals();
     report.wall_seconds = began.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate to look at")]
     let rate = events as f64 / report.wall_seconds;
@@ -307,8 +312,11 @@ impl Report {
         };
         writeln!(
             out,
-            "Orders      {} orders of {} customers, {:.2} USD",
-            self.orders, self.customers, self.value
+            "Orders      {} orders of {} customers, {:.2} USD, {}",
+            self.orders,
+            self.customers,
+            self.value,
+            if self.as_in_file { "as in the file" } else { "NOT AS IN THE FILE" }
         )?;
         writeln!(
             out,
