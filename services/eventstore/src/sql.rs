@@ -22,6 +22,8 @@ use sqlx::{
 use crate::error::Error;
 use pool::{Lent, Pool};
 
+/// How long a database may take to open.
+const OPENING: Duration = Duration::from_secs(60);
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 200;
 
@@ -354,7 +356,7 @@ async fn open_sqlite(options: &DatabaseOptions) -> Result<Pools, Error> {
     let patience = options.acquire_timeout;
     let write = Pool::<SqliteConnection>::new(connect.clone(), 1, patience);
     // Makes the file, or says at once why it cannot.
-    write.lend().await?.give_back();
+    write.lend_within(OPENING).await?.give_back();
     let connect = connect.read_only(true).create_if_missing(false);
     let read = Pool::new(connect, options.max_connections.max(1), patience);
     Ok(Pools::Sqlite { read, write })
@@ -380,7 +382,7 @@ async fn open_postgres(options: &DatabaseOptions) -> Result<Pools, Error> {
     let (size, patience) = (options.max_connections.max(2), options.acquire_timeout);
     let readers = connect.clone().options([("idle_in_transaction_session_timeout", "10s")]);
     let shared = Pool::<PgConnection>::new(readers, size, patience);
-    shared.lend().await?.give_back();
+    shared.lend_within(OPENING).await?.give_back();
     let writer = connect
         .options([("idle_in_transaction_session_timeout", "1s"), ("synchronous_commit", "on")]);
     let append = Pool::new(writer, 1, patience);

@@ -54,6 +54,11 @@ impl<C: Connection> Pool<C> {
 
     /// Lends a connection: the one that came back last, or a new one. Waits a bounded time for either.
     pub(super) async fn lend(&self) -> Result<Lent<C>, Error> {
+        self.lend_within(self.0.patience).await
+    }
+
+    /// The same with a patience of its own: whoever opens a store has nobody waiting.
+    pub(super) async fn lend_within(&self, patience: Duration) -> Result<Lent<C>, Error> {
         let lend = async {
             let slot = self.0.slots.clone().acquire_owned().await;
             let slot = slot.map_err(|_| Error::unavailable("the database is closed"))?;
@@ -64,7 +69,7 @@ impl<C: Connection> Pool<C> {
             };
             Ok(Lent { connection, pool: self.clone(), _slot: slot })
         };
-        tokio::time::timeout(self.0.patience, lend).await.unwrap_or_else(|_| {
+        tokio::time::timeout(patience, lend).await.unwrap_or_else(|_| {
             Err(Error::unavailable("no connection to the database became free"))
         })
     }

@@ -61,15 +61,15 @@ async fn farewell(report: &Report, served: &Served, stage: &Stage) -> anyhow::Re
     let mut say = |what: &str, command: &str| {
         text.push_str(&format!("  # {what}\n  {program} {command}\n"));
     };
-    if let Some(sent) = first(author, "rapport.delivery.v1.TouchSent", "").await? {
+    if let Some(sent) = first(author, "rapport.delivery.v1.TouchSent").await? {
         say(
             "what happened to a customer, across services",
             &format!("audit timeline {}", sent.party_id),
         );
         say("why that customer got a letter", &format!("why {} win-back", sent.party_id));
     }
-    if let Some(held) = first(author, "rapport.delivery.v1.TouchSkipped", "holdout").await? {
-        say("why this one did not", &format!("why {} win-back", held.party_id));
+    if let Some(skipped) = first(author, "rapport.delivery.v1.TouchSkipped").await? {
+        say("why this one did not", &format!("why {} win-back", skipped.party_id));
     }
     say("orders by week", "kpi orders");
     say(
@@ -81,18 +81,14 @@ async fn farewell(report: &Report, served: &Served, stage: &Stage) -> anyhow::Re
     Ok(text)
 }
 
-/// The first event of a type, and with a reason if one is given.
-async fn first(
-    author: &Remote,
-    type_name: &str,
-    reason: &str,
-) -> anyhow::Result<Option<IndexedEvent>> {
+/// The first event of a type.
+async fn first(author: &Remote, type_name: &str) -> anyhow::Result<Option<IndexedEvent>> {
     let request = SearchEventsRequest {
         parent: author.parent.clone(),
-        page_size: 500,
+        page_size: 1,
         r#type: type_name.into(),
         ..Default::default()
     };
     let found = told(author.audit.clone().search_events(request).await)?.events;
-    Ok(found.into_iter().find(|it| reason.is_empty() || it.reason == reason))
+    Ok(found.into_iter().next())
 }

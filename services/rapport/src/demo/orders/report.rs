@@ -306,83 +306,65 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let list = |counts: &BTreeMap<String, u64>| {
-            let parts: Vec<_> = counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
-            parts.join(", ")
-        };
-        writeln!(
-            out,
-            "Orders      {} orders of {} customers, {:.2} USD, {}",
-            self.orders,
-            self.customers,
-            self.value,
-            if self.as_in_file { "as in the file" } else { "NOT AS IN THE FILE" }
-        )?;
-        writeln!(
-            out,
-            "Assigned    by hash, not observed: markets {}; e-mail consent {}",
-            list(&self.assigned.markets),
-            list(&self.assigned.consents)
-        )?;
+        let known = if self.as_in_file { "as in the file" } else { "NOT AS IN THE FILE" };
+        let (orders, customers, value) = (self.orders, self.customers, self.value);
+        writeln!(out, "Orders    {orders} of {customers} customers, {value:.2} USD, {known}")?;
+        writeln!(out, "Assigned  by hash, not observed: markets {}", list(&self.assigned.markets))?;
+        writeln!(out, "          and consent to e-mail {}", list(&self.assigned.consents))?;
         let journey = &self.journey;
-        writeln!(
-            out,
-            "Journey     entered {}, refused {}, ended {}",
-            journey.entered,
-            or_none(&list(&journey.refused)),
-            or_none(&list(&journey.ended))
-        )?;
-        writeln!(out, "            {} ordered within 30 days", journey.ordered_within_30_days)?;
+        let refused = list(&journey.refused);
+        writeln!(out, "Journey   {} entered, refused: {refused}", journey.entered)?;
+        let (ordered, ended) = (journey.ordered_within_30_days, list(&journey.ended));
+        writeln!(out, "          {ordered} ordered within 30 days; ended: {ended}")?;
         for (action, it) in &self.decisions {
-            writeln!(
-                out,
-                "Decided     {action}: {} times, mean logged probability {:.4}",
-                it.n, it.mean_probability
-            )?;
+            let (n, mean) = (it.n, it.mean_probability);
+            writeln!(out, "Decided   {action} {n}, mean logged probability {mean:.4}")?;
         }
-        writeln!(out, "Touches     {}", list(&self.touches_by_verdict))?;
-        let feedback = &self.feedback;
-        writeln!(
-            out,
-            "Feedback    GENERATED answers: NPS {}, CSAT {}",
-            points(&feedback.nps),
-            share(&feedback.csat)
-        )?;
-        let effect = &self.effect;
-        writeln!(out, "Effect      nothing was really sent, so there is none to find")?;
-        writeln!(
-            out,
-            "            ordered within 30 days: treated {}, held out {}",
-            arm(&effect.treated),
-            arm(&effect.held_out)
-        )?;
-        writeln!(out, "            difference {}", share(&effect.difference))?;
-        let verdict = if effect.sample_ratio_mismatch { "MISMATCH" } else { "as planned" };
-        writeln!(
-            out,
-            "            sizes of the arms: p = {:.3}, {verdict}",
-            effect.sample_ratio_p
-        )?;
-        if let Some(coverage) = effect.coverage {
-            writeln!(
-                out,
-                "            of {} redrawn holdouts {:.1} % have an interval that covers zero",
-                effect.redraws,
-                coverage * 100.0
-            )?;
-        }
+        writeln!(out, "Touches   {}", list(&self.touches_by_verdict))?;
+        let (nps, csat) = (points(&self.feedback.nps), share(&self.feedback.csat));
+        writeln!(out, "Feedback  GENERATED answers: NPS {nps}")?;
+        writeln!(out, "          and CSAT {csat}")?;
+        self.effect.write(out)?;
         let chains = if self.chains_intact { "every chain intact" } else { "A CHAIN IS BROKEN" };
-        writeln!(out, "Audit       {} events, {chains}", self.events)?;
+        writeln!(out, "Audit     {} events, {chains}", self.events)?;
         writeln!(
             out,
-            "Time        {:.0} s, {:.0} events/s",
+            "Time      {:.0} s, {:.0} events/s",
             self.wall_seconds, self.events_per_second
         )
     }
 }
 
-fn or_none(text: &str) -> &str {
-    if text.is_empty() { "none" } else { text }
+impl Effect {
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "Effect    nothing was really sent, so there is none to find:")?;
+        writeln!(out, "          treated  {}", self.treated.text())?;
+        writeln!(out, "          held out {}", self.held_out.text())?;
+        writeln!(out, "          difference {}", share(&self.difference))?;
+        let verdict = if self.sample_ratio_mismatch { "MISMATCH" } else { "as planned" };
+        writeln!(out, "          sizes of the arms: p = {:.3}, {verdict}", self.sample_ratio_p)?;
+        let Some(coverage) = self.coverage else { return Ok(()) };
+        let (redraws, percent) = (self.redraws, coverage * 100.0);
+        writeln!(
+            out,
+            "          {percent:.1} % of {redraws} redrawn holdouts have an interval that covers zero"
+        )
+    }
+}
+
+impl Arm {
+    fn text(&self) -> String {
+        let open = self.parties - self.complete;
+        let percent = self.mean * 100.0;
+        let told = format!("{percent:.2} % of {} ordered within 30 days", self.complete);
+        if open == 0 { told } else { format!("{told}; the days of {open} more are not over") }
+    }
+}
+
+/// Counts by name.
+fn list(counts: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<_> = counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
 
 fn points(it: &Interval) -> String {
@@ -407,13 +389,4 @@ fn share(it: &Interval) -> String {
         }
         _ => format!("not computable (n = {})", it.n),
     }
-}
-
-fn arm(it: &Arm) -> String {
-    format!(
-        "{:.2} % of {} (and {} whose 30 days are not over)",
-        it.mean * 100.0,
-        it.complete,
-        it.parties - it.complete
-    )
 }
