@@ -89,7 +89,7 @@ async fn an_operator_reads_rebuilds_and_verifies() {
     let targets = succeeds(here, &["targets"]);
     assert_eq!(
         targets,
-        "profiles\ncontent\ndecisioning\njourneys\ndelivery\nfeedback\nkpis\naudit\n"
+        "profiles\ncontent\ndecisioning\njourneys\ndelivery\nfeedback\nkpis\naudit\ngateway\n"
     );
     let migrated = targets.lines().map(|it| format!("{it}: up to date\n")).collect::<String>();
     assert_eq!(succeeds(here, &["migrate"]), migrated);
