@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use rapport_proto::delivery::v1::touch::State;
+use rapport_proto::profiles::v1::GetPartyRequest;
+use support::eventually;
 
 use crate::in_both_topologies;
 use crate::stage::{Stage, assert_proven};
 
-in_both_topologies!(waits_outlive_their_processes);
+in_both_topologies!(waits_outlive_their_processes, who_starts_again_is_told_the_time);
 
 const JOURNEY: &str = r"
 journey: patience
@@ -54,4 +56,17 @@ async fn waits_outlive_their_processes(stage: &mut Stage) {
     assert_eq!(stage.instance(&orders).await.outcome, "ordered");
     assert_eq!(stage.instance(&lapses).await.outcome, "late");
     assert_eq!(stage.outbox().len(), 2, "each message left once");
+}
+
+/// Nobody moves the clock meanwhile: who waits for the one that is away would wait for ever.
+async fn who_starts_again_is_told_the_time(stage: &mut Stage) {
+    let party = stage.physician("anna", "US").await;
+    stage.platform.restart("profiles");
+    let name = format!("tenants/acme/parties/{party}");
+    eventually("profiles answers again", async || {
+        let request = GetPartyRequest { name: name.clone(), ..Default::default() };
+        stage.remote.parties.clone().get_party(request).await.is_ok()
+    })
+    .await;
+    stage.settle().await;
 }

@@ -12,19 +12,34 @@ use rapport_proto::simulation::v1::simulation_service_server::{
 use rapport_proto::simulation::v1::{
     SetTimeRequest, SetTimeResponse, SettleRequest, SettleResponse,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::assembly::Assembly;
 use crate::deps::Deps;
 use crate::readiness::Readiness;
-use crate::status::Problem;
+use crate::status::{NOT_SETTLED, Problem};
 
 /// Pause between two looks at what is still due.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// How long a call waits for the process to come to rest; shorter than the deadline of any call.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// The latch that a simulated clock holds until it was told the time.
 const LATCH: &str = "simulated_time";
+
+/// What a process that is not at rest has yet to do.
+#[derive(Debug, thiserror::Error)]
+enum Unsettled {
+    #[error("a timer fires")]
+    Firing,
+    #[error("a timer due at {0} has not fired")]
+    Due(Timestamp),
+    #[error("consumer {target}.{consumer} has handled {of} up to {at} of {to}")]
+    Behind { target: &'static str, consumer: String, of: String, at: u64, to: u64 },
+}
 
 /// Moves the clock and waits for what follows from it.
 #[derive(Clone)]
@@ -102,23 +117,29 @@ impl Simulation {
         self.deps.iter().map(fired).collect()
     }
 
-    /// True when no timer is due or fires and every consumer has handled its part of the frontier.
-    async fn is_settled(&self, frontier: &BTreeMap<String, u64>) -> Result<bool, Problem> {
-        let Some(fired) = self.fired() else { return Ok(false) };
+    /// What has yet to happen: a timer is due or fires, or a consumer has not handled its part of the frontier.
+    async fn unsettled(
+        &self,
+        frontier: &BTreeMap<String, u64>,
+    ) -> Result<Option<Unsettled>, Problem> {
+        let Some(fired) = self.fired() else { return Ok(Some(Unsettled::Firing)) };
         for (deps, consumer) in self.consumers.iter() {
             for source in &consumer.sources {
                 let to = frontier.get(source).copied().unwrap_or_default();
-                if consumer::reached(&deps.store, &consumer.name, source) < to {
-                    return Ok(false);
+                let at = consumer::reached(&deps.store, &consumer.name, source);
+                if at < to {
+                    let (target, consumer) = (deps.target, consumer.name.clone());
+                    let of = source.clone();
+                    return Ok(Some(Unsettled::Behind { target, consumer, of, at, to }));
                 }
             }
         }
         // After the consumers: what one of them handled may have set a timer.
-        if self.next_due().await?.is_some_and(|due| due <= self.clock.now()) {
-            return Ok(false);
+        if let Some(due) = self.next_due().await?.filter(|due| *due <= self.clock.now()) {
+            return Ok(Some(Unsettled::Due(due)));
         }
         // What fired meanwhile may have led to more.
-        Ok(self.fired() == Some(fired))
+        Ok((self.fired() != Some(fired)).then_some(Unsettled::Firing))
     }
 
     async fn heads(&self) -> Result<BTreeMap<String, u64>, Problem> {
@@ -159,10 +180,15 @@ impl SimulationService for Simulation {
         &self,
         request: Request<SettleRequest>,
     ) -> Result<Response<SettleResponse>, Status> {
-        // From here on the timers of this instant may fire; consumers run by themselves. This waits for both, and ends
-        // at the call's deadline if one of them cannot go on.
+        // From here on the timers of this instant may fire; consumers run by themselves. This waits for both, and says
+        // for which if one of them does not go on.
         self.clock.settle();
-        while !self.is_settled(&request.get_ref().frontier).await? {
+        let give_up = Instant::now() + PATIENCE;
+        while let Some(unsettled) = self.unsettled(&request.get_ref().frontier).await? {
+            if Instant::now() > give_up {
+                let message = format!("the process did not come to rest: {unsettled}");
+                return Err(Problem::new(NOT_SETTLED, message).into());
+            }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(Response::new(SettleResponse {

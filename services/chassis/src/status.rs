@@ -131,6 +131,7 @@ reasons! {
         STORE_UNAVAILABLE: Unavailable, "the service's database does not answer; a command may or may not have been committed", "Retry; repeat a command with the same request_id to learn its outcome.";
         BEHIND: Unavailable, "this replica has not yet seen the positions asked for in min_positions", "Retry after the delay given.";
         PEER_UNAVAILABLE: Unavailable, "another target that is needed for the answer cannot be reached", "Retry.";
+        NOT_SETTLED: Unavailable, "a process on a simulated clock did not come to rest in time", "Repeat the call; if it waits for the same thing again, see the log of the target that is named.";
         PANICKED: Internal, "a defect of the server, noticed and counted", "Report it with the trace id in the details.";
         INTERNAL: Internal, "an error that is ours; its cause is in the server's log", "Report it with the trace id in the details.";
     }

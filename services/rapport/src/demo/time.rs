@@ -1,15 +1,17 @@
 //! The driver of a simulated clock: it owns the time of every process of a platform.
 //!
-//! A process may be killed and started again at any moment: it is told the time again, and asked again.
+//! A process may be killed and started again at any moment. It knows no time then and does nothing, and others wait for
+//! it: so every process is told the time again and again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use eventstore::Timestamp;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use rapport_proto::simulation::v1::simulation_service_client::SimulationServiceClient;
 use rapport_proto::simulation::v1::{SetTimeRequest, SettleRequest, SettleResponse};
+use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
@@ -19,16 +21,19 @@ use crate::remote::{Http, Refused, Token, told};
 /// How long a call to a process may take; it gives up itself before that.
 const CALL: Duration = Duration::from_secs(60);
 
+/// Pause between two rounds in which every process is told the time again.
+const REMIND: Duration = Duration::from_millis(500);
+
 /// The time of a platform.
 #[derive(Clone)]
 pub struct Time {
     processes: Vec<SimulationServiceClient<Http>>,
-    now: Timestamp,
+    now: watch::Sender<Timestamp>,
     frontier: BTreeMap<String, u64>,
 }
 
 impl Time {
-    /// Over the admin addresses of all processes, `HOST:PORT`.
+    /// Over the admin addresses of all processes, `HOST:PORT`. To be called where tasks can be spawned.
     pub fn new<'a>(admins: impl IntoIterator<Item = &'a str>, token: &str) -> anyhow::Result<Self> {
         let mut processes = Vec::new();
         for admin in admins {
@@ -38,12 +43,14 @@ impl Time {
             let http = InterceptedService::new(channel, Token::new(token)?);
             processes.push(SimulationServiceClient::new(http));
         }
-        Ok(Self { processes, now: Timestamp::default(), frontier: BTreeMap::new() })
+        let (now, shown) = watch::channel(Timestamp::default());
+        tokio::spawn(remind(processes.clone(), shown));
+        Ok(Self { processes, now, frontier: BTreeMap::new() })
     }
 
     /// Sets the clock of every process.
     pub async fn set(&mut self, at: Timestamp) -> anyhow::Result<()> {
-        self.now = at;
+        self.now.send_replace(at);
         for process in &self.processes {
             again(&format!("set the time to {at}"), async || tell(process, at).await).await?;
         }
@@ -72,15 +79,8 @@ impl Time {
         process: &SimulationServiceClient<Http>,
     ) -> anyhow::Result<SettleResponse> {
         let request = SettleRequest { frontier: self.frontier.clone() };
-        // One that was started again meanwhile is told the time first.
-        let settle = async || match told(process.clone().settle(request.clone()).await) {
-            Err(refused) if refused.may_pass() => {
-                tell(process, self.now).await?;
-                Err(refused)
-            }
-            answered => answered,
-        };
-        again(&format!("settle at {}", self.now), settle).await
+        let settle = async || told(process.clone().settle(request.clone()).await);
+        again(&format!("settle at {}", self.now()), settle).await
     }
 
     /// Moves the clock to an instant. Everything that falls due before it happens at its own time; what is due at that
@@ -101,12 +101,26 @@ impl Time {
 
     /// What every clock shows.
     pub fn now(&self) -> Timestamp {
-        self.now
+        *self.now.borrow()
     }
 
     /// Positions of every source, as of the last settling.
     pub fn frontier(&self) -> &BTreeMap<String, u64> {
         &self.frontier
+    }
+}
+
+/// Tells every process the time from time to time, as long as somebody owns it.
+async fn remind(processes: Vec<SimulationServiceClient<Http>>, now: watch::Receiver<Timestamp>) {
+    // `has_changed` fails when the owner is gone.
+    while now.has_changed().is_ok() {
+        tokio::time::sleep(REMIND).await;
+        let at = *now.borrow();
+        if at > Timestamp::default() {
+            // Who cannot be reached, or knows a later time by now, needs no answer.
+            let telling = processes.iter().map(|it| tokio::time::timeout(REMIND, tell(it, at)));
+            join_all(telling).await;
+        }
     }
 }
 

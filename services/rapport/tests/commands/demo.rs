@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::succeeds;
+use super::{fails, succeeds};
 
 #[test]
 fn the_demo_of_orders_ends_with_the_same_report_whenever_it_is_run() {
@@ -30,4 +30,14 @@ fn the_demo_of_orders_ends_with_the_same_report_whenever_it_is_run() {
     for run in ["1", "2"] {
         assert!(folder.path().join("runs").join(run).join("profiles.db").is_file(), "run {run}");
     }
+}
+
+#[test]
+fn a_share_is_above_nothing_and_at_most_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for share in ["0", "-0.5", "2", "NaN", "all"] {
+        let said = fails(folder.path(), &["demo", "orders", &format!("--share={share}")]);
+        assert!(said.contains("--share") && said.contains("above 0, at most 1"), "{said}");
+    }
+    assert!(fails(folder.path(), &["demo", "orders", "--share=1e-9"]).contains("nobody"));
 }

@@ -18,7 +18,7 @@ pub(crate) struct Orders {
     #[command(flatten)]
     place: Place,
     /// Share of the customers that take part, above 0 to 1
-    #[arg(long, value_name = "FRACTION", default_value_t = 1.0)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 1.0, value_parser = share)]
     share: f64,
     /// Days that are told, from the first order; all by default
     #[arg(long, value_name = "DAYS", default_value_t = u32::MAX, hide_default_value = true)]
@@ -46,6 +46,13 @@ pub(crate) async fn run(args: &Orders, sources: Sources, output: Output) -> anyh
     print(&farewell(&report, &served, &stage).await?);
     served.process.stopped().await?;
     Ok(())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("give a number above 0, at most 1".to_owned()),
+    }
 }
 
 /// The report, and what to look at next.

@@ -178,7 +178,15 @@ mod tests {
 
     #[test]
     fn what_is_assigned_is_the_same_for_ever() {
-        assert_eq!((market("00001"), market("00002")), (market("00001"), market("00002")));
+        let all = History::read(Part::with(1.0)).expect("read");
+        let count =
+            |what: &dyn Fn(&str) -> bool| all.customers.iter().filter(|it| what(it)).count();
+        assert_eq!(
+            [count(&|it| market(it) == "DE"), count(&|it| market(it) == "US")],
+            [9_568, 14_002]
+        );
+        let consents = [Said::No, Said::Yes, Said::Nothing];
+        assert_eq!(consents.map(|it| count(&|of| said(of) == it)), [1_367, 6_698, 15_505]);
         let answers: Vec<_> = (0..1_000).filter_map(|it| answer(&it.to_string(), START)).collect();
         assert!((500..700).contains(&answers.len()));
         assert!(answers.iter().all(|(nps, csat)| (0..=10).contains(nps) && (1..=5).contains(csat)));
