@@ -49,7 +49,7 @@ proto-release: ## record the protos as released: from now on `make proto` compar
 	.tools/bin/buf build proto --exclude-source-info --output proto/released.binpb
 
 bench: ## measure, print the table, write target/bench.json
-	tests/setup compiler nats postgresql
+	tests/setup compiler nats postgresql duckdb
 	. ./.tools/env && cargo run --release --package rapport-tests --features bench --bin bench
 
 bench-peer: ## measure the peer, cqrs-es with postgres-es, and record it for bench

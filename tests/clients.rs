@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long a server may take to print its addresses.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(300);
 
 #[test]
 fn a_python_client_generated_from_the_protos_tells_its_story() {

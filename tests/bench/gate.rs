@@ -5,14 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use eventstore::Timestamp;
 use futures::{StreamExt as _, TryStreamExt as _};
-use rapport::demo::until;
+use rapport::demo::until_within;
 use rapport::remote::{Remote, told};
 use rapport_proto::delivery::v1::touch::State;
 use rapport_proto::delivery::v1::{ListTouchesRequest, RequestTouchRequest};
 use rapport_proto::types::Channel;
 
 use crate::Bench;
-use crate::measure::{alone, rate};
+use crate::measure::{LONGEST, alone, rate};
 use crate::raw;
 use crate::report::{Report, Row};
 use crate::site::On;
@@ -59,7 +59,7 @@ async fn measured(bench: &Bench, id: &str, on: On) -> Result<Row> {
             .buffer_unordered(CLIENTS)
             .try_collect::<Vec<()>>()
             .await?;
-        settled(&world, touches).await?;
+        settled(&world).await?;
         sent_per_second(&world, before, touches).await
     })
     .await?;
@@ -92,25 +92,18 @@ async fn request(remote: &Remote, number: usize, party_id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until no touch is on its way; half a minute for each thousand.
-async fn settled(world: &World, touches: usize) -> Result<()> {
+/// Waits until no touch is on its way.
+async fn settled(world: &World) -> Result<()> {
     let under_way = [State::Requested, State::Deferred, State::Ready, State::Sending];
-    let mut tries = 1 + touches / 1_000;
-    loop {
-        let waited = until("every touch is settled", async || {
-            for state in under_way {
-                if !in_state(&world.cast.author, state).await?.is_empty() {
-                    return Ok(None);
-                }
+    until_within(LONGEST, "every touch is settled", async || {
+        for state in under_way {
+            if !in_state(&world.cast.author, state).await?.is_empty() {
+                return Ok(None);
             }
-            Ok(Some(()))
-        })
-        .await;
-        tries -= 1;
-        if waited.is_ok() || tries == 0 {
-            return waited;
         }
-    }
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// One touch in a state, and the reason for it.

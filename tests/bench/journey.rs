@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use eventstore::Timestamp;
-use rapport::demo::until;
+use rapport::demo::until_within;
 use rapport::remote::told;
 use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
 use rapport_proto::journeys::v1::{GetJourneyRequest, RequestEntryRequest};
 
 use crate::Bench;
-use crate::measure::{Client, alone, drive, rate};
+use crate::measure::{Client, LONGEST, alone, drive, rate};
 use crate::raw;
 use crate::report::{Report, Row};
 use crate::site::{Authorised, On, Site};
@@ -68,7 +68,7 @@ async fn measured(bench: &Bench, id: &str, on: On) -> Result<Row> {
 
 /// Waits until no instance stands at a node.
 async fn over(world: &World) -> Result<()> {
-    until("every instance is over", async || {
+    until_within(LONGEST, "every instance is over", async || {
         let name = world.cast.author.name("journeys", "race");
         let request = GetJourneyRequest { name, ..Default::default() };
         let reply = told(world.cast.author.journeys.clone().get_journey(request).await)?;

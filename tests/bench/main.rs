@@ -1,7 +1,7 @@
 //! # How fast it is
 //!
-//! `make bench` measures each row of the table below beside its reference, in turn, in one run on one
-//! machine, takes medians, prints them and writes `target/bench.json`.
+//! `make bench` measures each row beside its reference, where it has one, in turn, in one run on one machine, takes
+//! medians, prints a table and writes `target/bench.json`.
 //!
 //! ```text
 //! cargo run --release -p rapport-tests --features bench --bin bench -- --quick --only append,decide-sqlite

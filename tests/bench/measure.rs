@@ -6,6 +6,9 @@ use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+/// How long something that is measured may take to come to its end.
+pub(crate) const LONGEST: Duration = Duration::from_secs(1_800);
+
 /// How long and how often.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {

@@ -77,6 +77,13 @@ SELECT 'case-resolutions', 'count', week_of(occurred), concat('market=', market,
     NULL, NULL, NULL
 FROM event WHERE type = 'rapport.feedback.v1.CaseResolved'
 UNION ALL
+SELECT 'safety-escalations', 'count', day_of(occurred),
+    concat('level=', number_of(said, '$.level'), ';market=', market), '', NULL, NULL, NULL
+FROM event WHERE type = 'rapport.feedback.v1.SafetyCandidateEscalated'
+UNION ALL
+SELECT 'safety-late-hand-offs', 'count', day_of(occurred), concat('market=', market), '', NULL, NULL, NULL
+FROM event WHERE type = 'rapport.feedback.v1.SafetyCandidateHandedOff' AND flag_of(said, '$.late') = 'true'
+UNION ALL
 SELECT 'decisions', 'count', week_of(occurred),
     concat('market=', market, ';policy_version=', number_of(said, '$.policy_version')), '', NULL, NULL, NULL
 FROM event WHERE type = 'rapport.decisioning.v1.DecisionMade'
@@ -167,6 +174,9 @@ FROM event WHERE type IN ('rapport.feedback.v1.CaseResolved', 'rapport.feedback.
     'rapport.feedback.v1.CaseResumed', 'rapport.feedback.v1.CaseReopened')
 QUALIFY row_number() OVER (PARTITION BY id ORDER BY occurred DESC, position DESC) = 1;
 
+-- Clocks of two services differ by less. What ended before it began has ended another one.
+CREATE MACRO apart() AS INTERVAL 5 MINUTE;
+
 CREATE TABLE lasted AS
 WITH first AS (
     SELECT * FROM begun QUALIFY row_number() OVER (PARTITION BY metric, thing ORDER BY occurred, position) = 1
@@ -180,8 +190,8 @@ SELECT f.metric, f.q, f.bucket, f.dims, l.thing IS NULL AND NOT coalesce(c.ended
             + (SELECT max(epoch_us(e.recorded)) FROM event e WHERE list_contains(f.sources, e.source))
     END) AS micros
 FROM first f
-LEFT JOIN clock c ON c.thing = f.thing AND f.sources[1] = 'feedback'
-LEFT JOIN last l ON l.thing = f.thing AND l.type = CASE f.sources[1]
+LEFT JOIN clock c ON c.thing = f.thing AND c.occurred >= f.occurred - apart() AND f.sources[1] = 'feedback'
+LEFT JOIN last l ON l.thing = f.thing AND l.occurred >= f.occurred - apart() AND l.type = CASE f.sources[1]
     WHEN 'content' THEN 'rapport.content.v1.ModuleApproved'
     WHEN 'delivery' THEN 'rapport.profiles.v1.ConsentWithdrawn' END;
 

@@ -5,7 +5,7 @@ pub(crate) mod oracle;
 
 use std::time::Duration;
 
-use eventstore::{draw, values};
+use eventstore::{consumer, draw};
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use rapport::remote::told;
@@ -105,18 +105,7 @@ async fn what_is_served_is_what_duckdb_computes(stage: &mut Stage) {
 async fn forget(stage: &mut Stage) {
     stage.platform.stop();
     let store = stage.platform.store("kpis").await;
-    for table in [
-        "DELETE FROM followed",
-        "DELETE FROM backlog",
-        "DELETE FROM horizon",
-        "DELETE FROM party",
-        "DELETE FROM contribution",
-        "DELETE FROM cell",
-    ] {
-        store.database().exec(table, Vec::new()).await.expect("emptied");
-    }
-    let origin = "UPDATE checkpoint SET position = 0, chain = $1 WHERE consumer = 'kpis'";
-    store.database().exec(origin, values![eventstore::ORIGIN]).await.expect("moved back");
+    consumer::reset(&store, &kpis::consumer()).await.expect("emptied");
     store.close().await;
     stage.platform.start(None);
     stage.meet();

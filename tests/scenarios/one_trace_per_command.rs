@@ -1,7 +1,5 @@
 //! One command sent to `profiles` in one process, with a consumer in another, is one trace.
 
-use std::time::Duration;
-
 use chassis::testing::OtlpReceiver;
 use rapport_proto::profiles::v1::RegisterPartyRequest;
 use rapport_proto::types::PartyKind;
@@ -25,7 +23,6 @@ async fn server_database_relay_and_consumer_spans_are_one_trace() {
     });
     let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
     request.metadata_mut().insert("traceparent", parent.parse().expect("ASCII"));
-    request.set_timeout(Duration::from_secs(20));
     platform.client("acme").parties.register_party(request).await.expect("granted");
 
     let named = async |prefix: &'static str| {

@@ -79,6 +79,7 @@ async fn nobody_reads_a_text_that_was_not_let_go(stage: &mut Stage) {
         }
     }
     drill_down(stage).await;
+    nobody_of_another_tenant(stage, &names, &party).await;
 
     // Let go by safety, it opens to those who may unseal texts, and to nobody else.
     for it in &found {
@@ -95,7 +96,29 @@ async fn nobody_reads_a_text_that_was_not_let_go(stage: &mut Stage) {
     assert_eq!(listed.expect("listed").responses[0].answers[1].text, text);
     let walk = Walk::without_unsealing(stage, &names);
     walk.through_reads(CANARY).await;
-    walk.through_all_of_feedback(CANARY).await;
+    let answers = walk.through_all_of_feedback(CANARY).await;
+    for call in ["FeedbackService/ListResponses", "SurveyService/GetSurvey", "CaseService/GetCase"]
+    {
+        assert!(answers.iter().any(|it| it.ends_with(call)), "{call} answered nothing");
+    }
+}
+
+/// Whatever somebody of another tenant asks for, changes and all: what is named here is not found, and what they read
+/// in their own name holds nothing of here.
+async fn nobody_of_another_tenant(stage: &Stage, names: &[String], party: &str) {
+    Walk::of_another_tenant(stage, names, &stage.remote.parent).is_refused().await;
+    let theirs: Vec<_> =
+        names.iter().map(|it| it.replace(&stage.remote.parent, "tenants/umbrella")).collect();
+    let walk = Walk::of_another_tenant(stage, &theirs, "tenants/umbrella");
+    for secret in ["tenants/acme", "vogel"] {
+        walk.through_reads(secret).await;
+    }
+    let answers = walk.through_reads(party).await;
+    for call in
+        ["PartyService/ListParties", "AuditService/SearchEvents", "EventLogService/ReadEvents"]
+    {
+        assert!(answers.iter().any(|it| it.ends_with(call)), "{call} answered nothing");
+    }
 }
 
 /// Names of the events of texts, as audit has them.

@@ -33,6 +33,7 @@ fn with(mut item: Value, field: &str, value: Value) -> Value {
 async fn a_bad_item_is_kept_and_the_others_are_stored(shop: &mut Shop) {
     shop.customer("ada").await;
     let large = json!({"note": "x".repeat(33 << 10)});
+    let deep = (0..60).fold(json!({}), |inner, _| json!({"x": inner}));
     let items = [
         track("m-0"),
         with(track("m-1"), "userId", Value::Null),
@@ -47,6 +48,7 @@ async fn a_bad_item_is_kept_and_the_others_are_stored(shop: &mut Shop) {
         ),
         with(track("m-7"), "properties", json!({"total": "many"})),
         track("m-8"),
+        with(track("m-9"), "properties", deep),
     ];
     let batch = json!({"batch": items});
     let answer = shop.post("/v1/batch", &batch).await;
@@ -64,6 +66,7 @@ async fn a_bad_item_is_kept_and_the_others_are_stored(shop: &mut Shop) {
         (5, "unknown_party"),
         (6, "conflict"),
         (7, "schema"),
+        (9, "schema"),
     ];
     assert_eq!(told, expected);
     assert!(verdicts.iter().all(|it| it["detail"].as_str().is_some_and(|it| it.len() > 10)));
@@ -71,11 +74,11 @@ async fn a_bad_item_is_kept_and_the_others_are_stored(shop: &mut Shop) {
     assert_eq!(log.recorded, [("m-0".to_owned(), 1), ("m-8".to_owned(), 1)].into());
     let mut kept: Vec<_> = log.refused.iter().map(|it| it.0.as_str()).collect();
     kept.sort_unstable();
-    assert_eq!(kept, ["m-0", "m-1", "m-2", "m-3", "m-4", "m-5", "m-7"]);
+    assert_eq!(kept, ["m-0", "m-1", "m-2", "m-3", "m-4", "m-5", "m-7", "m-9"]);
 
     // The same again is told the same, and leaves nothing.
     let again = shop.post("/v1/batch", &batch).await.json();
-    assert_eq!(again["rejected"].as_array().map(Vec::len), Some(7), "{again}");
+    assert_eq!(again["rejected"].as_array().map(Vec::len), Some(8), "{again}");
     assert_eq!(shop.log().await.head, log.head);
     // A corrected one is taken.
     let mended = json!({"batch": [track("m-1"), track("m-7")]});
@@ -98,7 +101,8 @@ async fn every_bad_request_is_told_what_is_wrong(shop: &mut Shop) {
     let huge = " ".repeat((4 << 20) + 1);
     let single = |field: &str, value: Value| with(track("m-1"), field, value).to_string();
     let gzip = ("content-encoding", "gzip");
-    let cases: [Case<'_>; 18] = [
+    let wide = json!({"batch": [], "context": {"note": "x".repeat(8 << 10)}}).to_string();
+    let cases: [Case<'_>; 19] = [
         ("POST", "/v1/batch", &[known], "{", 400, "bad_json", ""),
         ("POST", "/v1/batch", &[known], "[]", 400, "batch", "batch"),
         ("POST", "/v1/batch", &[known], "{}", 400, "batch", "batch"),
@@ -107,6 +111,7 @@ async fn every_bad_request_is_told_what_is_wrong(shop: &mut Shop) {
         ("POST", "/v1/batch", &[known], &long, 400, "batch", "batch"),
         ("POST", "/v1/batch", &[known], r#"{"batch": [], "sentAt": 5}"#, 400, "schema", "sentAt"),
         ("POST", "/v1/batch", &[known], r#"{"batch": [], "context": 5}"#, 400, "schema", "context"),
+        ("POST", "/v1/batch", &[known], &wide, 400, "schema", "context"),
         ("POST", "/v1/batch", &[known], &huge, 413, "too_large", ""),
         ("POST", "/v1/batch", &[known, gzip], "{}", 400, "bad_encoding", "Content-Encoding"),
         ("POST", "/v1/batch", &[], r#"{"batch": []}"#, 401, "write_key", "Authorization"),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use rapport_proto::types::clear;
 use serde_json::{Value, json};
 use support::{Topology, Web, eventually};
 
@@ -29,6 +30,46 @@ killed_at! {
     before_the_commit_distributed: "before_commit:4", Distributed;
     between_commit_and_answer: "after_commit:4", Embedded;
     between_commit_and_answer_distributed: "after_commit:4", Distributed;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_said_of_a_customer_is_finished_by_who_says_it_again() {
+    // A message is two commits, its record and the customer's attributes: one of the points is between them.
+    for point in ["after_commit:8", "after_commit:9"] {
+        let mut shop = Shop::open(Topology::Embedded, &[], Some(point)).await;
+        shop.customer("ada").await;
+        let identify = |n: usize| json!({"messageId": format!("m-{n}"), "userId": "ada", "traits": {"tier": format!("tier-{n}")}});
+        let mut web = Web::new(shop.platform.node("gateway").grpc.clone());
+        let sending = async {
+            for number in 0..BATCHES {
+                let (key, body) = (basic(KEY), identify(number).to_string());
+                let headers = [("authorization", &*key)];
+                let answer = web.ask("POST", "/v1/identify", &headers, body.as_bytes()).await;
+                match answer.as_ref().map(support::Message::status) {
+                    Ok(200) => {}
+                    Ok(503) | Err(_) => return number,
+                    Ok(other) => panic!("{other}"),
+                }
+            }
+            panic!("the process never parked");
+        };
+        let killing = async {
+            eventually("the process parks", async || shop.platform.parked()).await;
+            shop.platform.restart("profiles");
+        };
+        let (number, ()) = futures::join!(sending, killing);
+        let mut shop = Shop::of(shop.platform);
+        let tier = Some(clear::Value::Code(format!("tier-{number}")));
+        // What was said before is said again too: it sets nothing back.
+        for number in [number, number.saturating_sub(1)] {
+            let answer = shop.post("/v1/identify", &identify(number)).await;
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            let party = shop.lookup("user-id", "ada").await.expect("registered");
+            assert_eq!(party.attributes["tier"].value, tier, "{point}");
+        }
+        assert!(shop.log().await.recorded.values().all(|it| *it == 1));
+        shop.platform.stop();
+    }
 }
 
 fn batch(number: usize) -> Value {

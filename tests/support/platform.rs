@@ -155,6 +155,8 @@ impl Platform {
             format!("auth.service_key_file={}", path("service")),
             format!("keys.kek_file={}", path("kek")),
             format!("database.url={}", self.database("{service}")),
+            // On a slow machine, too.
+            "grpc.request_timeout_ms=600000".into(),
         ];
         if self.topology == Topology::Distributed {
             settings.push(format!("log.url={}", NATS.url()));

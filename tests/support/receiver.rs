@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Platform;
+use crate::{Platform, eventually};
 
 /// A running receiver; stopped when it is dropped.
 pub struct Receiver {
@@ -59,7 +59,14 @@ impl Receiver {
         Self { process, port, lines }
     }
 
-    /// A line for each message it was given.
+    /// The lines of so many messages or more, as soon as they were read.
+    pub async fn lines_at_least(&self, messages: usize) -> Vec<String> {
+        let what = format!("the receiver tells of {messages} messages");
+        eventually(&what, async || self.lines().len() >= messages).await;
+        self.lines()
+    }
+
+    /// A line for each message it was given, as far as they were read.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

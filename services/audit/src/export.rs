@@ -1,13 +1,16 @@
 //! A range of the log as JSON lines, source by source, each in the order of its positions.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use eventstore::{Error, SourceReader, Timestamp};
+use eventstore::{Error, SourceReader, Stored, Timestamp};
 
 use crate::shown;
 
 /// Events read at once.
 const PAGE: usize = 500;
+/// Bytes of lines in one answer; a single line may have more, and stays below the limit of a message all the same.
+const ENOUGH: usize = 1 << 20;
 
 /// What is exported.
 #[derive(Clone, Debug)]
@@ -19,29 +22,44 @@ pub(crate) struct Range {
     pub(crate) until: Timestamp,
 }
 
+/// A source, and what is left of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) source: String,
+    pub(crate) after: u64,
+    pub(crate) until: u64,
+}
+
 /// Goes through sources page by page.
 pub(crate) struct Export<R> {
     reader: Arc<R>,
     range: Range,
-    /// Sources left, the next one last, each with the position up to which it is exported.
-    left: Vec<(String, u64)>,
-    after: u64,
+    /// Sources left, the next one last.
+    left: Vec<Part>,
+    /// What was read of it and is not exported yet.
+    read: VecDeque<Stored>,
 }
 
 impl<R: SourceReader> Export<R> {
-    /// `sources` with the position up to which each is exported.
-    pub(crate) fn new(reader: Arc<R>, range: Range, sources: Vec<(String, u64)>) -> Self {
-        let left = sources.into_iter().rev().collect();
-        Self { reader, range, left, after: 0 }
+    pub(crate) fn new(reader: Arc<R>, range: Range, mut parts: Vec<Part>) -> Self {
+        parts.reverse();
+        Self { reader, range, left: parts, read: VecDeque::new() }
     }
 
-    /// The lines of the next page that has some; `None` at the end.
+    /// The next lines; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<String>, Error> {
-        while let Some((source, until)) = self.left.last().cloned() {
-            let lines = self.page(&source, until).await?;
-            if self.after >= until {
+        while let Some(part) = self.left.last_mut() {
+            if self.read.is_empty() {
+                self.read = self.reader.read(&part.source, part.after, PAGE).await?.into();
+            }
+            if self.read.is_empty() {
+                // A source that ends before it should is at its end: what is missing is `VerifyLog`'s to tell.
+                part.after = part.until;
+            }
+            let lines = part.lines(&self.range, &mut self.read)?;
+            if part.after >= part.until {
                 self.left.pop();
-                self.after = 0;
+                self.read.clear();
             }
             if !lines.is_empty() {
                 return Ok(Some(lines));
@@ -49,18 +67,28 @@ impl<R: SourceReader> Export<R> {
         }
         Ok(None)
     }
+}
 
-    async fn page(&mut self, source: &str, until: u64) -> Result<String, Error> {
-        let events = self.reader.read(source, self.after, PAGE).await?;
+impl Part {
+    /// Lines of what was read, until there are enough.
+    fn lines(&mut self, range: &Range, read: &mut VecDeque<Stored>) -> Result<String, Error> {
         let mut lines = String::new();
-        for event in events.iter().take_while(|it| it.position <= until) {
-            let envelope = event.envelope()?;
-            if self.range.holds(&envelope) {
-                lines += &shown::line(source, event, &envelope)?;
+        while let Some(event) = read.front() {
+            if event.position > self.until {
+                self.after = self.until;
+                break;
             }
+            let envelope = event.envelope()?;
+            if range.holds(&envelope) {
+                let line = shown::line(&self.source, event, &envelope)?;
+                if !lines.is_empty() && lines.len() + line.len() > ENOUGH {
+                    break;
+                }
+                lines += &line;
+            }
+            self.after = event.position;
+            read.pop_front();
         }
-        // A source that ends before it should is at its end: what is missing is `VerifyLog`'s to tell.
-        self.after = events.last().map_or(until, |it| it.position);
         Ok(lines)
     }
 }

@@ -18,7 +18,7 @@ use rapport_proto::eventlog::v1::GetHeadRequest;
 use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
 use tonic::{Request, Response, Status};
 
-use crate::export::{Export, Range};
+use crate::export::{Export, Part, Range};
 use crate::index::{self, Filter, Place};
 use crate::{INDEX, SOURCES, shown, verify};
 
@@ -171,10 +171,17 @@ impl AuditService for Api {
         let it = request.get_ref();
         own_tenant(caller, &it.parent)?;
         let (from, until) = range(it.from.as_ref(), it.until.as_ref())?;
-        let sources = self.reached(&wanted(&it.sources)?).await?;
+        for source in it.after.keys() {
+            known("after", source)?;
+        }
+        let reached = self.reached(&wanted(&it.sources)?).await?;
+        let parts = reached.into_iter().map(|(source, until)| {
+            let after = it.after.get(&source).copied().unwrap_or_default();
+            Part { source, after, until }
+        });
         let (tenant, party_id) = (caller.tenant.clone(), it.party_id.clone());
         let range = Range { tenant, party_id, from, until };
-        let export = Export::new(self.sources.clone(), range, sources);
+        let export = Export::new(self.sources.clone(), range, parts.collect());
         let pages = stream::try_unfold(export, |mut export| async move {
             let lines = export.next().await.map_err(Problem::from)?;
             Ok(lines.map(|lines| (proto::ExportEventsResponse { lines }, export)))

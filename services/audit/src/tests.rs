@@ -302,6 +302,43 @@ async fn an_export_carries_what_recomputes_the_chain() {
     assert_eq!(world.export(nobody).await, Vec::<serde_json::Value>::new());
 }
 
+/// Attributes of some size.
+fn large(number: usize) -> party_event::Event {
+    let text = format!("{number}").repeat(100 << 10);
+    let value = rapport_proto::types::clear::Value::Code(text);
+    party_event::Event::AttributesSet(PartyAttributesSet {
+        clear: [("note".to_owned(), Clear { value: Some(value) })].into(),
+        ..PartyAttributesSet::default()
+    })
+}
+
+#[tokio::test]
+async fn large_events_are_exported_in_many_answers_and_go_on_where_they_were_cut() {
+    let world = World::start().await;
+    world.append::<Party>(ACME, "profiles", (0..9).map(large).collect()).await;
+    for stream in 2..6 {
+        let events = (0..9).map(large).collect();
+        world.append_to::<Party>(&stream.to_string(), ACME, "profiles", events).await;
+    }
+    world.read_all().await;
+    let request = proto::ExportEventsRequest { parent: parent(), ..Default::default() };
+    let positions = |lines: &[serde_json::Value]| -> Vec<u64> {
+        lines.iter().filter_map(|it| it["position"].as_u64()).collect()
+    };
+    let lines = world.export(request.clone()).await;
+    assert_eq!(positions(&lines), (1..=45).collect::<Vec<_>>());
+    let after = [("profiles".to_owned(), 40)].into();
+    let rest = world.export(proto::ExportEventsRequest { after, ..request.clone() }).await;
+    assert_eq!(positions(&rest), [41, 42, 43, 44, 45]);
+    let after = [("profiles".to_owned(), 45)].into();
+    let rest = world.export(proto::ExportEventsRequest { after, ..request.clone() }).await;
+    assert_eq!(positions(&rest), [0_u64; 0]);
+    let after = [("crm".to_owned(), 1)].into();
+    let unknown = proto::ExportEventsRequest { after, ..request };
+    let refused = world.api().export_events(unknown).await.expect_err("unknown");
+    assert_eq!(violations(&refused)[0].field, "after");
+}
+
 #[tokio::test]
 async fn a_whole_log_verifies() {
     let world = World::told().await;

@@ -19,7 +19,7 @@ use rapport_proto::delivery::v1::{
 use rapport_proto::types::{Channel, ContentClass, Purpose};
 
 fn main() -> std::io::Result<()> {
-    let samples = [touches(), markets(), reports(), tasks(), others()];
+    let samples = [touches(), added(), reports(), tasks(), others()];
     write_missing(env!("CARGO_MANIFEST_DIR"), samples.into_iter().flatten())
 }
 
@@ -151,8 +151,9 @@ fn touches() -> Vec<Sample> {
     ])
 }
 
-/// What was stopped or put off has told its market since the second release.
-fn markets() -> Vec<Sample> {
+/// What the second release added: what was stopped or put off tells its market, what was resolved its adapter, and what
+/// is kept of a click the link.
+fn added() -> Vec<Sample> {
     use touch_event::Event;
     let market = "DE".to_owned();
     let skipped = TouchSkipped {
@@ -167,9 +168,30 @@ fn markets() -> Vec<Sample> {
         time_zone: "Europe/Berlin".into(),
         market,
     };
-    [Event::Skipped(skipped), Event::Deferred(deferred)]
+    let resolved = TouchResolved {
+        by: "elapsed".into(),
+        sent: true,
+        adapter: "smtp".into(),
+        verdict: Some(verdict(GateStep::Provider, VerdictOutcome::Pass)),
+        ..TouchResolved::default()
+    };
+    let kept = report_event::Event::Kept(ReportKept {
+        report_id: "rpt_4r2c9m0t6qhx8vw3n5y7zp1kdg".into(),
+        fact: Some(ProviderFact {
+            provider: "relay".into(),
+            provider_event_id: "e-2".into(),
+            occurred_at: time(5),
+        }),
+        kind: "clicked".into(),
+        provider_id: "<7@relay.example>".into(),
+        link_id: "1".into(),
+        machine: true,
+        ..ReportKept::default()
+    });
+    [Event::Skipped(skipped), Event::Deferred(deferred), Event::Resolved(resolved)]
         .iter()
         .map(|it| Sample::of(2, it))
+        .chain([Sample::of(2, &kept)])
         .collect()
 }
 
@@ -256,6 +278,7 @@ fn others() -> Vec<Sample> {
             provider_id: "<7@relay.example>".into(),
             hard: true,
             code: "5.1.1".into(),
+            ..ReportKept::default()
         }),
         report_event::Event::Placed(ReportPlaced { touch_id: touch_id() }),
     ]));

@@ -28,8 +28,9 @@ pub(crate) const SMTP: &str = "smtp";
 pub(crate) const WEBHOOK: &str = "webhook";
 pub(crate) const TASK: &str = "task";
 
-/// No adapter takes longer; then nobody knows. One that can tell that nothing has left yet says so sooner.
-const LONGEST: Duration = Duration::from_secs(60);
+/// No adapter takes longer; then nobody knows. One that can tell that nothing has left yet says so sooner. It is less
+/// than the time after which an attempt is given up.
+const LONGEST: Duration = Duration::from_secs(100);
 
 /// A message on its way out. Personal, and never written down.
 #[derive(Clone)]

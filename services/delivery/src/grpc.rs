@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::adapters::webhook;
 use crate::convert::{self, touch as parse};
 use crate::domain::recipient::{self, Recipient};
-use crate::domain::report::{self, Report};
+use crate::domain::report::Report;
 use crate::domain::sender::Sender;
 use crate::domain::touch::{self, Touch};
 use crate::worker::Worker;
@@ -162,14 +162,8 @@ impl DeliveryService for Api {
         let next_page_token = page.cut(&mut rows, |(_, position)| *position);
         let ids: Vec<String> = rows.into_iter().map(|it| it.0).collect();
         let found = store.load_many::<Report>(tenant, &ids).await.map_err(Problem::from)?;
-        let reports = found.into_iter().filter_map(|it| match it.state {
-            report::State::Kept(it) => Some(it),
-            report::State::Unheard | report::State::Placed => None,
-        });
-        Ok(Response::new(proto::ListReportsResponse {
-            reports: reports.collect(),
-            next_page_token,
-        }))
+        let reports = found.iter().filter_map(|it| it.state.kept().cloned()).collect();
+        Ok(Response::new(proto::ListReportsResponse { reports, next_page_token }))
     }
 
     async fn list_suppressions(

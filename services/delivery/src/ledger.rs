@@ -18,8 +18,8 @@ use rapport_proto::types::{ContentClass, Purpose};
 use crate::domain::pressure::{self, Pressure};
 use crate::domain::recipient::{self, Recipient};
 use crate::domain::report::{self, Report};
-use crate::domain::touch::{self, Fact, Touch, What, provider_fact};
-use crate::view;
+use crate::domain::touch::{self, Touch, provider_fact};
+use crate::{convert, view};
 
 /// A stream with what is added to it.
 struct Stream<D: Decider> {
@@ -160,13 +160,50 @@ impl Ledger {
             || self.reports.values().any(|it| !it.added.is_empty())
     }
 
-    /// Whether a report says what the recipient has just said: who clicks a link twice unsubscribes once.
-    pub(crate) fn says_again(&self, touch_id: &str, fact: &Fact) -> bool {
-        let party_id = self.touch(touch_id).request.party_id;
-        let said = suppression_id(SuppressionCause::Unsubscribed, touch_id);
-        let state = self.recipient(&party_id);
-        let held = state.suppressions.get(&said).filter(|_| fact.what == What::Unsubscribed);
-        held.is_some_and(|it| recipient::says_again(it, fact.source.occurred_at.as_ref()))
+    /// The id under which a provider took a touch's message, when that is added here.
+    pub(crate) fn taken_as(&self, touch_id: &str) -> Option<&str> {
+        let id = self.touches.get(touch_id)?.added.iter().find_map(|it| match it {
+            touch_event::Event::Sent(it) => Some(it.provider_id.as_str()),
+            touch_event::Event::Resolved(it) => Some(it.provider_id.as_str()),
+            _ => None,
+        });
+        id.filter(|it| !it.is_empty())
+    }
+
+    /// Lays reports that are kept to the touch that they are about.
+    pub(crate) async fn lay(
+        &mut self,
+        store: &Store,
+        tenant: &str,
+        touch_id: &str,
+        report_ids: Vec<String>,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let mut reports = streams::<Report>(store, tenant, report_ids).await?;
+        let kept: Vec<_> = reports.values().filter_map(|it| it.state.kept()).collect();
+        let keys = kept.iter().filter_map(|it| it.fact.as_ref());
+        let keys = keys.map(|it| (it.provider.as_str(), it.provider_event_id.as_str()));
+        let known = view::provider_event::known(store.database(), tenant, keys).await?;
+        for stream in reports.values_mut() {
+            let Some(fact) = stream.state.kept().and_then(convert::provider::fact) else {
+                continue;
+            };
+            let key = (fact.source.provider.clone(), fact.source.provider_event_id.clone());
+            let touch_id = match known.get(&key) {
+                // It was recorded while it was being kept.
+                Some(it) => it.touch_id.clone(),
+                None => match self.decide(touch_id, touch::Command::Observe(fact), at) {
+                    Ok(()) => touch_id.to_owned(),
+                    Err(_) => continue,
+                },
+            };
+            match stream.decide(report::Command::Place { touch_id }, at) {
+                Ok(_) => {}
+                Err(never) => match never {},
+            }
+        }
+        self.reports = reports;
+        Ok(())
     }
 
     /// Keeps reports, or keeps them no longer.

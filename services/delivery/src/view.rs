@@ -7,9 +7,11 @@
 use std::pin::Pin;
 
 use eventstore::{Error, Recorded, TimerOp, Timestamp, Tx, View};
+use rapport_proto::delivery::v1::report_event;
 use rapport_proto::delivery::v1::touch_event::Event;
 
 use crate::domain::instant;
+use crate::worker::GIVES_UP;
 
 pub(crate) mod contact;
 pub(crate) mod contact_point;
@@ -26,6 +28,9 @@ pub(crate) mod touch;
 pub(crate) const STEP: &str = "touch.step";
 /// What fires when a touch or task is out of date.
 pub(crate) const EXPIRY: &str = "touch.expiry";
+
+/// What fires when a report that is kept is looked at again.
+pub(crate) const REPORT: &str = "report.placing";
 
 /// The one view of own events.
 pub(crate) struct Delivery;
@@ -66,10 +71,13 @@ impl View for Delivery {
         })
     }
 
-    /// One timer carries a touch from step to step, another one ends it when it is out of date.
+    /// One timer carries a touch from step to step, another one ends it when it is out of date. A report about an
+    /// unknown message is looked at again when every hand-over has ended that ran while it was being kept.
     fn timers(&self, event: &Recorded) -> Result<Vec<TimerOp>, Error> {
-        if event.aggregate() != "touch" {
-            return Ok(Vec::new());
+        match event.aggregate() {
+            "touch" => {}
+            "report" => return placing(event),
+            _ => return Ok(Vec::new()),
         }
         let Some(fact) = event.decode::<Event>()? else {
             return Ok(Vec::new());
@@ -116,6 +124,20 @@ impl View for Delivery {
             | Event::TaskAccepted(_) => Vec::new(),
         })
     }
+}
+
+fn placing(event: &Recorded) -> Result<Vec<TimerOp>, Error> {
+    let id = event.id().to_owned();
+    Ok(match event.decode::<report_event::Event>()? {
+        Some(report_event::Event::Kept(it)) if !it.provider_id.is_empty() => vec![TimerOp::Set {
+            id,
+            kind: REPORT,
+            stream: event.envelope.stream.clone(),
+            due_at: event.recorded_at().plus(GIVES_UP),
+        }],
+        Some(report_event::Event::Placed(_)) => vec![TimerOp::Cancel { id }],
+        Some(report_event::Event::Kept(_)) | None => Vec::new(),
+    })
 }
 
 fn expiry_id(touch_id: &str) -> String {

@@ -12,6 +12,7 @@
 mod gather;
 mod in_force;
 mod recall;
+mod reports;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +29,9 @@ use crate::domain::touch::{Command, Outcome, State, Status, Touch, is_unasked};
 use crate::gate::{self, Gathered, Judgement};
 use crate::ledger::Ledger;
 use crate::link;
+use crate::view::provider_event::TAKEN;
 use crate::view::task::RECALL;
-use crate::view::{EXPIRY, STEP, touch_of};
+use crate::view::{EXPIRY, REPORT, STEP, touch_of};
 use gather::{Facts, Gatherer};
 
 /// What was gathered longer ago than this lets nothing pass.
@@ -39,7 +41,7 @@ const RUNS: usize = 4;
 /// How often a unit is decided anew because others of the party got ahead.
 const TRIES: usize = 32;
 /// An attempt of which nothing is known after this long is given up. Adapters end sooner.
-const GIVES_UP: Duration = Duration::from_secs(120);
+pub(crate) const GIVES_UP: Duration = Duration::from_secs(120);
 /// How often a provider is asked.
 const ATTEMPTS: u32 = 10;
 /// Pause before the second attempt; doubled each time up to the longest.
@@ -85,6 +87,9 @@ impl TimerHandler for Worker {
         Box::pin(async move {
             if timer.kind == RECALL {
                 return recall::recall(store, timer, meta).await;
+            }
+            if timer.kind == REPORT {
+                return reports::look_again(store, &timer.key.id, meta).await;
             }
             let touch_id = touch_of(&timer.key.id);
             let touch = store.load::<Touch>(&meta.tenant, touch_id, AsOf::Now).await?;
@@ -239,6 +244,7 @@ async fn commit(
         if ledger.decide(touch_id, command.clone(), meta.at).is_err() || !ledger.is_changed() {
             return Ok(());
         }
+        reports::place(store, &mut ledger, touch_id, &meta).await?;
         match append(store, &ledger, meta.clone()).await? {
             Appended::Yes | Appended::Elsewhere => return Ok(()),
             Appended::Conflict => {}
@@ -327,8 +333,8 @@ fn command(judgement: Judgement, market: String, adapter: &'static str, at: Time
 fn outcome(touch: &State, told: Told, now: Timestamp) -> Outcome {
     let again = |code: String, in_doubt: bool| {
         if is_unasked(&code, in_doubt) {
-            let pause = if touch.unasked < ATTEMPTS { SOON } else { SHORTEST_PAUSE };
-            return Outcome::Again { at: now.plus(pause), code, in_doubt };
+            let often = (touch.unasked + 1).checked_sub(ATTEMPTS).filter(|it| *it > 0);
+            return Outcome::Again { at: now.plus(often.map_or(SOON, pause)), code, in_doubt };
         }
         let asked = touch.attempts.saturating_sub(touch.unasked);
         let at = now.plus(pause(asked));
@@ -390,6 +396,8 @@ async fn append(store: &Store, ledger: &Ledger, meta: Metadata) -> Result<Append
             Ok(Appended::Elsewhere)
         }
         Committed::Conflict => Ok(Appended::Conflict),
+        // A provider's event was recorded by another request meanwhile.
+        Committed::Refused(reason) if reason == TAKEN => Ok(Appended::Conflict),
         Committed::Refused(reason) => Err(Error::corrupt(reason)),
         Committed::Failed(error) => Err(error),
     }

@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::Error;
-use crate::event::{Head, next_chain};
+use crate::event::{Head, Stored, next_chain};
 use crate::failpoint;
 use crate::ids::hex;
 use crate::keys;
@@ -175,8 +175,9 @@ async fn commit_together(
         let result = attempt(store, &units, memory).await;
         store.note_health(&result);
         match result {
-            Ok((outcomes, head)) => {
+            Ok(Done { outcomes, events, head }) => {
                 failpoint::reach("after_commit").await;
+                store.recent.keep(&events);
                 store.advance(head);
                 store.log.poke(&store.source);
                 for (pending, outcome) in batch.drain(..).zip(outcomes) {
@@ -215,23 +216,22 @@ fn fail(batch: Vec<Pending>, error: Error) {
     }
 }
 
+/// What came of a batch: an outcome for each unit, what was written, and where the head stands.
+struct Done {
+    outcomes: Vec<Outcome>,
+    events: Vec<Stored>,
+    head: Head,
+}
+
 /// Runs one transaction. A view that panics is a statement that failed: the committer outlives it.
-async fn attempt(
-    store: &Arc<Inner>,
-    units: &[&Unit],
-    memory: &mut Memory,
-) -> Result<(Vec<Outcome>, Head), Error> {
+async fn attempt(store: &Arc<Inner>, units: &[&Unit], memory: &mut Memory) -> Result<Done, Error> {
     AssertUnwindSafe(transact(store, units, memory))
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(Error::corrupt("a view panicked")))
 }
 
-async fn transact(
-    store: &Arc<Inner>,
-    units: &[&Unit],
-    memory: &mut Memory,
-) -> Result<(Vec<Outcome>, Head), Error> {
+async fn transact(store: &Arc<Inner>, units: &[&Unit], memory: &mut Memory) -> Result<Done, Error> {
     failpoint::reach("before_begin").await;
     let (mut tx, head) = begin(store, &mut memory.checked).await?;
     memory.forget_unless(head);
@@ -246,7 +246,7 @@ async fn transact(
                 commit_at(tx, plan.head).await?;
             }
             memory.keep(plan.head, plan.seen.versions);
-            Ok((outcomes, plan.head))
+            Ok(Done { outcomes, events: plan.events, head: plan.head })
         }
         Err(error) => {
             // After a refusal the connection is as good as before; after a failure it is closed.
@@ -311,7 +311,7 @@ async fn run_in(
         // A probe writes, or it would not notice a disk that is full or read-only.
         tx.exec("UPDATE head SET position = position WHERE one = 1", vec![]).await?;
     } else if !plan.ends.is_empty() {
-        write(store, tx, &plan.heads, &accepted.collect::<Vec<_>>(), &plan.ends).await?;
+        write(store, tx, &plan.events, &accepted.collect::<Vec<_>>(), &plan.ends).await?;
     }
     let mut ends = plan.ends.iter();
     let outcomes = judged
@@ -468,13 +468,13 @@ struct Plan {
     /// Position at the end of each accepted unit.
     ends: Vec<u64>,
     /// Head after each event of the accepted units.
-    heads: Vec<Head>,
+    events: Vec<Stored>,
 }
 
 impl Plan {
     fn new(head: Head, seen: Seen) -> Self {
         let (accepted, digests) = (HashMap::new(), HashMap::new());
-        Self { head, seen, accepted, digests, ends: Vec::new(), heads: Vec::new() }
+        Self { head, seen, accepted, digests, ends: Vec::new(), events: Vec::new() }
     }
 
     /// `None` accepts.
@@ -523,7 +523,8 @@ impl Plan {
             let position = self.head.position + 1;
             let chain = next_chain(&self.head.chain, position, &event.digest);
             self.head = Head { position, chain };
-            self.heads.push(self.head);
+            let (envelope, hop) = (event.bytes.clone(), String::new());
+            self.events.push(Stored { position, chain, envelope, hop });
             let stream = (tenant.clone(), event.envelope.stream.clone());
             self.seen.versions.insert(stream, event.envelope.version);
         }
@@ -563,7 +564,7 @@ pub(crate) fn repeat_of(row: &Row, column: usize, digest: &[u8]) -> Result<Outco
 async fn write(
     store: &Arc<Inner>,
     tx: &mut Tx,
-    heads: &[Head],
+    events: &[Stored],
     units: &[&Unit],
     ends: &[u64],
 ) -> Result<(), Error> {
@@ -573,13 +574,14 @@ async fn write(
     }
     keys::store_new(tx, new_keys).await?;
 
-    let mut heads = heads.iter();
+    let mut places = events.iter();
     let (mut rows, mut requests, mut recorded) = (Vec::new(), Vec::new(), Vec::new());
     let now = Timestamp::real();
     for (unit, end) in units.iter().zip(ends) {
-        for (event, head) in unit.events.iter().zip(heads.by_ref()) {
-            rows.push(event_row(*head, &event.envelope, unit.meta.at, &event.bytes));
-            recorded.push(event.recorded(head.position, head.chain));
+        for (event, Stored { position, chain, .. }) in unit.events.iter().zip(places.by_ref()) {
+            let head = Head { position: *position, chain: *chain };
+            rows.push(event_row(head, &event.envelope, unit.meta.at, &event.bytes));
+            recorded.push(event.recorded(*position, *chain));
         }
         requests.push(request_row(unit, *end, now));
     }
@@ -591,12 +593,13 @@ async fn write(
     let operations = timer_operations(store, &recorded)?;
     timers::apply(tx, &fired, &operations).await?;
 
-    let moves: Vec<_> = units
-        .iter()
-        .filter_map(|it| it.moves())
-        .map(|it| values![&it.consumer, &it.source, it.to.position, it.to.chain])
-        .collect();
-    for row in moves {
+    // Each was compared with the one before it; where the last one goes is where it stands.
+    let mut moves = HashMap::new();
+    for it in units.iter().filter_map(|it| it.moves()) {
+        moves.insert((&it.consumer, &it.source), it.to);
+    }
+    for ((consumer, source), to) in moves {
+        let row = values![consumer, source, to.position, to.chain];
         crate::consumer::move_checkpoint(tx, row).await?;
     }
     Ok(())

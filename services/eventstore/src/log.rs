@@ -112,6 +112,15 @@ impl Log {
         }
     }
 
+    /// Position of a source's last event, as far as it can be told from here: by its store where this process runs
+    /// it, else by the log.
+    pub async fn end(&self, source: &str) -> Result<u64, Error> {
+        match self.store(source) {
+            Some(store) => store.read_head().await.map(|it| it.position),
+            None => Ok(self.tail(source).await?.map_or(0, |it| it.last)),
+        }
+    }
+
     /// Reads what the log holds after a position, at most `limit` events.
     pub async fn read(&self, source: &str, after: u64, limit: usize) -> Result<Vec<Stored>, Error> {
         match &self.0.adapter {

@@ -25,7 +25,9 @@ use pool::{Lent, Pool};
 /// How long a database may take to open.
 const OPENING: Duration = Duration::from_secs(60);
 /// Statements that a connection keeps prepared.
-const STATEMENTS: usize = 200;
+const STATEMENTS: usize = 500;
+/// Rows of a statement on SQLite, one of these numbers: few statements are prepared, and few are run.
+const CHUNKS: [usize; 8] = [64, 32, 16, 8, 4, 3, 2, 1];
 
 /// A value going into or coming out of a statement.
 #[derive(Clone, Debug, PartialEq)]
@@ -225,6 +227,32 @@ impl Database {
         }))
     }
 
+    /// Starts a transaction that only reads, and sees everything as it stood at its first statement.
+    pub async fn snapshot(&self) -> Result<Tx, Error> {
+        match self.snapshot_once().await {
+            Err(error) if error.is_transient() => {
+                self.forget();
+                self.snapshot_once().await
+            }
+            result => result,
+        }
+    }
+
+    async fn snapshot_once(&self) -> Result<Tx, Error> {
+        Ok(Tx(match &self.pools {
+            Pools::Sqlite { read, .. } => {
+                let mut connection = read.lend().await?;
+                connection.execute("BEGIN").await?;
+                Inner::Sqlite(connection)
+            }
+            Pools::Postgres { shared, .. } => {
+                let mut connection = shared.lend().await?;
+                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+                Inner::Postgres(connection)
+            }
+        }))
+    }
+
     /// Starts a transaction that nobody waits for the disk for. A power cut may undo it, whole and together with all
     /// of its kind after it, but nothing that was committed durably: for what is found missing then and done again.
     pub(crate) async fn begin_relaxed(&self) -> Result<Tx, Error> {
@@ -352,6 +380,8 @@ async fn open_sqlite(options: &DatabaseOptions) -> Result<Pools, Error> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(options.acquire_timeout)
+        // Written into the database rarely, in one go.
+        .pragma("wal_autocheckpoint", "8000")
         .statement_cache_capacity(STATEMENTS);
     let patience = options.acquire_timeout;
     let write = Pool::<SqliteConnection>::new(connect.clone(), 1, patience);
@@ -483,7 +513,7 @@ impl Tx {
             let text = format!("{insert} SELECT * FROM {} {conflict}", unnest(first)?);
             return self.exec_text(text, Args::Columns(rows)).await;
         }
-        for chunk in chunks(rows, &[32, 8, 1]) {
+        for chunk in chunks(rows, &CHUNKS[1..]) {
             let values = placeholders(chunk.len(), chunk.first().map_or(0, Vec::len));
             let text = format!("{insert} VALUES {values} {conflict}");
             let args = Args::Values(chunk.into_iter().flatten().collect());
@@ -599,7 +629,7 @@ fn over(
         let text = format!("WITH {keys} AS (SELECT * FROM {}) {sql}", unnest(first)?);
         return Ok(vec![(text, Args::Columns(rows.to_vec()))]);
     }
-    Ok(chunks(rows.to_vec(), &[64, 8, 1])
+    Ok(chunks(rows.to_vec(), &CHUNKS)
         .into_iter()
         .map(|chunk| {
             let values = placeholders(chunk.len(), first.len());

@@ -68,6 +68,8 @@ impl<Q: Clone, A> Together<Q, A> {
         loop {
             let (reply, mut answer) = oneshot::channel();
             self.waiting().push(Waiting { question: question.clone(), reply });
+            // Who is about to ask does so before the read.
+            tokio::task::yield_now().await;
             let answered = loop {
                 tokio::select! {
                     biased;

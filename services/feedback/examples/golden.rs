@@ -310,6 +310,7 @@ fn texts() -> Vec<Sample> {
             hits: vec!["event.nausea".into(), "health.care".into()],
             products: vec!["cardiol".into()],
             clear: false,
+            content_position: 0,
         }),
         Event::Opened(SafetyCandidateOpened {
             candidate_id: candidate_id(),

@@ -17,12 +17,15 @@ use crate::view;
 use crate::view::party::Parties;
 use crate::view::product::Products;
 
+/// The consumer that hears of products.
+pub(crate) const PRODUCTS: &str = "feedback.products";
+
 /// Which consumer brings what a source says.
 pub(crate) const FEEDS: [(&str, &str); 4] = [
     ("journeys", "feedback"),
     ("delivery", "feedback"),
     ("profiles", "feedback.parties"),
-    ("content", "feedback.products"),
+    ("content", PRODUCTS),
 ];
 
 const ASKS: &str = "rapport.journeys.v1.InstanceFeedbackRequested";
@@ -43,7 +46,7 @@ pub(crate) fn parties() -> Consumer {
 
 /// Keeps the names of products.
 pub(crate) fn products() -> Consumer {
-    consumer("feedback.products", Handler::View(Arc::new(Products)))
+    consumer(PRODUCTS, Handler::View(Arc::new(Products)))
 }
 
 fn consumer(name: &str, handler: Handler) -> Consumer {

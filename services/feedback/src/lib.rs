@@ -31,7 +31,8 @@
 //! It takes one answer: that, the response, its texts and the cases it calls for are one unit.
 //!
 //! **Texts.** A text stands once, sealed under the party's key, in `TextReceived`; everything else names it by id.
-//! Until the lexicon was applied nobody reads it; what could not be screened within 12 hours is a candidate. A candidate is read by safety alone, within 24 hours of the wall,
+//! Until the lexicon was applied nobody reads it, and it clears nothing while the name of a product may not have been
+//! heard of; what could not be screened within 12 hours is a candidate. A candidate is read by safety alone, within 24 hours of the wall,
 //! escalating after 12, 18 and 24, until there is the receipt of the safety database or a person's word, with reason
 //! and comment, that it is no case. After that it opens to those who may unseal texts (`feedback.texts.unseal`), that
 //! of a medical question to medical roles only (`feedback.medical.unseal`).
@@ -90,6 +91,11 @@ pub fn service(deps: &Deps) -> Service {
 
 /// The service as it is between two timers.
 fn standing(deps: &Deps) -> Service {
+    deaf(deps).consume(consumers::products())
+}
+
+/// The service as it is while it hears of no product.
+fn deaf(deps: &Deps) -> Service {
     let api = grpc::Api::new(deps);
     let max = deps.max_message_bytes;
     Service::new()
@@ -99,5 +105,4 @@ fn standing(deps: &Deps) -> Service {
         .serve(limited!(SafetyServiceServer::new(api), max))
         .consume(consumers::reactions())
         .consume(consumers::parties())
-        .consume(consumers::products())
 }

@@ -5,10 +5,11 @@
 //! whichever replica claims it.
 
 use eventstore::{
-    AsOf, Decider, Error, ExecuteError, Metadata, Store, Timer, TimerHandler, derive_id,
+    AsOf, Decider, Error, ExecuteError, Metadata, Store, Timer, TimerHandler, consumer, derive_id,
 };
 use futures::future::BoxFuture;
 
+use crate::consumers::PRODUCTS;
 use crate::domain::case::{self, Case, FIRST_RESPONSE, RESOLUTION};
 use crate::domain::invitation::{self, Invitation};
 use crate::domain::text::{self, Reader, Screening, Text};
@@ -65,21 +66,39 @@ fn candidate_of(tenant: &str, text_id: &str) -> String {
 /// one.
 async fn screen(store: &Store, id: &str, meta: &Metadata) -> Result<(), Error> {
     let loaded = store.load::<Text>(&meta.tenant, id, AsOf::Now).await?.state;
+    let heard = consumer::read_checkpoint(store, PRODUCTS, "content").await?.position;
     let mut products = view::product::of_tenant(store.database(), &meta.tenant).await?;
     let named = loaded.received.products.iter();
     products.extend(named.map(|it| Product { id: it.clone(), name: it.clone() }));
     // Of an erased party there is nothing left to read, and nobody who will.
     let found = loaded.open(Reader::Screening).map(|text| LEXICON.read(text, &products));
     let found = found.unwrap_or_default();
-    let of_product = !loaded.received.products.is_empty();
+    let clear = !found.is_alarming(!loaded.received.products.is_empty());
+    if clear {
+        all_heard(store, &meta.tenant, heard).await?;
+    }
     let screening = Screening {
         lexicon_version: LEXICON.version().to_owned(),
-        clear: !found.is_alarming(of_product),
+        content_position: heard,
+        clear,
         hits: found.hits,
         products: found.products,
         candidate_id: candidate_of(&meta.tenant, id),
     };
     execute::<Text>(store, id, meta, text::Command::Screen(screening)).await
+}
+
+/// Nothing is clear while the name of a product may not have been heard of: the screening is tried again, until it can be
+/// told or the text is a candidate because it was not.
+async fn all_heard(store: &Store, tenant: &str, heard: u64) -> Result<(), Error> {
+    let end = store.log().end("content").await?;
+    if heard < end {
+        return Err(Error::unavailable(format!("products are heard of up to {heard} of {end}")));
+    }
+    match view::product::is_parked(store.database(), tenant).await? {
+        true => Err(Error::unavailable("what was said of a product is parked")),
+        false => Ok(()),
+    }
 }
 
 async fn execute<D: Decider>(

@@ -17,7 +17,8 @@ const SOON: Duration = Duration::from_secs(1);
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     /// A closed list: `bad_json`, `bad_encoding`, `batch`, `schema`, `too_large`, `write_key`, `signature`,
-    /// `rate_limited`, `busy`, `too_slow`, `unavailable`, `not_found`, `method`, `internal`.
+    /// `rate_limited`, `busy`, `too_slow`, `unavailable`, `not_found`, `method`, `internal`; of a single message also
+    /// `bad_time`, `unknown_type`, `unknown_party`, `conflict`.
     pub(crate) code: &'static str,
     pub(crate) message: String,
     /// Empty when it is about the whole.
@@ -67,13 +68,16 @@ impl From<Status> for Refusal {
                 let told = "The platform cannot take it now. Send the same again.";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", told).after(delay)
             }
-            _ => {
-                tracing::error!(code = ?status.code(), message = status.message(), "a target failed");
-                let told = "It failed on our side. Send the same again.";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", told)
-            }
+            _ => failed(&status),
         }
     }
+}
+
+/// What only we can mend.
+pub(crate) fn failed(status: &Status) -> Refusal {
+    tracing::error!(code = ?status.code(), message = status.message(), "a target failed");
+    let told = "It failed on our side. Send the same again.";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", told)
 }
 
 impl IntoResponse for Refusal {

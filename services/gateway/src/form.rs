@@ -18,6 +18,7 @@ use rapport_proto::feedback::v1::{
 };
 use tonic::{Code, Status};
 
+use crate::answer::Refusal;
 use crate::body;
 use crate::keys::PATIENCE;
 use crate::page::{escape, notice, page};
@@ -54,8 +55,9 @@ async fn submit(
         Err(status) => return refused(&status),
     };
     let language = language(&opened, &headers);
-    let Ok(bytes) = body::read(&headers, body).await else {
-        return notice(StatusCode::PAYLOAD_TOO_LARGE, "Too long", "Please write less.");
+    let bytes = match body::read(&headers, body).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return unread(&refusal),
     };
     let mut entered = Entered::new();
     for (name, value) in form_urlencoded::parse(&bytes) {
@@ -241,6 +243,18 @@ fn refused(status: &Status) -> Response {
     }
 }
 
+/// A body that could not be read.
+fn unread(refusal: &Refusal) -> Response {
+    let (title, told) = match refusal.status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("Too long", "Please write less."),
+        StatusCode::REQUEST_TIMEOUT => {
+            ("Too slow", "It did not come in time. Please send it again.")
+        }
+        _ => ("Not readable", &*refusal.message),
+    };
+    notice(refusal.status, title, told)
+}
+
 fn unknown() -> Response {
     let told = "Use the link as it stands in the message.";
     notice(StatusCode::NOT_FOUND, "This link is not known", told)
@@ -277,6 +291,25 @@ mod tests {
         assert_eq!(html.matches("<input").count(), 11);
         let html = field(&question("c", QuestionKind::SingleChoice), "en", None, None);
         assert!(html.contains("A &amp; B"));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_cannot_be_read_is_told_as_what_it_is() {
+        let gzip = http::HeaderValue::from_static("gzip");
+        let packed = [(header::CONTENT_ENCODING, gzip)].into_iter().collect();
+        let long = Body::from(vec![b'x'; (4 << 20) + 1]);
+        let slow = Refusal::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "Send it again.");
+        let cases = [
+            (body::read(&packed, Body::from("why=x")).await, 400, "Not readable"),
+            (body::read(&HeaderMap::new(), long).await, 413, "Too long"),
+            (Err(slow), 408, "Too slow"),
+        ];
+        for (read, status, title) in cases {
+            let told = unread(&read.expect_err("refused"));
+            assert_eq!(told.status(), status);
+            let html = axum::body::to_bytes(told.into_body(), 1 << 20).await.expect("a page");
+            assert!(String::from_utf8_lossy(&html).contains(title), "{title}");
+        }
     }
 
     #[test]

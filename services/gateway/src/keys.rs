@@ -16,9 +16,11 @@ use tonic::Code;
 
 use crate::answer::Refusal;
 
-/// How long an answer counts.
+/// How long what a key opens is remembered.
 const KEPT: Duration = Duration::from_secs(60);
-/// Beyond this many the cache starts afresh.
+/// How long it is remembered that a key opens nothing: it may be registered soon.
+const KEPT_UNKNOWN: Duration = Duration::from_secs(5);
+/// Beyond this many keys what is remembered starts afresh.
 const MOST: usize = 10_000;
 /// How long a call may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,42 +34,76 @@ pub(crate) struct Source {
     pub(crate) clear: BTreeMap<String, ClearKind>,
 }
 
-/// The keys that were seen lately, by hash.
-#[derive(Debug, Default)]
+/// The keys that were seen lately. Those that open nothing are kept apart: however many are tried, the others stay.
+#[derive(Debug)]
 pub(crate) struct Keys {
-    held: Mutex<HashMap<[u8; 32], (Source, Instant)>>,
+    known: Lately<Source>,
+    unknown: Lately<()>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { known: Lately::new(KEPT), unknown: Lately::new(KEPT_UNKNOWN) }
+    }
 }
 
 impl Keys {
     /// The source a key opens.
     pub(crate) async fn open(&self, deps: &Deps, key: &str) -> Result<Source, Refusal> {
         let hash = eventstore::digest(key.as_bytes());
-        if let Some(source) = self.held(hash) {
+        if let Some(source) = self.known.get(hash, Instant::now()) {
             return Ok(source);
         }
-        let found = ask(deps, key).await?;
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= MOST {
-            held.clear();
+        if self.unknown.get(hash, Instant::now()).is_some() {
+            return Err(unknown());
         }
-        held.insert(hash, (found.clone(), Instant::now()));
+        let Some(found) = ask(deps, key).await? else {
+            self.unknown.keep(hash, (), Instant::now());
+            return Err(unknown());
+        };
+        self.known.keep(hash, found.clone(), Instant::now());
         Ok(found)
     }
 
     /// Asks again next time.
     pub(crate) fn forget(&self, key: &str) {
-        let hash = eventstore::digest(key.as_bytes());
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+        self.known.forget(eventstore::digest(key.as_bytes()));
+    }
+}
+
+/// What was heard of keys, by hash, and when.
+#[derive(Debug)]
+struct Lately<T> {
+    kept: Duration,
+    held: Mutex<HashMap<[u8; 32], (T, Instant)>>,
+}
+
+impl<T: Clone> Lately<T> {
+    fn new(kept: Duration) -> Self {
+        Self { kept, held: Mutex::default() }
     }
 
-    fn held(&self, hash: [u8; 32]) -> Option<Source> {
+    fn get(&self, hash: [u8; 32], now: Instant) -> Option<T> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(&hash).filter(|it| it.1.elapsed() < KEPT).map(|it| it.0.clone())
+        let (value, at) = held.get(&hash)?;
+        (now.saturating_duration_since(*at) < self.kept).then(|| value.clone())
+    }
+
+    fn keep(&self, hash: [u8; 32], value: T, now: Instant) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MOST {
+            held.clear();
+        }
+        held.insert(hash, (value, now));
+    }
+
+    fn forget(&self, hash: [u8; 32]) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
     }
 }
 
 /// A key names no tenant, so every tenant is asked whose it is: they are few, and the answer is kept.
-async fn ask(deps: &Deps, key: &str) -> Result<Source, Refusal> {
+async fn ask(deps: &Deps, key: &str) -> Result<Option<Source>, Refusal> {
     for tenant in &deps.settings.tenants {
         let request = AuthenticateSourceRequest {
             parent: format!("tenants/{tenant}"),
@@ -79,17 +115,17 @@ async fn ask(deps: &Deps, key: &str) -> Result<Source, Refusal> {
             Ok(reply) => {
                 let source = reply.into_inner().source.unwrap_or_default();
                 let clear = source.clear_fields.iter().map(|it| (it.name.clone(), it.kind()));
-                return Ok(Source {
+                return Ok(Some(Source {
                     tenant: tenant.clone(),
                     clear: clear.collect(),
                     source_id: source.source_id,
-                });
+                }));
             }
             Err(status) if status.code() == Code::NotFound => {}
             Err(status) => return Err(status.into()),
         }
     }
-    Err(unknown())
+    Ok(None)
 }
 
 /// The key of a request: the user of Basic authentication, else what its body says.
@@ -124,6 +160,22 @@ mod tests {
     fn authorised(text: &str) -> HeaderMap {
         let value = HeaderValue::from_str(text).expect("a header");
         [(header::AUTHORIZATION, value)].into_iter().collect()
+    }
+
+    #[test]
+    fn a_key_is_remembered_for_a_while_and_so_many_at_most() {
+        let (lately, now) = (Lately::new(KEPT_UNKNOWN), Instant::now());
+        let hash = |n: usize| eventstore::digest(&n.to_be_bytes());
+        lately.keep(hash(0), (), now);
+        assert_eq!(lately.get(hash(0), now + KEPT_UNKNOWN / 2), Some(()));
+        assert_eq!(lately.get(hash(0), now + KEPT_UNKNOWN), None);
+        assert_eq!(lately.get(hash(1), now), None);
+        for n in 0..=MOST {
+            lately.keep(hash(n), (), now);
+            assert!(lately.held.lock().expect("whole").len() <= MOST);
+        }
+        lately.forget(hash(MOST));
+        assert_eq!(lately.get(hash(MOST), now), None);
     }
 
     #[test]

@@ -15,16 +15,39 @@
 //! **Tracking.** The body is JSON whatever its content type says, gzip or not. The write key is the user of Basic
 //! authentication or the body's `writeKey`. Each item is judged on its own: what cannot be taken is kept by `profiles`
 //! and listed there, the others are recorded. `200` is said after the durable append and never before. A message is
-//! recorded exactly once by (source, `messageId`), so whoever does not hear the answer sends the same again.
+//! recorded exactly once by (source, `messageId`), so whoever does not hear the answer sends the same again. What it
+//! says of its customer is carried out when it is recorded, not when it is refused, and not again when it is repeated
+//! days later. A withdrawal (`Segment Consent Preference Updated`, category `PURPOSE/CHANNEL/sender`, off) counts from
+//! when it is received, whatever the sender's clock says and whatever becomes of the message.
+//!
+//! Paths have the short forms of analytics.js too: `/v1/{i,t,p,s,g,a,b}` and `/v1/import` for a batch, `/v1/m` for what
+//! the SDK says of itself (not kept), `GET /v1/projects/{key}/settings` for what it asks before it sends.
+//!
+//! | limit | of | otherwise |
+//! |---|---|---|
+//! | 32 KB, 20 levels of objects and arrays | an item | the item is rejected, `too_large` or `schema` |
+//! | 2,500 items, 500 KB | a batch, not a single message | 400 `batch` |
+//! | 8 KB, 20 levels | a batch's `context`, which is added to each item | 400 `schema` |
+//! | 4 MB | a body, as it comes and inflated | 413 `too_large` |
+//! | `gateway.requests_per_second` | a write key | 429 `rate_limited` |
 //!
 //! | answer | when | the SDK then |
 //! |---|---|---|
-//! | 200 | stored; `rejected` lists what was kept as unusable, by index | goes on |
-//! | 400 | not JSON, no batch, more than 2,500 items or 500 KB; a single item that is unusable | drops it |
+//! | 200 | stored; `rejected` lists by index what was kept as unusable or could not be carried out | goes on |
+//! | 400 | not JSON, no batch, beyond its limits; a single item that is rejected | drops it |
 //! | 401 | no such write key | drops it |
+//! | 404, 405 | no such path, another method | drops it |
+//! | 408 | the body did not come within 30 seconds | sends the same again |
 //! | 413 | more than 4 MB | drops it |
-//! | 429, `Retry-After` | more than `gateway.requests_per_second` with this key, or the platform is busy | waits |
+//! | 429, `Retry-After` | too often with this key, or the platform is busy | waits |
+//! | 500 | it failed on our side | sends the same again |
 //! | 503, `Retry-After` | the platform does not answer | sends the same again |
+//!
+//! What is refused says so as `{"success": false, "error": {"code", "message", "field"}}`. Codes of requests: `bad_json`,
+//! `bad_encoding`, `batch`, `schema`, `too_large`, `write_key`, `signature`, `rate_limited`, `busy`, `too_slow`,
+//! `unavailable`, `not_found`, `method`, `internal`; of items: `schema`, `too_large`, `bad_time`, `unknown_type`,
+//! `unknown_party`, `conflict`, and in a batch the reason in lower case for which `profiles` could not carry out what an
+//! item says, `identifier_taken` for example.
 //!
 //! `userId` names a party by its identifier of system `user-id`, `anonymousId` by `anonymous-id`.
 //!
@@ -43,9 +66,6 @@ mod rate;
 mod record;
 mod tracking;
 mod watch;
-
-#[cfg(test)]
-mod tests;
 
 use chassis::deps::Deps;
 use chassis::service::Service;

@@ -7,10 +7,19 @@ use serde_json::{Map, Value, json};
 
 /// Bytes of one item.
 pub(crate) const MOST_BYTES: usize = 32 << 10;
+/// Bytes of what a batch says for all of its items.
+const MOST_CONTEXT: usize = 8 << 10;
 /// Characters of ids and names.
 const MOST_CHARACTERS: usize = 128;
+/// Objects and arrays within one another in an item. A message of `profiles` is read 100 levels deep, of which an
+/// object takes three.
+const MOST_DEEP: usize = 20;
+/// The event by which a consent banner says what a customer prefers.
+const PREFERENCE: &str = "Segment Consent Preference Updated";
 /// Bytes of an unusable item that are kept.
 const KEPT_BYTES: usize = 32 << 10;
+/// Where it says so.
+pub(crate) const PREFERENCES: &str = "context.consent.categoryPreferences";
 /// What SDKs say about the sending, not about what happened: it may be another when they send the same again.
 const OF_THE_SENDING: [&str; 2] = ["sentAt", "_metadata"];
 
@@ -50,6 +59,8 @@ pub(crate) struct Message {
     /// Name of the interaction.
     pub(crate) name: String,
     pub(crate) at: Timestamp,
+    /// When it happened by the sender's clock; absent: it did not say.
+    pub(crate) stated_at: Option<Timestamp>,
     /// Empty: none.
     pub(crate) user_id: String,
     /// Empty: none.
@@ -128,7 +139,7 @@ pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<
     let Some(kind) = kind.or_else(|| Kind::parse(&text("type"))) else {
         return bad("unknown_type", "type", "Use identify, track, page, screen, group or alias.");
     };
-    let Ok(at) = time(item, around) else {
+    let Ok((at, stated_at)) = time(item, around) else {
         return bad("bad_time", "timestamp", "Write RFC 3339, for example 2026-01-31T09:30:00Z.");
     };
     let object = |name: &str| match item.get(name) {
@@ -148,6 +159,11 @@ pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<
     let Ok(traits) = object("traits") else {
         return bad("schema", "traits", "Give an object.");
     };
+    for (field, map) in [("context", &context), ("properties", &properties), ("traits", &traits)] {
+        if map.values().any(|it| is_deep(it, MOST_DEEP)) {
+            return bad("schema", field, "Put at most 20 objects and arrays into one another.");
+        }
+    }
     let (user_id, anonymous_id) = (text("userId"), text("anonymousId"));
     let (previous_id, group_id) = (text("previousId"), text("groupId"));
     for (field, id) in
@@ -189,13 +205,16 @@ pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<
     if matches!(kind, Kind::Identify | Kind::Group) {
         properties.extend(traits.clone());
     }
-    let preferences = context
-        .get("consent")
-        .and_then(|it| it.get("categoryPreferences"))
-        .and_then(Value::as_object)
-        .filter(|_| name == "Segment Consent Preference Updated")
-        .cloned();
-    // Sealed with what the schema does not declare: nothing that came is lost.
+    let mut preferences = Map::new();
+    if kind == Kind::Track && name == PREFERENCE {
+        let stated = context.get("consent").and_then(|it| it.get("categoryPreferences"));
+        let Some(stated) = stated.and_then(Value::as_object) else {
+            return bad("schema", PREFERENCES, "Give an object of categories and true or false.");
+        };
+        preferences.clone_from(stated);
+    }
+    // Sealed with what the schema does not declare. A property of the same name counts more, and what else stands in a
+    // message (integrations, options of the SDK) is not kept.
     for (name, value) in [("context", Value::Object(context)), ("anonymousId", json!(anonymous_id))]
     {
         if !matches!(&value, Value::Object(map) if map.is_empty()) && value != "" {
@@ -208,13 +227,42 @@ pub(crate) fn read(item: &Value, kind: Option<Kind>, around: &Around) -> Result<
         digest,
         name,
         at,
+        stated_at,
         user_id,
         anonymous_id,
         previous_id,
         traits,
         properties,
-        preferences: preferences.unwrap_or_default(),
+        preferences,
     })
+}
+
+/// Whether more objects and arrays are within one another than may be.
+pub(crate) fn is_deep(value: &Value, most: usize) -> bool {
+    let Some(most) = most.checked_sub(1) else {
+        return value.is_object() || value.is_array();
+    };
+    match value {
+        Value::Array(items) => items.iter().any(|it| is_deep(it, most)),
+        Value::Object(map) => map.values().any(|it| is_deep(it, most)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// Members for the items of a batch, if they can be that.
+pub(crate) fn context(stated: Option<&Value>) -> Result<Value, &'static str> {
+    match stated {
+        None | Some(Value::Null) => Ok(Value::Null),
+        Some(context) if !context.is_object() => Err("Give an object."),
+        // It is added to every item of the batch.
+        Some(context) if context.to_string().len() > MOST_CONTEXT => {
+            Err("Keep the context of a batch below 8 KB; what is of one item stands in the item.")
+        }
+        Some(context) if is_deep(context, MOST_DEEP + 1) => {
+            Err("Put at most 20 objects and arrays into one another.")
+        }
+        Some(context) => Ok(context.clone()),
+    }
 }
 
 /// Size and digest of what the sender wants to say.
@@ -242,11 +290,12 @@ fn is_message_id(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
 }
 
-/// When it happened: what the sender's clock said, put right by how far that clock is off when it says when it sent.
-fn time(item: &Value, around: &Around) -> Result<Timestamp, ()> {
+/// When it happened: what the sender's clock said, put right by how far that clock is off when it says when it sent;
+/// and what it said.
+fn time(item: &Value, around: &Around) -> Result<(Timestamp, Option<Timestamp>), ()> {
     let stated = ["timestamp", "originalTimestamp"].into_iter().find_map(|name| item.get(name));
     let stated = match stated.filter(|it| !it.is_null()) {
-        None => return Ok(around.received_at),
+        None => return Ok((around.received_at, None)),
         Some(stated) => parse_time(stated).ok_or(())?,
     };
     let sent_at = item.get("sentAt").filter(|it| !it.is_null());
@@ -254,9 +303,9 @@ fn time(item: &Value, around: &Around) -> Result<Timestamp, ()> {
         None => around.sent_at,
         Some(sent_at) => Some(parse_time(sent_at).ok_or(())?),
     };
-    let Some(sent_at) = sent_at else { return Ok(stated) };
+    let Some(sent_at) = sent_at else { return Ok((stated, Some(stated))) };
     let before = u64::try_from(sent_at.0.saturating_sub(stated.0)).unwrap_or_default();
-    Ok(around.received_at.minus(Duration::from_micros(before)))
+    Ok((around.received_at.minus(Duration::from_micros(before)), Some(stated)))
 }
 
 pub(crate) fn parse_time(value: &Value) -> Option<Timestamp> {
@@ -311,6 +360,44 @@ mod tests {
         assert_eq!(message.at, RECEIVED.minus(Duration::from_secs(5)));
         let without = with("timestamp", Value::Null);
         assert_eq!(read(&without, None, &around).expect("taken").at, RECEIVED);
+    }
+
+    #[test]
+    fn an_item_is_as_deep_as_profiles_can_read() {
+        let nested = |levels: usize, array: bool| {
+            (1..levels).fold(json!({}), |inner, _| match array {
+                true => json!([inner]),
+                false => json!({"x": inner}),
+            })
+        };
+        for field in ["properties", "traits", "context"] {
+            for array in [false, true] {
+                let item = |levels: usize| with(field, json!({"x": nested(levels, array)}));
+                assert!(read(&item(MOST_DEEP), None, &around()).is_ok(), "{field}");
+                let unusable = read(&item(MOST_DEEP + 1), None, &around()).expect_err("too deep");
+                assert_eq!((unusable.code, unusable.field), ("schema", field));
+            }
+        }
+        assert!(context(Some(&json!({"x": nested(MOST_DEEP, false)}))).is_ok());
+        assert!(context(Some(&json!({"x": nested(MOST_DEEP + 1, false)}))).is_err());
+    }
+
+    #[test]
+    fn a_preference_is_readable_and_says_when_it_was_stated() {
+        let preference = |context: Value| {
+            let item = with("event", json!(PREFERENCE));
+            let Value::Object(mut item) = item else { panic!("an object") };
+            item.insert("context".into(), context);
+            read(&Value::Object(item), None, &around())
+        };
+        let stated = json!({"consent": {"categoryPreferences": {"Advertising": false}}});
+        let message = preference(stated).expect("taken");
+        assert_eq!(message.preferences.len(), 1);
+        assert_eq!(message.stated_at.expect("stated").to_string(), "2025-12-31T23:59:00.000000Z");
+        for none in [json!({}), json!({"consent": {"categoryPreferences": ["Advertising"]}})] {
+            let unusable = preference(none).expect_err("nothing is withdrawn by it");
+            assert_eq!((unusable.code, unusable.field), ("schema", PREFERENCES));
+        }
     }
 
     #[test]

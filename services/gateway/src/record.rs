@@ -1,4 +1,10 @@
-//! From messages to calls: what identify and alias say of a customer first, then every interaction, exactly once.
+//! From messages to calls: who is known by which id and who withdrew what, then every interaction, exactly once, then
+//! what was said of customers.
+//!
+//! What a message says of its customer follows from its record: a message that is refused changes nobody, and one that
+//! was recorded long ago sets nothing back. When a crash came between the two, the same message sent again finds its
+//! record and does the rest; what was done is not done twice, by the request's id. Withdrawals alone come first and
+//! whatever becomes of the message: they must not be lost.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -6,6 +12,7 @@ use std::future::Future;
 use chassis::Call;
 use chassis::deps::Deps;
 use chassis::status::{reason, violations};
+use prost::Message as _;
 use prost_types::value::Kind as Shape;
 use prost_types::{ListValue, Struct};
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
@@ -23,12 +30,14 @@ use rapport_proto::types::{Channel, Clear, ClearKind, PartyKind, Purpose, clear}
 use serde_json::{Map, Value};
 use tonic::{Code, Response, Status};
 
-use crate::answer::Refusal;
+use crate::answer::{Refusal, failed};
 use crate::keys::{PATIENCE, Source};
-use crate::message::{Kind, Message, Unusable};
+use crate::message::{self, Around, Kind, Message, Unusable};
 
 /// Interactions in one call.
 const AT_ONCE: usize = 256;
+/// Bytes of the interactions in one call, unless one alone is larger: so many are recorded in good time.
+const CALL_BYTES: usize = 256 << 10;
 /// What userId and anonymousId are called in `profiles`.
 const USER: &str = "user-id";
 const ANONYMOUS: &str = "anonymous-id";
@@ -48,50 +57,52 @@ pub(crate) enum Outcome {
 }
 
 /// What became of all items.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Recorded {
     pub(crate) outcomes: Vec<Outcome>,
     /// Position in the log of `profiles` at which it holds.
     pub(crate) position: u64,
 }
 
-/// Records everything; an error means that the whole must be sent again.
+/// Records everything; an error means that the whole must be sent again. `kind` is the path's, absent for a batch.
 pub(crate) async fn record(
     deps: &Deps,
     source: &Source,
-    items: Vec<Result<Message, Unusable>>,
+    items: &[Value],
+    kind: Option<Kind>,
+    around: &Around,
 ) -> Result<Recorded, Refusal> {
     let recorder = Recorder { deps, source };
-    let (mut outcomes, mut interactions) = (Vec::new(), Vec::new());
+    let most = CALL_BYTES.min(deps.max_message_bytes / 2);
+    let (mut recorded, mut call, mut bytes) = (Recorded::default(), Vec::new(), 0);
+    // One call after another: what a customer did stays in the order of the batch.
     for item in items {
-        let (outcome, interaction) = match item {
-            Ok(message) => {
-                let refused = recorder.apply(&message).await?;
-                (refused.unwrap_or(Outcome::Stored), interaction(message))
-            }
-            Err(unusable) => (told(&unusable), remains(unusable)),
-        };
-        outcomes.push(outcome);
-        interactions.push(interaction);
-    }
-    let (mut told, mut position) = (Vec::new(), 0);
-    let mut interactions = interactions.into_iter();
-    loop {
-        // One after another: what a customer did stays in the order of the batch.
-        let some: Vec<_> = interactions.by_ref().take(AT_ONCE).collect();
-        if some.is_empty() {
-            break;
+        let item = recorder.item(message::read(item, kind, around));
+        let size = item.interaction.encoded_len();
+        if call.len() == AT_ONCE || (!call.is_empty() && bytes + size > most) {
+            recorder.take(std::mem::take(&mut call), &mut recorded).await?;
+            bytes = 0;
         }
-        let (verdicts, at) = recorder.send(some).await?;
-        told.extend(verdicts);
-        position = at;
+        bytes += size;
+        call.push(item);
     }
-    // What we found wrong ourselves says more than that `profiles` could not use what was left of it.
-    let first = |(ours, theirs): (Outcome, Outcome)| match ours {
-        Outcome::Stored => theirs,
-        rejected @ Outcome::Rejected { .. } => rejected,
-    };
-    Ok(Recorded { outcomes: outcomes.into_iter().zip(told).map(first).collect(), position })
+    if !call.is_empty() {
+        recorder.take(call, &mut recorded).await?;
+    }
+    Ok(recorded)
+}
+
+/// An item on its way.
+struct Item {
+    /// The message without its properties; absent when it is unusable.
+    message: Option<Message>,
+    /// Whether its properties are what the source declares.
+    fits: bool,
+    interaction: NewInteraction,
+    /// What we found wrong ourselves.
+    refused: Option<Outcome>,
+    /// The party an identify is about.
+    party_id: Option<String>,
 }
 
 struct Recorder<'a> {
@@ -126,54 +137,74 @@ impl Recorder<'_> {
         PartyServiceClient::new(self.deps.peers.to("profiles"))
     }
 
+    fn item(&self, read: Result<Message, Unusable>) -> Item {
+        let (message, fits, interaction, refused) = match read {
+            Ok(mut message) => {
+                let fits = fit(&self.source.clear, &message.properties);
+                let interaction = interaction(&mut message);
+                (Some(message), fits, interaction, None)
+            }
+            Err(unusable) => (None, false, remains(&unusable), Some(told(&unusable))),
+        };
+        Item { message, fits, interaction, refused, party_id: None }
+    }
+
+    /// Records the items of one call and carries out what they say.
+    async fn take(&self, mut items: Vec<Item>, recorded: &mut Recorded) -> Result<(), Refusal> {
+        for item in &mut items {
+            self.prepare(item).await?;
+        }
+        let interactions = items.iter_mut().map(|it| std::mem::take(&mut it.interaction)).collect();
+        let (verdicts, position) = self.send(interactions).await?;
+        recorded.position = recorded.position.max(position);
+        for (item, verdict) in items.into_iter().zip(verdicts) {
+            // What we found wrong ourselves says more than that `profiles` could not use what was left of it.
+            let mut outcome = item.refused.unwrap_or_else(|| judged(&verdict));
+            if let Some((message, party_id)) = item.message.zip(item.party_id)
+                && outcome == Outcome::Stored
+                && has_effect(&verdict)
+            {
+                match self.set(&message, &party_id).await {
+                    Ok(position) => recorded.position = recorded.position.max(position),
+                    Err(status) => outcome = for_good(status)?,
+                }
+            }
+            recorded.outcomes.push(outcome);
+        }
+        Ok(())
+    }
+
     async fn send(
         &self,
         interactions: Vec<NewInteraction>,
-    ) -> Result<(Vec<Outcome>, u64), Refusal> {
+    ) -> Result<(Vec<Verdict>, u64), Refusal> {
         let mut client = SourceServiceClient::new(self.deps.peers.to("profiles"));
         let parent = self.name("sources", &self.source.source_id);
         // The message ids make it idempotent, for ever.
         let request = RecordInteractionsRequest { parent, interactions, request_id: String::new() };
-        let reply = self.call(client.record_interactions(request)).await?;
-        let outcome = |it: Verdict| match it.outcome() {
-            Told::Rejected => {
-                Outcome::Rejected { code: it.code, field: String::new(), detail: it.detail }
-            }
-            Told::Conflicted => Outcome::Rejected {
-                code: "conflict".into(),
-                field: "messageId".into(),
-                detail: "This messageId was used before with other content.".into(),
-            },
-            Told::Recorded | Told::Duplicate | Told::Unspecified => Outcome::Stored,
-        };
-        Ok((reply.verdicts.into_iter().map(outcome).collect(), reply.position))
+        let reply = self.call(client.record_interactions(request)).await.map_err(of_call)?;
+        Ok((reply.verdicts, reply.position))
     }
 
-    /// Carries out what a message says of its customer, before it is recorded itself.
-    async fn apply(&self, message: &Message) -> Result<Option<Outcome>, Refusal> {
+    /// What must be so before the message is recorded: its customer is known, so that it is recorded of them, and what
+    /// they withdrew counts. A message that does not fit will be refused, so it makes nobody known.
+    async fn prepare(&self, item: &mut Item) -> Result<(), Refusal> {
+        let Some(message) = &item.message else { return Ok(()) };
         let done = match message.kind {
-            Kind::Identify => self.identify(message).await,
-            Kind::Alias => self.alias(message).await,
-            Kind::Track if !message.preferences.is_empty() => self.withdraw(message).await,
+            Kind::Identify if item.fits => {
+                self.identify(message).await.map(|known| item.party_id = known)
+            }
+            Kind::Alias if item.fits => self.alias(message).await,
+            Kind::Track => {
+                item.refused = self.withdraw(message).await?;
+                Ok(())
+            }
             _ => Ok(()),
         };
-        let Err(status) = done else { return Ok(None) };
-        // Refused for good: the message is recorded, and its sender is told. Anything else is tried again as a whole.
-        match status.code() {
-            Code::InvalidArgument
-            | Code::AlreadyExists
-            | Code::FailedPrecondition
-            | Code::NotFound => {
-                let violation = violations(&status).into_iter().next();
-                let (field, detail) = violation.map_or_else(
-                    || (String::new(), status.message().to_owned()),
-                    |it| (it.field, it.remedy),
-                );
-                let code = reason(&status).unwrap_or_default().to_lowercase();
-                Ok(Some(Outcome::Rejected { code, field, detail }))
-            }
-            _ => Err(status.into()),
+        if let Err(status) = done {
+            item.refused = Some(for_good(status)?);
         }
+        Ok(())
     }
 
     async fn lookup(&self, system: &str, value: &str) -> Result<Option<Party>, Status> {
@@ -191,40 +222,42 @@ impl Recorder<'_> {
         }
     }
 
-    /// What is said of a known party becomes its attributes; an unknown one is registered if what it is was said too.
-    async fn identify(&self, message: &Message) -> Result<(), Status> {
+    /// The party that has the user id. An unknown one is registered if what it is was said too.
+    async fn identify(&self, message: &Message) -> Result<Option<String>, Status> {
         if message.user_id.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let (attributes, personal_attributes) = self.attributes(&message.traits);
-        let party = match self.lookup(USER, &message.user_id).await? {
-            Some(party) => party,
-            None => return self.register(message, attributes, personal_attributes).await,
+        let Some(party) = self.lookup(USER, &message.user_id).await? else {
+            return self.register(message).await;
         };
-        if !attributes.is_empty() || !personal_attributes.is_empty() {
-            let request = SetAttributesRequest {
-                name: self.name("parties", &party.party_id),
-                attributes,
-                personal_attributes,
-                request_id: self.request_id(message, "attributes"),
-                ..Default::default()
-            };
-            let mut client = self.parties();
-            self.call(client.set_attributes(request)).await?;
-        }
-        self.name_too(message, &party.party_id, &message.anonymous_id).await
+        self.name_too(message, &party.party_id, &message.anonymous_id).await?;
+        Ok(Some(party.party_id))
     }
 
-    async fn register(
-        &self,
-        message: &Message,
-        attributes: BTreeMap<String, Clear>,
-        personal_attributes: BTreeMap<String, String>,
-    ) -> Result<(), Status> {
+    /// What was said of a party becomes its attributes. Returns the position at which they hold.
+    async fn set(&self, message: &Message, party_id: &str) -> Result<u64, Status> {
+        let (attributes, personal_attributes) = self.attributes(&message.traits);
+        if attributes.is_empty() && personal_attributes.is_empty() {
+            return Ok(0);
+        }
+        let request = SetAttributesRequest {
+            name: self.name("parties", party_id),
+            attributes,
+            personal_attributes,
+            request_id: self.request_id(message, "attributes"),
+            ..Default::default()
+        };
+        let mut client = self.parties();
+        Ok(self.call(client.set_attributes(request)).await?.position)
+    }
+
+    /// With what is said of it, so that what cannot be said of a party registers none.
+    async fn register(&self, message: &Message) -> Result<Option<String>, Status> {
         let said =
             |name: &str| message.traits.get(name).and_then(Value::as_str).unwrap_or_default();
         let kind = PartyKind::from_str_name(&format!("PARTY_KIND_{}", said("kind")));
-        let Some(kind) = kind.filter(|_| !said("market").is_empty()) else { return Ok(()) };
+        let Some(kind) = kind.filter(|_| !said("market").is_empty()) else { return Ok(None) };
+        let (attributes, personal_attributes) = self.attributes(&message.traits);
         let named = [(USER, &message.user_id), (ANONYMOUS, &message.anonymous_id)];
         let request = RegisterPartyRequest {
             parent: self.parent(),
@@ -240,7 +273,8 @@ impl Recorder<'_> {
             ..Default::default()
         };
         let mut client = self.parties();
-        self.call(client.register_party(request)).await.map(drop)
+        let reply = self.call(client.register_party(request)).await?;
+        Ok(reply.party.map(|it| it.party_id))
     }
 
     /// From now on the party is known by another id too.
@@ -269,35 +303,56 @@ impl Recorder<'_> {
         }
     }
 
-    /// A category called `PURPOSE/CHANNEL/sender` that is off withdraws that consent. One that is on grants nothing:
-    /// a grant needs the text that was agreed to.
-    async fn withdraw(&self, message: &Message) -> Result<(), Status> {
-        let Some(party) = self.lookup(USER, &message.user_id).await? else { return Ok(()) };
-        for (category, _) in message.preferences.iter().filter(|it| it.1 == &Value::Bool(false)) {
+    /// A category called `PURPOSE/CHANNEL/sender` that is off withdraws that consent, from now on: the sender's clock may
+    /// be wrong, and what it says is kept as evidence. One that is on grants nothing: a grant needs the text that was
+    /// agreed to. All that can be withdrawn is, then the first thing that could not be is told.
+    async fn withdraw(&self, message: &Message) -> Result<Option<Outcome>, Refusal> {
+        let mut refused = None;
+        for (category, preferred) in &message.preferences {
             let parts: Vec<_> = category.split('/').collect();
             let [purpose, channel, sender_id] = parts[..] else { continue };
+            if preferred == &Value::Bool(true) {
+                continue;
+            }
             let purpose = Purpose::from_str_name(&format!("PURPOSE_{purpose}"));
             let channel = Channel::from_str_name(&format!("CHANNEL_{channel}"));
-            let Some((purpose, channel)) = purpose.zip(channel) else { continue };
-            let request = WithdrawConsentRequest {
-                parent: self.parent(),
-                key: Some(ConsentKey {
-                    party_id: party.party_id.clone(),
-                    purpose: purpose.into(),
-                    channel: channel.into(),
-                    sender_id: sender_id.to_owned(),
-                    market: party.market.clone(),
-                }),
-                reason: "preference_updated".into(),
-                source: self.source.source_id.clone(),
-                evidence: message.message_id.clone(),
-                captured_time: Some(message.at.to_proto()),
-                request_id: self.request_id(message, category),
+            let key = purpose.zip(channel).filter(|_| preferred == &Value::Bool(false));
+            let Some((purpose, channel)) = key else {
+                refused.get_or_insert_with(|| unreadable(category));
+                continue;
             };
-            let mut client = ConsentServiceClient::new(self.deps.peers.to("profiles"));
-            self.call(client.withdraw_consent(request)).await?;
+            let key = ConsentKey {
+                purpose: purpose.into(),
+                channel: channel.into(),
+                sender_id: sender_id.to_owned(),
+                ..Default::default()
+            };
+            if let Err(status) = self.withdraw_one(message, key).await {
+                let told = for_good(status)?;
+                refused.get_or_insert(told);
+            }
         }
-        Ok(())
+        Ok(refused)
+    }
+
+    async fn withdraw_one(&self, message: &Message, key: ConsentKey) -> Result<(), Status> {
+        let (system, id) = known_by(message);
+        let Some(party) = self.lookup(system, id).await? else { return Ok(()) };
+        let key = ConsentKey { party_id: party.party_id, market: party.market, ..key };
+        let stated = message.stated_at.map(|at| format!(", stated {at}")).unwrap_or_default();
+        let what = eventstore::hex(&eventstore::digest(&key.encode_to_vec()));
+        let request = WithdrawConsentRequest {
+            parent: self.parent(),
+            key: Some(key),
+            reason: "preference_updated".into(),
+            source: self.source.source_id.clone(),
+            evidence: format!("{}{stated}", message.message_id),
+            // When `profiles` hears of it.
+            captured_time: None,
+            request_id: self.request_id(message, &what),
+        };
+        let mut client = ConsentServiceClient::new(self.deps.peers.to("profiles"));
+        self.call(client.withdraw_consent(request)).await.map(drop)
     }
 
     /// Attributes that the source declares as clear, where they fit; everything else is personal.
@@ -338,22 +393,99 @@ fn clear_value(kind: ClearKind, value: &Value) -> Option<Clear> {
     Some(Clear { value: Some(value) })
 }
 
-/// Whoever is known by an anonymous id only, and not known by that, is nobody yet.
-fn interaction(message: Message) -> NewInteraction {
-    let by_anonymous_id = message.user_id.is_empty();
-    let party = match by_anonymous_id {
-        true => named(ANONYMOUS, message.anonymous_id),
-        false => named(USER, message.user_id),
+/// Whether declared properties are as they are declared: `profiles` refuses a message of which they are not.
+fn fit(declared: &BTreeMap<String, ClearKind>, properties: &Map<String, Value>) -> bool {
+    let fits = |kind: ClearKind, value: &Value| match kind {
+        ClearKind::Money => {
+            value.get("currency_code").is_some_and(Value::is_string)
+                && value.get("amount").is_some_and(|it| it.is_string() || it.is_number())
+        }
+        kind => clear_value(kind, value).is_some(),
     };
+    (properties.iter())
+        .filter(|it| !it.1.is_null())
+        .all(|(name, value)| declared.get(name).is_none_or(|kind| fits(*kind, value)))
+}
+
+/// System and value of the identifier that a message gives its customer.
+fn known_by(message: &Message) -> (&'static str, &str) {
+    match &*message.user_id {
+        "" => (ANONYMOUS, &message.anonymous_id),
+        user_id => (USER, user_id),
+    }
+}
+
+/// Takes the properties. Whoever is known by an anonymous id only, and not known by that, is nobody yet.
+fn interaction(message: &mut Message) -> NewInteraction {
+    let properties = std::mem::take(&mut message.properties);
+    let (system, id) = known_by(message);
     NewInteraction {
-        message_id: message.message_id,
-        name: message.name,
+        message_id: message.message_id.clone(),
+        name: message.name.clone(),
         occurred_time: Some(message.at.to_proto()),
-        properties: Some(structure(message.properties)),
-        party: Some(new_interaction::Party::Identifier(party)),
-        party_optional: by_anonymous_id,
-        sender_digest: message.digest,
+        properties: Some(structure(properties)),
+        party: Some(new_interaction::Party::Identifier(named(system, id.to_owned()))),
+        party_optional: message.user_id.is_empty(),
+        sender_digest: message.digest.clone(),
         ..Default::default()
+    }
+}
+
+/// A call that was refused as a whole is no verdict on any of its messages: an SDK drops what it is told is wrong.
+fn of_call(status: Status) -> Refusal {
+    if status.code() == Code::InvalidArgument { failed(&status) } else { status.into() }
+}
+
+/// What is refused for good is told to the sender of the message; anything else is tried again as a whole.
+fn for_good(status: Status) -> Result<Outcome, Refusal> {
+    match status.code() {
+        Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::NotFound => {
+            let violation = violations(&status).into_iter().next();
+            let (field, detail) = violation.map_or_else(
+                || (String::new(), status.message().to_owned()),
+                |it| (it.field, it.remedy),
+            );
+            let code = reason(&status).unwrap_or_default().to_lowercase();
+            Ok(Outcome::Rejected { code, field, detail })
+        }
+        _ => Err(status.into()),
+    }
+}
+
+fn judged(verdict: &Verdict) -> Outcome {
+    match verdict.outcome() {
+        Told::Rejected => Outcome::Rejected {
+            code: verdict.code.clone(),
+            field: String::new(),
+            detail: verdict.detail.clone(),
+        },
+        Told::Conflicted => Outcome::Rejected {
+            code: "conflict".into(),
+            field: "messageId".into(),
+            detail: "This messageId was used before with other content.".into(),
+        },
+        Told::Recorded | Told::Duplicate | Told::Unspecified => Outcome::Stored,
+    }
+}
+
+/// Whether what a message says of its customer is to be carried out. After a late duplicate it could set back what was
+/// said since; after an earlier one it finishes what was begun, or changes nothing.
+fn has_effect(verdict: &Verdict) -> bool {
+    match verdict.outcome() {
+        Told::Recorded => true,
+        Told::Duplicate => verdict.code.is_empty(),
+        Told::Conflicted | Told::Rejected | Told::Unspecified => false,
+    }
+}
+
+/// A category that looks like a consent and is none.
+fn unreadable(category: &str) -> Outcome {
+    let category: String = category.chars().take(128).collect();
+    Outcome::Rejected {
+        code: "schema".into(),
+        field: format!("{}.{category}", message::PREFERENCES),
+        detail: "Write PURPOSE/CHANNEL/sender, for example PROMOTIONAL/EMAIL/northwind, and true or false."
+            .into(),
     }
 }
 
@@ -366,12 +498,12 @@ fn told(unusable: &Unusable) -> Outcome {
 }
 
 /// What is left of an item that cannot be used, to be kept.
-fn remains(unusable: Unusable) -> NewInteraction {
-    let raw = [("raw".to_owned(), Value::String(unusable.raw))].into_iter().collect();
+fn remains(unusable: &Unusable) -> NewInteraction {
+    let raw = [("raw".to_owned(), Value::String(unusable.raw.clone()))].into_iter().collect();
     NewInteraction {
-        message_id: unusable.message_id,
+        message_id: unusable.message_id.clone(),
         properties: Some(structure(raw)),
-        sender_digest: unusable.digest,
+        sender_digest: unusable.digest.clone(),
         unusable: unusable.code.to_owned(),
         ..Default::default()
     }
@@ -393,4 +525,52 @@ fn shape(value: Value) -> prost_types::Value {
         Value::Object(map) => Shape::StructValue(structure(map)),
     };
     prost_types::Value { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(outcome: Told, code: &str) -> Verdict {
+        Verdict { outcome: outcome.into(), code: code.into(), ..Verdict::default() }
+    }
+
+    #[test]
+    fn only_what_is_recorded_changes_a_customer_and_nothing_is_set_back() {
+        assert!(has_effect(&told(Told::Recorded, "")));
+        assert!(has_effect(&told(Told::Duplicate, "")), "a crash may have left it undone");
+        assert!(!has_effect(&told(Told::Duplicate, "late")));
+        assert!(!has_effect(&told(Told::Conflicted, "")));
+        assert!(!has_effect(&told(Told::Rejected, "schema")));
+    }
+
+    #[test]
+    fn a_call_that_is_refused_as_a_whole_is_no_verdict_on_its_messages() {
+        let status = |status: Status| of_call(status).status;
+        let refused = Status::invalid_argument("it cannot be read");
+        assert_eq!(status(refused), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(status(Status::unavailable("down")), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(Status::resource_exhausted("busy")), StatusCode::TOO_MANY_REQUESTS);
+    }
+
+    #[test]
+    fn declared_properties_fit_as_profiles_reads_them() {
+        let declared = [
+            ("beds".to_owned(), ClearKind::Number),
+            ("tier".to_owned(), ClearKind::Code),
+            ("spent".to_owned(), ClearKind::Money),
+        ];
+        let fits = |properties: Value| {
+            let properties = properties.as_object().cloned().expect("an object");
+            fit(&declared.clone().into(), &properties)
+        };
+        assert!(fits(json!({"beds": 3, "tier": null, "other": {}})));
+        assert!(fits(json!({"spent": {"currency_code": "EUR", "amount": "12.50"}})));
+        for misfit in [json!({"beds": "many"}), json!({"tier": 1}), json!({"spent": 3})] {
+            assert!(!fits(misfit.clone()), "{misfit}");
+        }
+    }
 }

@@ -83,8 +83,7 @@ async fn take(
     tracking.rate.take(eventstore::digest(key.as_bytes()), Instant::now()).map_err(limited)?;
     let around = around(&request, &source.source_id, tracking.deps.clock.now(), batch)?;
     let items = if batch { items(request, bytes.len())? } else { vec![request] };
-    let read = items.iter().map(|item| message::read(item, kind, &around)).collect();
-    let recorded = record::record(&tracking.deps, &source, read).await;
+    let recorded = record::record(&tracking.deps, &source, &items, kind, &around).await;
     if recorded.as_ref().is_err_and(|it| it.status == StatusCode::UNAUTHORIZED) {
         // Disabled since it was asked about.
         tracking.keys.forget(&key);
@@ -108,11 +107,8 @@ fn around(
         let bad = || Refusal::of_field("schema", "sentAt", told);
         around.sent_at = Some(message::parse_time(sent_at).ok_or_else(bad)?);
     }
-    around.context = match request.get("context") {
-        None | Some(Value::Null) => Value::Null,
-        Some(context @ Value::Object(_)) => context.clone(),
-        Some(_) => return Err(Refusal::of_field("schema", "context", "Give an object.")),
-    };
+    around.context = message::context(request.get("context"))
+        .map_err(|told| Refusal::of_field("schema", "context", told))?;
     Ok(around)
 }
 
@@ -152,10 +148,10 @@ fn answer(recorded: &Recorded, batch: bool) -> Result<Response, Refusal> {
     Ok(said(&json!({"success": true, "rejected": rejected, "positions": positions})))
 }
 
-/// What a single message's refusal is called; `profiles` has codes of its own beside ours.
+/// What a single message's refusal is called. Why something that it says of its customer was refused has many names,
+/// in a batch too; here all of them are `schema`.
 fn code_of(code: &str) -> &'static str {
-    const CODES: [&str; 6] =
-        ["too_large", "bad_time", "unknown_type", "unknown_party", "conflict", "unknown_source"];
+    const CODES: [&str; 5] = ["too_large", "bad_time", "unknown_type", "unknown_party", "conflict"];
     CODES.into_iter().find(|it| *it == code).unwrap_or("schema")
 }
 

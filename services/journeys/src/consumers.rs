@@ -30,8 +30,9 @@ use crate::domain::entry::{self, Entry};
 use crate::domain::instance::{self, Instance, walk};
 use crate::graph::{self, Graph, Node};
 use crate::graphs::Graphs;
+use crate::view;
+use crate::view::concerned::{Concerned, Everybody, Happened};
 use crate::view::journey::{of_event, of_segment};
-use crate::view::{self, concerned::Concerned};
 
 /// The consumer's name.
 pub(crate) const REPORTS: &str = "journeys";
@@ -42,11 +43,12 @@ const ATTEMPTS: usize = 10;
 /// Writes down what concerns journeys.
 pub(crate) struct Reports {
     graphs: Graphs,
+    everybody: Everybody,
 }
 
 impl Reports {
-    pub(crate) fn new(graphs: &Graphs) -> Self {
-        Self { graphs: graphs.clone() }
+    pub(crate) fn new(store: &Store, graphs: &Graphs) -> Self {
+        Self { graphs: graphs.clone(), everybody: Everybody::of(store.database()) }
     }
 }
 
@@ -68,7 +70,8 @@ impl Reactor for Reports {
     ) -> BoxFuture<'a, Result<Option<Unit>, Error>> {
         Box::pin(async move {
             let Some(news) = news::read(event)? else { return Ok(None) };
-            let mut reaction = Reaction { store, graphs: &self.graphs, event, notes: Vec::new() };
+            let Self { graphs, everybody } = self;
+            let mut reaction = Reaction { store, graphs, everybody, event, notes: Vec::new() };
             match news {
                 News::Settled { verdict, detail } => reaction.settled(verdict, detail).await?,
                 News::Crossed { segment, crossing } => {
@@ -89,6 +92,7 @@ impl Reactor for Reports {
 struct Reaction<'a> {
     store: &'a Store,
     graphs: &'a Graphs,
+    everybody: &'a Everybody,
     event: &'a Recorded,
     notes: Vec<Note>,
 }
@@ -114,10 +118,13 @@ impl Reaction<'_> {
     }
 
     async fn changed(&mut self, trigger_key: &str, change: &Change) -> Result<(), Error> {
-        let database = self.store.database();
+        let happened = Happened {
+            tenant: self.tenant().to_owned(),
+            party_id: self.party_id().to_owned(),
+            trigger_key: trigger_key.to_owned(),
+        };
         for _ in 0..ATTEMPTS {
-            let concerned =
-                view::concerned::by(database, self.tenant(), self.party_id(), trigger_key).await?;
+            let concerned = self.everybody.by(happened.clone()).await?;
             if self.entries(&concerned, change).await? {
                 return self.instances(&concerned, change).await;
             }

@@ -47,8 +47,8 @@
 //!
 //! **Feedback.** An `ask` node requests an invitation (`InstanceFeedbackRequested`) and waits until `feedback` has issued
 //! or declined it, at most `expires_after`: then it counts as declined, `no_answer`. What is answered is heard like an
-//! interaction, by the name of its event, `rapport.feedback.v1.ResponseSubmitted`: the survey, scores and single choices,
-//! never a text.
+//! interaction, by the name of its event, `rapport.feedback.v1.ResponseSubmitted`: the survey, whether the answer was
+//! generated, scores and single choices, never a text. No interaction is heard by such a name.
 //!
 //! ```text
 //! DraftJourney{yaml} → version 1 → CheckJourney → ApproveJourney (someone else) → PublishJourney
@@ -103,7 +103,7 @@ pub fn service(deps: &Deps) -> Service {
     let reports = Consumer {
         name: consumers::REPORTS.to_owned(),
         sources: ["profiles", "delivery", "feedback"].map(str::to_owned).to_vec(),
-        handler: Handler::Reactor(Arc::new(consumers::Reports::new(&graphs))),
+        handler: Handler::Reactor(Arc::new(consumers::Reports::new(&deps.store, &graphs))),
     };
     let zones = Consumer {
         name: view::zone::CONSUMER.to_owned(),

@@ -147,6 +147,7 @@ fn targets() -> Vec<Sample> {
         definition_hash: hash(),
         positions: positions(),
         judge_at: time(600),
+        silent: false,
     };
     let raised = AlertRaised {
         alert_id: "alt_0123456789abcdefghjkmnpqrs".into(),

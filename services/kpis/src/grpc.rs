@@ -14,7 +14,7 @@ use eventstore::{Decider, Executed, Metadata};
 use crate::refusal::{self, NOT_LIVE};
 use crate::rollup::built_in;
 use crate::rollup::definition::{Definition, Series};
-use crate::view::figure::positions;
+use crate::view::figure::positions_now;
 use crate::view::series::{Cache, live};
 
 mod experiment;
@@ -58,7 +58,7 @@ impl Api {
         }
         let until = Instant::now() + PATIENCE;
         loop {
-            let read = positions(&self.deps.store, tenant, series, hash).await?;
+            let read = positions_now(&self.deps.store, tenant, series, hash).await?;
             let late = wanted.iter().find(|(source, position)| read.get(*source) < Some(position));
             let Some((source, _)) = late else { return Ok(()) };
             if Instant::now() >= until {

@@ -78,14 +78,18 @@ pub fn schema() -> Schema {
 /// release's metrics have not read.
 pub fn service(deps: &Deps) -> Service {
     let cache = view::series::Cache::default();
-    let api = grpc::Api::new(deps, &cache);
+    deaf(deps, &cache).consume(consumers::consumer(&cache))
+}
+
+/// The service as it is while it reads nothing that others say.
+fn deaf(deps: &Deps, cache: &view::series::Cache) -> Service {
+    let api = grpc::Api::new(deps, cache);
     let max_bytes = deps.max_message_bytes;
     let (store, tenants, late) = (deps.store.clone(), deps.settings.tenants.clone(), cache.clone());
     Service::new()
         .serve(limited!(MetricServiceServer::new(api.clone()), max_bytes))
         .serve(limited!(ExperimentServiceServer::new(api), max_bytes))
-        .consume(consumers::consumer(&cache))
-        .timers(&deps.store, timers::Due { cache })
+        .timers(&deps.store, timers::Due { cache: cache.clone() })
         .work("past", |stop| past::catch_up(store, late, tenants, stop))
 }
 

@@ -121,8 +121,12 @@ impl World {
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::of(TARGET, change).await
+    }
+
+    async fn of(kpis: Target, change: impl FnOnce(&mut Settings)) -> Self {
         let others = SOURCES.into_iter().filter(|it| *it != "kpis").map(source);
-        let targets: Vec<Target> = others.chain([TARGET]).collect();
+        let targets: Vec<Target> = others.chain([kpis]).collect();
         Self { harness: Harness::with(&targets, change).await }
     }
 

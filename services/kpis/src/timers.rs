@@ -1,7 +1,9 @@
 //! What falls due: a series reads the past, a bucket that closed is judged. The commit that handles a judgement deletes
 //! its row; a series that has read the past states nothing, and its row goes when the handler returns.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
+use std::time::{Duration, Instant};
 
 use eventstore::{AsOf, Error, ExecuteError, Metadata, Store, Timer, TimerHandler, Timestamp};
 use futures::future::BoxFuture;
@@ -9,16 +11,20 @@ use rapport_proto::kpis::v1 as proto;
 
 use crate::domain::metric::{Command, Metric, State};
 use crate::past::{fill, sweep};
-use crate::rollup::definition::{Definition, series_of};
+use crate::rollup::definition::{Definition, Series, series_of};
 use crate::rollup::figure::{Cell, Dimension, Query};
-use crate::rollup::judge::{Judged, miss};
-use crate::view::figure::{Read, read};
+use crate::rollup::judge::{Judged, Judgement, judge};
+use crate::view::figure::{Read, positions_now, read};
 use crate::view::series::{Cache, live};
 use crate::view::{FILL, JUDGE};
 
 /// A bucket is judged so long after it closed: events are on their way. What comes later still is seen when the next
 /// bucket closes, because the one before is judged once more.
 pub(crate) const GRACE: i64 = 5 * 60 * 1_000_000;
+/// How long a judgement waits for what is not read yet before its timer is tried again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Everything that falls due.
 pub(crate) struct Due {
@@ -100,6 +106,7 @@ async fn judgements(
         target: target.to_owned(),
         bucket: Some(due_at.to_proto()),
         judge_at: Some(Timestamp(due_at.0 + 24 * 3_600 * 1_000_000).to_proto()),
+        silent: true,
         ..proto::TargetJudged::default()
     };
     let Some(definition) = definition else { return Ok(vec![idle()]) };
@@ -115,13 +122,17 @@ async fn judgements(
     let Some(only) = only else { return Ok(vec![idle()]) };
     let until = series.bucket_end(closed);
     let query = Query { from: Some(oldest), until, only, ..Query::default() };
+    followed(store, tenant, series, definition.hash).await?;
     let found = read(store, tenant, definition, &query).await?;
     let figures = [oldest, old, closed].map(|it| judged_of(&found, it));
     let told = |bucket: Timestamp, now: &Judged, earlier: &Judged, judge_at: Option<Timestamp>| {
+        let judgement = judge(&watched.target, now, earlier);
+        let cause = if let Judgement::Missed(cause) = judgement { cause } else { "" };
         proto::TargetJudged {
             target: target.to_owned(),
             bucket: Some(bucket.to_proto()),
-            cause: miss(&watched.target, now, earlier).to_owned(),
+            cause: cause.to_owned(),
+            silent: judgement == Judgement::Silent,
             value: now.value,
             n: now.n,
             definition_hash: definition.hash.to_vec(),
@@ -134,6 +145,31 @@ async fn judgements(
         told(old, &figures[1], &figures[0], next),
         told(closed, &figures[2], &figures[1], next),
     ])
+}
+
+/// Waits until a series has read what its sources hold by now; a figure of less would be judged for what is still to be
+/// read. The bucket is over, so a source that is quiet holds all of it, and no clock is asked.
+async fn followed(
+    store: &Store,
+    tenant: &str,
+    series: &Series,
+    hash: [u8; 32],
+) -> Result<(), Error> {
+    let mut ends = BTreeMap::new();
+    for source in series.sources() {
+        ends.insert(source, store.log().end(source).await?);
+    }
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let read = positions_now(store, tenant, series, hash).await?;
+        let late = ends.iter().find(|(source, end)| read.get(**source) < Some(*end));
+        let Some((source, end)) = late else { return Ok(()) };
+        if Instant::now() >= until {
+            let what = format!("{} has not read {source} up to {end}", series.name);
+            return Err(Error::unavailable(what));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// When the bucket that is open at an instant is judged.

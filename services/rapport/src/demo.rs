@@ -297,15 +297,24 @@ impl Cast {
 /// Waits until something is there, half a minute at most.
 pub async fn until<T>(
     what: &str,
+    look: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    until_within(PATIENCE, what, look).await
+}
+
+/// Waits until something is there.
+pub async fn until_within<T>(
+    patience: Duration,
+    what: &str,
     mut look: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
-    let give_up = tokio::time::Instant::now() + PATIENCE;
+    let give_up = tokio::time::Instant::now() + patience;
     loop {
         if let Some(found) = look().await? {
             return Ok(found);
         }
         if tokio::time::Instant::now() > give_up {
-            bail!("not within {} s: {what}", PATIENCE.as_secs());
+            bail!("not within {} s: {what}", patience.as_secs());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

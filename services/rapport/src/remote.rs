@@ -32,8 +32,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-/// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a call may take; a server that works gives up before.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A transport that adds a person's token.
 pub type Http = InterceptedService<Channel, Token>;

@@ -27,6 +27,7 @@ const ENDLESS: &str = "rapport.eventlog.v1.EventLogService.TailEvents";
 pub(super) struct Walk<'a> {
     stage: &'a Stage,
     names: &'a [String],
+    parent: String,
     token: String,
     unseals: bool,
 }
@@ -35,7 +36,7 @@ impl<'a> Walk<'a> {
     /// Somebody who may do everything.
     pub(super) fn of_everybody(stage: &'a Stage, names: &'a [String]) -> Self {
         let token = stage.platform.issuer.mint(TokenSpec::new("acme", "root", &["*"]));
-        Self { stage, names, token, unseals: true }
+        Self { stage, names, parent: stage.remote.parent.clone(), token, unseals: true }
     }
 
     /// Somebody who may do everything but unseal.
@@ -44,24 +45,43 @@ impl<'a> Walk<'a> {
         let permissions: BTreeSet<_> = permissions.filter(|it| !it.ends_with(".unseal")).collect();
         let permissions = Vec::from_iter(permissions);
         let token = stage.platform.issuer.mint(TokenSpec::new("acme", "clerk", &permissions));
-        Self { stage, names, token, unseals: false }
+        Self { stage, names, parent: stage.remote.parent.clone(), token, unseals: false }
+    }
+
+    /// Somebody who may do everything in another tenant, and asks for things in this one or in their own.
+    pub(super) fn of_another_tenant(stage: &'a Stage, names: &'a [String], parent: &str) -> Self {
+        let token = stage.platform.issuer.mint(TokenSpec::new("umbrella", "root", &["*"]));
+        Self { stage, names, parent: parent.to_owned(), token, unseals: false }
     }
 
     /// Makes every call that changes nothing; the paths of those that answered. No answer holds the text.
     pub(super) async fn through_reads(&self, text: &str) -> BTreeSet<String> {
-        // The rule of the project: what changes something takes a `request_id`, and nothing else does.
-        self.through(text, |it| it.input().get_field_by_name("request_id").is_none()).await
+        self.through(is_read, |path, answer| shows_not(text, path, answer)).await
     }
 
     /// Makes every call of `feedback`.
     pub(super) async fn through_all_of_feedback(&self, text: &str) -> BTreeSet<String> {
-        self.through(text, |it| it.full_name().starts_with("rapport.feedback.")).await
+        let is_feedback = |it: &MethodDescriptor| it.full_name().starts_with("rapport.feedback.");
+        self.through(is_feedback, |path, answer| shows_not(text, path, answer)).await
+    }
+
+    /// Makes every call that names a tenant, changes and all: each is refused.
+    pub(super) async fn is_refused(&self) {
+        let names_a_tenant = |it: &MethodDescriptor| {
+            ["name", "parent"].iter().any(|field| it.input().get_field_by_name(field).is_some())
+        };
+        let refused = |path: &str, answer: &Message| {
+            // NOT_FOUND, or INVALID_ARGUMENT for what is wrong with the rest of the request.
+            let is_refused = matches!(&*code(answer), "5" | "3");
+            assert!(is_refused, "{path}: {:?} {}", answer.headers, answer.text());
+        };
+        self.through(names_a_tenant, refused).await;
     }
 
     async fn through(
         &self,
-        text: &str,
         wanted: impl Fn(&MethodDescriptor) -> bool,
+        told: impl Fn(&str, &Message),
     ) -> BTreeSet<String> {
         let pool = DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
         let methods = pool.services().flat_map(|it| it.methods().collect::<Vec<_>>());
@@ -75,8 +95,7 @@ impl<'a> Walk<'a> {
                 let mut web = Web::new(self.stage.platform.node(target).grpc.clone());
                 for request in self.requests(&method, target) {
                     let answer = self.call(&mut web, &method, &request).await;
-                    let held = answer.body.windows(text.len()).any(|it| it == text.as_bytes());
-                    assert!(!held, "{} shows a text", method.full_name());
+                    told(&path(&method), &answer);
                     if is_well(&answer) {
                         answered.insert(path(&method));
                     }
@@ -145,7 +164,7 @@ impl<'a> Walk<'a> {
         }
         match (field.name(), field.kind()) {
             ("name", _) => text(name),
-            ("parent", _) => text(&self.stage.remote.parent),
+            ("parent", _) => text(&self.parent),
             ("party_id", _) => text(named("parties").unwrap_or_default()),
             ("invitation_id", _) => text(named("invitations").unwrap_or_default()),
             // A log is read where it is; everywhere else a source is one of several.
@@ -164,6 +183,16 @@ impl<'a> Walk<'a> {
             _ => None,
         }
     }
+}
+
+/// The rule of the project: what changes something takes a `request_id`, and nothing else does.
+fn is_read(method: &MethodDescriptor) -> bool {
+    method.input().get_field_by_name("request_id").is_none()
+}
+
+fn shows_not(text: &str, path: &str, answer: &Message) {
+    let held = answer.body.windows(text.len()).any(|it| it == text.as_bytes());
+    assert!(!held, "{path} shows {text}");
 }
 
 /// The targets that serve a method: its own, or every one. What drives the clock is no business of people's.
@@ -185,7 +214,19 @@ fn path(method: &MethodDescriptor) -> String {
 
 /// Whether it was answered, not refused.
 fn is_well(answer: &Message) -> bool {
-    answer.status() == 200 && answer.text().contains("grpc-status:0")
+    answer.status() == 200 && code(answer) == "0"
+}
+
+/// The `grpc-status` of an answer, from its headers when it is a refusal only.
+fn code(answer: &Message) -> String {
+    let header = answer.headers.iter().find(|it| it.0 == "grpc-status").map(|it| it.1.clone());
+    let text = answer.text();
+    let trailer = text.split("grpc-status:").nth(1);
+    header
+        .or_else(|| trailer.map(|it| it.lines().next().unwrap_or_default().to_owned()))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn instant(field: &FieldDescriptor, text: &str) -> Option<Value> {

@@ -98,7 +98,7 @@ pub const TABLE: &[Setting] = table! {
     "log.prefix", Kind::Text, r#""rapport""#, "First token of every subject, and prefix of every stream's name.";
     "log.replicas", whole(1, 5), "1", "JetStream replicas of a stream; 3 in production.";
     "log.in_flight", whole(1, 4096), "512", "Published events awaiting their acknowledgement at most.";
-    "auth.mode", Kind::Choice(&["development", "oidc"]), r#""development""#, "development: one token made at start and printed; embedded mode only. oidc: JSON Web Tokens of an issuer.";
+    "auth.mode", Kind::Choice(&["development", "oidc"]), r#""development""#, "development: one token made at start and printed; embedded mode, or a simulated clock on this machine. oidc: JSON Web Tokens of an issuer.";
     "auth.issuer", Kind::Url, r#""""#, "The issuer (claim iss) whose tokens are accepted; its discovery document names the keys.";
     "auth.audience", Kind::Text, r#""rapport""#, "The audience (claim aud) tokens must be made for.";
     "auth.jwks_url", Kind::Url, r#""""#, "Where the issuer's keys are; empty: read from the discovery document.";
@@ -113,7 +113,7 @@ pub const TABLE: &[Setting] = table! {
     "delivery.smtp_url", Kind::Url, r#""""#, "SMTP server that takes e-mail on, smtp://user:password@host:587; the password percent-encoded.";
     "delivery.smtp_tls", Kind::Choice(&["starttls", "none"]), r#""starttls""#, "starttls: nothing is said to a server that does not offer it. none: in clear, for a server on this machine.";
     "delivery.smtp_ca_file", Kind::Path, r#""""#, "File with certificates in PEM that vouch for the SMTP server, beside the public ones; empty: none.";
-    "delivery.smtp_timeout_ms", whole(100, 10 * MINUTE_MS), "20000", "Milliseconds to wait for each answer of the SMTP server.";
+    "delivery.smtp_timeout_ms", whole(100, 50_000), "20000", "Milliseconds to wait for each answer of the SMTP server; all of them before the message itself take 50000 at most.";
     "delivery.webhook_timeout_ms", whole(100, MINUTE_MS), "10000", "Milliseconds a webhook may take in all.";
     "delivery.webhook_private", Kind::Flag, "false", "Take webhook addresses with http too, and let webhooks go over http and to private addresses; for tests and closed networks only.";
     "delivery.survey_url", Kind::Url, r#""""#, "Where people who are asked reach the gateway, https://host; a personal link is this, /f/ and a token. Empty: this process, while nothing leaves this machine; else nobody is invited.";

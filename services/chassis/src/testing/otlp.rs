@@ -96,11 +96,11 @@ impl OtlpReceiver {
         self.got.borrow().metrics.clone()
     }
 
-    /// The first span that fits, waiting up to 30 s for it; panics with the names of those that came instead.
+    /// The first span that fits, waiting up to ten minutes for it; panics with the names of those that came instead.
     pub async fn wait_for(&self, fits: impl Fn(&ReceivedSpan) -> bool) -> ReceivedSpan {
         let mut got = self.got.clone();
         let found = got.wait_for(|got| got.spans.iter().any(&fits));
-        let found = tokio::time::timeout(Duration::from_secs(30), found).await;
+        let found = tokio::time::timeout(Duration::from_secs(600), found).await;
         let found =
             found.map(|got| got.map(|got| got.spans.iter().find(|span| fits(span)).cloned()));
         match found {

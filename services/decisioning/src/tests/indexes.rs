@@ -30,7 +30,8 @@ fn cases() -> [(String, Vec<Value>, Vec<&'static str>); 4] {
         (
             over(
                 &format!(
-                    "k AS ({party}, 2 AS kind, 'Visit' AS name, '' AS product_id, 3 AS since)"
+                    "k AS ({party}, 2 AS kind, 'Visit' AS name, '' AS product_id,
+                         '' AS reason, 3 AS since)"
                 ),
                 happening::FIND,
             ),

@@ -316,6 +316,9 @@ async fn contacts_count_until_they_are_given_back() {
     };
     world.touch("tch_1", &id, vec![ready(), touch_event::Event::TaskDismissed(dismissed)]).await;
     world.touch("tch_2", "", vec![ready(), touch_event::Event::Skipped(Default::default())]).await;
+    // What may have gone out already counts while it is put off: delivery gives nothing back.
+    let put_off = touch_event::Event::Deferred(Default::default());
+    world.touch("tch_4", "", vec![ready(), put_off]).await;
     // Safety communication is no contact that counts.
     let safety = TouchReady {
         content_class: rapport_proto::types::ContentClass::SafetyCommunication.into(),
@@ -345,6 +348,7 @@ async fn contacts_count_until_they_are_given_back() {
         (name.to_owned(), reason.to_owned(), action.to_owned())
     };
     let expected = [
+        told("EMAIL", "", ""),
         told("EMAIL", "", ""),
         told("Order Completed", "", ""),
         told("TaskDismissed", "NOT_RELEVANT", "write"),

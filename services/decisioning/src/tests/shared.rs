@@ -208,3 +208,49 @@ async fn what_a_line_counts_of_its_product_is_not_cut_away_by_other_products() {
     let expected: Vec<_> = (0..100).chain([1_000, 2_000]).collect();
     assert_eq!(read(lines).await.iter().map(ago).collect::<Vec<_>>(), expected);
 }
+
+#[tokio::test]
+async fn what_a_suppression_counts_is_not_cut_away_by_other_actions_channels_and_reasons() {
+    let world = World::start().await;
+    let mut tx = world.database().begin().await.expect("a transaction");
+    for action in ["call", "write"] {
+        let decided = "INSERT INTO decision (tenant, decision_id, party_id, position, decided_at,
+                           market, action, treatment, action_group, channel, topic, pi, arm,
+                           requested_by, learnt)";
+        let position = i64::from(action == "write");
+        let row = eventstore::values![
+            ACME, action, "pty_1", position, START, "DE", action, "mail", "all", 1_i64, "", 0.5,
+            0_i64, "", -1_i64
+        ];
+        tx.insert_many(decided, vec![row], "").await.expect("written");
+    }
+    let row = |(ago, (name, reason, decision, channel)): (i64, (&str, &str, &str, i64))| {
+        let (id, at) = (format!("{ago:04}"), Timestamp(START.0 - 1_000_000 * ago));
+        let kind = i32::from(proto::HappeningKind::Outcome);
+        eventstore::values![ACME, id, "pty_1", kind, name, at, reason, "", decision, channel]
+    };
+    // A mail was passed on and clicked by many.
+    let clicks = std::iter::repeat_n(("TouchClicked", "", "write", 1), 300);
+    let own = [("TouchClicked", "", "call", 1), ("TouchClicked", "", "write", 3)];
+    let others = std::iter::repeat_n(("TaskDismissed", "WRONG_TIME", "write", 4), 1_500);
+    let reason = [("TaskDismissed", "NOT_RELEVANT", "write", 4)];
+    let all = clicks.chain(own).chain(others).chain(reason);
+    let insert = "INSERT INTO happening (tenant, happening_id, party_id, kind, name, happened_at,
+                      reason, product_id, decision_id, channel)";
+    tx.insert_many(insert, (0..).zip(all).map(row).collect(), "").await.expect("written");
+    tx.commit().await.expect("committed");
+    let line = |outcome: &str, reason: &str| proto::OutcomeSuppression {
+        outcome: outcome.into(),
+        reason: reason.into(),
+        window: "7d".into(),
+        duration: "30d".into(),
+        ..Default::default()
+    };
+    let lines = vec![line("TouchClicked", ""), line("TaskDismissed", "NOT_RELEVANT")];
+    let policy = proto::Policy { suppressions: lines, ..small_policy() };
+    let policy = Arc::new(Compiled::new(1, &[], &policy));
+    let pasts = Pasts::new(world.database());
+    let past = pasts.read(asked("pty_1".into(), &policy, START)).await.expect("read");
+    let expected: Vec<_> = (0..100).chain([300, 301, 1_802]).collect();
+    assert_eq!(past.happenings.iter().map(ago).collect::<Vec<_>>(), expected);
+}

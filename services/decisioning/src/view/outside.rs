@@ -95,7 +95,6 @@ mod tests {
             Interaction::Recorded(Default::default()).type_name(),
             Touch::Requested(Default::default()).type_name(),
             Touch::Ready(Default::default()).type_name(),
-            Touch::Deferred(Default::default()).type_name(),
             Touch::Skipped(Default::default()).type_name(),
             Touch::Failed(Default::default()).type_name(),
             Touch::Resolved(Default::default()).type_name(),
@@ -111,6 +110,7 @@ mod tests {
             Module::VerdictRecorded(Default::default()).type_name(),
             Party::Registered(Default::default()).type_name(),
             Touch::Attempted(Default::default()).type_name(),
+            Touch::Deferred(Default::default()).type_name(),
             Touch::RetryScheduled(Default::default()).type_name(),
         ];
         assert_eq!(unread.into_iter().find(|it| Outside.reads(it)), None);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use eventstore::{Database, Error, Recorded, Row, Timestamp, Tx, Value, values};
+use eventstore::{Database, Error, Recorded, Timestamp, Tx, Value, values};
 use prost::Message as _;
 use rapport_proto::decisioning::v1 as proto;
 use rapport_proto::decisioning::v1::rule_pack_event::Event;
@@ -86,27 +86,34 @@ pub(super) async fn all(
     tenant: &str,
     compiled: &[InForce],
 ) -> Result<Vec<InForce>, Error> {
-    let mut rows = database
+    let rows = database
         .query(
             "SELECT market, version, effective_at, retired_at, position FROM pack_in_force
              WHERE tenant = $1 ORDER BY market, effective_at, position",
             values![tenant],
         )
         .await?;
-    // An archetype is in force nowhere: those who inherit from it carry it.
-    rows.retain(|row| row.text(0).is_ok_and(is_market));
     let mut known: HashMap<u64, Arc<Pack>> =
         compiled.iter().map(|it| (it.position, it.pack.clone())).collect();
-    let unknown = |row: &&Row| row.count(4).is_ok_and(|it| !known.contains_key(&it));
-    let keys: Result<Vec<_>, Error> = (rows.iter().filter(unknown))
-        .map(|row| Ok(values![tenant, row.text(0)?, row.int(1)?]))
-        .collect();
-    known.extend(compile(database, &keys?).await?);
-    let mut all = Vec::new();
+    let (mut markets, mut keys) = (Vec::new(), Vec::new());
     for row in &rows {
-        let (market, position) = (row.text(0)?.to_owned(), row.count(4)?);
-        // One that was activated a moment ago moves the revision: it is read once more.
-        let Some(pack) = known.get(&position).cloned() else { continue };
+        let (market, position) = (row.text(0)?, row.count(4)?);
+        // An archetype is in force nowhere: those who inherit from it carry it.
+        if !is_market(market) {
+            continue;
+        }
+        if !known.contains_key(&position) {
+            keys.push(values![tenant, market, row.int(1)?]);
+        }
+        markets.push((market.to_owned(), position, row));
+    }
+    known.extend(compile(database, &keys).await?);
+    let mut all = Vec::new();
+    for (market, position, row) in markets {
+        // A version is activated once: its position never changes.
+        let Some(pack) = known.get(&position).cloned() else {
+            return Err(Error::corrupt(format!("the rule pack of {market} at {position} is gone")));
+        };
         let version = u32::try_from(row.int(1)?).unwrap_or_default();
         let (effective_at, retired_at) = (row.time(2)?, row.time(3)?);
         all.push(InForce { market, version, effective_at, retired_at, position, pack });

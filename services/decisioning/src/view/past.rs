@@ -28,7 +28,7 @@ pub(crate) struct Asked {
 pub(crate) struct Past {
     /// Of what decisions of the tenant share, when this was read.
     pub(crate) revision: Revision,
-    /// Newest first; of each name 100 at most.
+    /// Newest first; of each thing that is wanted as many as a line may count.
     pub(crate) happenings: Vec<Happening>,
     pub(crate) counts: Vec<Count>,
 }

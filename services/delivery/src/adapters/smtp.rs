@@ -24,7 +24,8 @@ use lettre::transport::smtp::response::Response;
 
 use super::{LONGEST, Message, Told, email};
 
-/// The message is begun within this time, or not at all.
+/// The message is begun within this time, or not at all. The rest is for the answer to it: no answer may take longer than
+/// either, which is the bound of `delivery.smtp_timeout_ms`.
 const BEGINS_WITHIN: Duration = Duration::from_secs(LONGEST.as_secs() / 2);
 
 /// An SMTP server.
@@ -108,7 +109,10 @@ impl Smtp {
     async fn converse(&self, message: &lettre::Message) -> Result<Response, Stopped> {
         let bytes = message.formatted();
         let begun = tokio::time::timeout(self.begins_within, self.begin(message, &bytes)).await;
-        let mut connection = begun.map_err(|_| Stopped::Before(Failure::Timeout))??;
+        let mut connection = begun.map_err(|_| {
+            tracing::warn!("the SMTP server is too slow to begin a message");
+            Stopped::Before(Failure::Timeout)
+        })??;
         eventstore::failpoint::reach("provider_inside_call").await;
         let answered = self.wait(connection.message(&bytes)).await.map_err(Stopped::After);
         // It is taken or not; saying goodbye is a courtesy that nobody waits for long.

@@ -6,7 +6,7 @@ use eventstore::{Timestamp, derive_id};
 use rapport_proto::delivery::v1::{self as proto, ProviderEventKind, ProviderFact, ReportKept};
 
 use super::{choice, code, line, optional_id, time};
-use crate::domain::touch::{Fact, What};
+use crate::domain::touch::{Fact, What, is_machine};
 
 /// Events a request may hold.
 const MOST: usize = 100;
@@ -40,31 +40,63 @@ impl Report {
         derive_id("rpt", &[tenant, provider, provider_event_id])
     }
 
-    /// What is kept of it while no touch is known to be what it is about. A token that is not ours names nothing.
+    /// What is kept of it while no touch is known to be what it is about. A token that is not ours names nothing. Of the
+    /// texts of providers only ids are kept, and codes that nobody can be named in.
     pub(crate) fn kept(&self, tenant: &str) -> Option<ReportKept> {
         let (touch_id, provider_id) = match &self.named {
             Named::Touch(id) => (id.clone(), String::new()),
             Named::Message(id) => (String::new(), id.clone()),
             Named::Token(_) => return None,
         };
-        let (kind, hard, code) = match &self.fact.what {
-            What::Delivered => ("delivered", false, ""),
-            What::Opened { .. } => ("opened", false, ""),
-            What::Clicked { .. } => ("clicked", false, ""),
-            What::Bounced { hard, code } => ("bounced", *hard, code.as_str()),
-            What::Complained => ("complained", false, ""),
-            What::Unsubscribed => ("unsubscribed", false, ""),
-        };
-        Some(ReportKept {
+        let kept = ReportKept {
             report_id: self.id(tenant),
             fact: Some(self.fact.source.clone()),
-            kind: kind.to_owned(),
             touch_id,
             provider_id,
-            hard,
-            code: code.to_owned(),
+            ..ReportKept::default()
+        };
+        let of_kind = |kind: &str| ReportKept { kind: kind.to_owned(), ..kept.clone() };
+        Some(match &self.fact.what {
+            What::Delivered => of_kind("delivered"),
+            What::Opened { user_agent, machine } => {
+                ReportKept { machine: *machine || is_machine(user_agent), ..of_kind("opened") }
+            }
+            What::Clicked { user_agent, machine, link_id } => ReportKept {
+                machine: *machine || is_machine(user_agent),
+                link_id: link_id.clone(),
+                ..of_kind("clicked")
+            },
+            What::Bounced { hard, code } => {
+                ReportKept { hard: *hard, code: status_code(code), ..of_kind("bounced") }
+            }
+            What::Complained => of_kind("complained"),
+            What::Unsubscribed => of_kind("unsubscribed"),
         })
     }
+}
+
+/// What a report that was kept says; `None` for a kind that nobody keeps.
+pub(crate) fn fact(kept: &ReportKept) -> Option<Fact> {
+    let (user_agent, machine, link_id) = (String::new(), kept.machine, kept.link_id.clone());
+    let what = match kept.kind.as_str() {
+        "delivered" => What::Delivered,
+        "opened" => What::Opened { user_agent, machine },
+        "clicked" => What::Clicked { user_agent, machine, link_id },
+        "bounced" => What::Bounced { hard: kept.hard, code: kept.code.clone() },
+        "complained" => What::Complained,
+        "unsubscribed" => What::Unsubscribed,
+        _ => return None,
+    };
+    Some(Fact { source: kept.fact.clone()?, what })
+}
+
+/// `5.1.1` of `5.1.1 <ada@example.org> unknown`; empty when it does not begin with a status code.
+fn status_code(text: &str) -> String {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let is_code = first.starts_with(['2', '4', '5'])
+        && first.len() <= 9
+        && first.bytes().all(|it| it.is_ascii_digit() || it == b'.');
+    if is_code { first.to_owned() } else { String::new() }
 }
 
 /// All reports of a request, in order: one that cannot be used refuses none of the others. One that is dated in the

@@ -2,7 +2,6 @@
 //! `profiles` has read of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::delivery::v1::recipient_event::Event;
@@ -10,9 +9,6 @@ use rapport_proto::delivery::v1::{RecipientReleased, RecipientSuppressed, Suppre
 use rapport_proto::types::{Channel, Purpose};
 
 use super::instant;
-
-/// What is said sooner than this after the same was said is no second time: a double click, a mail program's retry.
-const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// The aggregate; stream `recipient/<party_id>`.
 pub(crate) enum Recipient {}
@@ -65,15 +61,6 @@ pub(crate) fn stops(
     it.channel() == channel && any_sender && of_purpose
 }
 
-/// Whether what holds was said by what is said now, so that there is nothing new in it. Said later, it counts anew: a
-/// consent of meanwhile, which nobody may have read of yet, must not outlast it.
-pub(crate) fn says_again(
-    held: &RecipientSuppressed,
-    said_at: Option<&prost_types::Timestamp>,
-) -> bool {
-    instant(said_at) < instant(held.suppressed_at.as_ref()).plus(AT_ONCE)
-}
-
 /// A grant releases the unsubscription from that very sender and purpose that was said before it. A complaint spoke of
 /// every sender, so no sender's form takes it back, and no grant revives a dead address: those are a person's to release.
 fn releases(grant: &Consented, it: &RecipientSuppressed) -> bool {
@@ -94,8 +81,11 @@ impl Decider for Recipient {
     fn decide(state: &State, command: Command, _at: Timestamp) -> Result<Vec<Event>, Refusal> {
         let released = match command {
             Command::Suppress(it) => {
+                // What is said later counts anew: a consent of meanwhile, which nobody here may have read of yet, must
+                // not outlast it.
+                let said_at = instant(it.suppressed_at.as_ref());
                 let held = state.suppressions.get(&it.suppression_id);
-                let known = held.is_some_and(|held| says_again(held, it.suppressed_at.as_ref()));
+                let known = held.is_some_and(|it| said_at <= instant(it.suppressed_at.as_ref()));
                 return Ok(if known { Vec::new() } else { vec![Event::Suppressed(it)] });
             }
             Command::Consented(grant) => RecipientReleased {

@@ -1,5 +1,5 @@
 //! What a provider reported about a message that no touch was known to be. It is kept, and listed, until its touch is
-//! found.
+//! found: when the message is noted as sent, or when the report comes again.
 
 use eventstore::{About, Decider, Timestamp};
 use rapport_proto::delivery::v1::report_event::Event;
@@ -27,8 +27,18 @@ pub(crate) enum State {
     /// Nobody has heard of it.
     #[default]
     Unheard,
-    Kept(ReportKept),
+    Kept(Box<ReportKept>),
     Placed,
+}
+
+impl State {
+    /// What is kept.
+    pub(crate) fn kept(&self) -> Option<&ReportKept> {
+        match self {
+            Self::Kept(it) => Some(it),
+            Self::Unheard | Self::Placed => None,
+        }
+    }
 }
 
 impl Decider for Report {
@@ -51,7 +61,7 @@ impl Decider for Report {
 
     fn evolve(_: State, event: &Event) -> State {
         match event {
-            Event::Kept(it) => State::Kept(it.clone()),
+            Event::Kept(it) => State::Kept(Box::new(it.clone())),
             Event::Placed(_) => State::Placed,
         }
     }

@@ -28,7 +28,7 @@ use super::{instant, is_task};
 
 mod fact;
 
-pub(crate) use fact::{Fact, What};
+pub(crate) use fact::{Fact, What, is_machine};
 pub(crate) use proto::touch::State as Status;
 
 /// After this long a touch whose outcome nobody told counts as sent.
@@ -335,13 +335,13 @@ impl Decider for Touch {
                 state.learn_market(&it.market);
             }
             Event::Deferred(it) => {
-                // What may have left keeps the verdicts by which it left.
+                // What may have left keeps all by which it left: the verdicts, the market and its place.
                 if !state.in_doubt {
                     state.verdicts.clone_from(&it.verdicts);
+                    state.ready.reserved.clear();
+                    state.learn_market(&it.market);
                 }
                 state.next_at = it.until.as_ref().and_then(Timestamp::from_proto);
-                state.ready.reserved.clear();
-                state.learn_market(&it.market);
             }
             Event::Ready(it) => {
                 state.verdicts.clone_from(&it.verdicts);

@@ -1,9 +1,13 @@
 //! What providers report: each event once, by the provider's own id of it, and in one unit with what it leads to: an
 //! unsubscription suppresses in the same commit.
 //!
-//! **Nothing is lost.** A provider may report about a message before the hand-over has noted under which id it took it.
-//! Such a report is kept, and asked for again for a while; whatever never finds its touch stays listed. One that cannot
-//! be used is told apart, and refuses none of the others.
+//! **What comes too early.** A provider may report about a message before the hand-over has noted under which id it took
+//! it. Such a report is kept; it counts from the commit that notes the message, and it is asked for again for a while all
+//! the same, because a message may be noted in the very moment in which its report is being kept. What names no message
+//! that is ever noted, one of several messages with one id, or a touch that nothing was handed over for, is kept and
+//! listed, and counts only if it comes again and its touch is known then. Of a token that is not ours nothing is kept.
+//!
+//! One that cannot be used is told apart, and refuses none of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,8 +19,8 @@ use rapport_proto::delivery::v1::ProviderEventResult;
 use super::Api;
 use super::settle::{ATTEMPTS, refused, refused_unit};
 use crate::convert::provider::{Named, Report};
-use crate::domain::report;
 use crate::domain::touch::Command;
+use crate::domain::{instant, report};
 use crate::ledger::Ledger;
 use crate::refusal::REPORT_TOO_EARLY;
 use crate::view::provider_event::{self, Known, TAKEN};
@@ -37,6 +41,24 @@ const REFUSED: &str = "refused";
 
 /// Recorded events by provider and event id.
 type Recorded = BTreeMap<(String, String), Known>;
+
+/// Where the name of a touch leads.
+enum Lead {
+    To(String),
+    /// To none, or to one of several.
+    Nowhere,
+    /// To a message that may be about to be noted as sent.
+    NowhereYet,
+}
+
+impl Lead {
+    fn touch_id(&self) -> Option<&String> {
+        match self {
+            Self::To(touch_id) => Some(touch_id),
+            Self::Nowhere | Self::NowhereYet => None,
+        }
+    }
+}
 
 /// What became of reports.
 #[derive(Default)]
@@ -81,7 +103,7 @@ impl Api {
         Ok((results.collect(), all.position))
     }
 
-    async fn record_part(&self, mut meta: Metadata, reports: &[Report]) -> Result<Taken, Problem> {
+    async fn record_part(&self, meta: Metadata, reports: &[Report]) -> Result<Taken, Problem> {
         let store = &self.deps.store;
         match store.find_request(&meta).await? {
             None => {}
@@ -92,21 +114,22 @@ impl Api {
         }
         for _ in 0..ATTEMPTS {
             let known = self.recorded(&meta.tenant, reports).await?;
-            let touches = self.touches_of(&meta.tenant, reports).await?;
-            let ids: BTreeSet<String> = touches.iter().flatten().cloned().collect();
-            let ids: Vec<String> = ids.into_iter().collect();
+            let leads = self.leads_of(&meta.tenant, reports).await?;
+            let ids: BTreeSet<&String> = leads.iter().filter_map(|it| it.touch_id()).collect();
+            let ids: Vec<String> = ids.into_iter().cloned().collect();
             let mut ledger = Ledger::open(store, &meta.tenant, &ids).await?;
-            let results = decide(&meta, reports, &touches, &known, &mut ledger);
-            let early = self.keep(&meta, reports, &results, &mut ledger).await?;
+            let results = decide(&meta, reports, &leads, &known, &mut ledger);
+            let early = self.keep(&meta, reports, &leads, &results, &mut ledger).await?;
             if !ledger.is_changed() {
                 let position = store.read_head().await?.position;
                 return Ok(Taken { results, position, early });
             }
+            let mut unit_meta = meta.clone();
             if early {
                 // The caller's own request has not been answered yet: its id is for the run that answers.
-                meta.request_id = self.deps.ids.random("req");
+                unit_meta.request_id = self.deps.ids.random("req");
             }
-            let unit = ledger.unit(store, meta.clone()).await.map_err(refused_unit)?;
+            let unit = ledger.unit(store, unit_meta).await.map_err(refused_unit)?;
             match store.append(unit).await {
                 Outcome::Committed { position } => return Ok(Taken { results, position, early }),
                 Outcome::Repeated { position, .. } => {
@@ -121,24 +144,25 @@ impl Api {
         Err(Problem::of(CONFLICT))
     }
 
-    /// The touch each report is about, as far as its name leads to one.
-    async fn touches_of(
-        &self,
-        tenant: &str,
-        reports: &[Report],
-    ) -> Result<Vec<Option<String>>, Problem> {
+    /// Where the name leads that each report gives its touch.
+    async fn leads_of(&self, tenant: &str, reports: &[Report]) -> Result<Vec<Lead>, Problem> {
         let store = &self.deps.store;
         let messages = reports.iter().filter_map(|it| match &it.named {
             Named::Message(id) => Some(id.as_str()),
             Named::Touch(_) | Named::Token(_) => None,
         });
-        let found = view::touch::by_provider(store.database(), tenant, messages).await?;
-        let name = |report: &Report| match &report.named {
-            Named::Touch(id) => Some(id.clone()),
-            Named::Message(id) => found.get(id).cloned(),
-            Named::Token(token) => token::open(store.keys(), tenant, token).map(str::to_owned),
+        let messages: BTreeSet<&str> = messages.collect();
+        let found =
+            view::touch::by_provider(store.database(), tenant, messages.into_iter()).await?;
+        let known = |touch_id: Option<String>| touch_id.map_or(Lead::Nowhere, Lead::To);
+        let lead = |report: &Report| match &report.named {
+            Named::Touch(id) => Lead::To(id.clone()),
+            Named::Message(id) => found.get(id).cloned().map_or(Lead::NowhereYet, known),
+            Named::Token(token) => {
+                known(token::open(store.keys(), tenant, token).map(str::to_owned))
+            }
         };
-        Ok(reports.iter().map(name).collect())
+        Ok(reports.iter().map(lead).collect())
     }
 
     /// Keeps what has no touch, and keeps no longer what has one now. Tells whether one of them is to be asked for again.
@@ -146,6 +170,7 @@ impl Api {
         &self,
         meta: &Metadata,
         reports: &[Report],
+        leads: &[Lead],
         results: &[ProviderEventResult],
         ledger: &mut Ledger,
     ) -> Result<bool, Problem> {
@@ -153,12 +178,14 @@ impl Api {
         let ids: Vec<String> = reports.iter().map(|it| it.id(tenant)).collect();
         let kept = view::report::kept(store.database(), tenant, ids.iter()).await?;
         let (mut wishes, mut early) = (BTreeMap::new(), false);
-        for ((report, told), id) in reports.iter().zip(results).zip(ids) {
+        for (((report, lead), told), id) in reports.iter().zip(leads).zip(results).zip(ids) {
             let since = kept.get(&id).copied();
             match told.outcome.as_str() {
                 UNKNOWN_TOUCH => {
-                    let message = matches!(report.named, Named::Message(_));
-                    early |= message && meta.at.since(since.unwrap_or(meta.at)) < EARLY;
+                    // What happened long ago overtook no hand-over.
+                    let said_at = instant(report.fact.source.occurred_at.as_ref());
+                    let age = meta.at.since(since.unwrap_or(meta.at).min(said_at));
+                    early |= matches!(lead, Lead::NowhereYet) && age < EARLY;
                     if let (None, Some(it)) = (since, report.kept(tenant)) {
                         wishes.insert(id, report::Command::Keep(it));
                     }
@@ -181,24 +208,16 @@ impl Api {
         reports: &[Report],
         position: u64,
     ) -> Result<Taken, Problem> {
-        let (store, tenant) = (&self.deps.store, meta.tenant.as_str());
-        let known = self.recorded(tenant, reports).await?;
-        let ids: Vec<String> = reports.iter().map(|it| it.id(tenant)).collect();
-        let kept = view::report::kept(store.database(), tenant, ids.iter()).await?;
-        let touches = self.touches_of(tenant, reports).await?;
+        let known = self.recorded(&meta.tenant, reports).await?;
         let mut seen = BTreeSet::new();
-        let tell = |((report, id), touch_id): ((&Report, &String), &Option<String>)| {
-            match (known.get(&report.key()), touch_id) {
-                (Some(it), _) if it.request_id == meta.request_id && seen.insert(report.key()) => {
-                    result(RECORDED, &it.touch_id)
-                }
-                (Some(it), _) => result(REPEATED, &it.touch_id),
-                // It said what was said already.
-                (None, Some(touch_id)) if !kept.contains_key(id) => result(REPEATED, touch_id),
-                (None, _) => result(UNKNOWN_TOUCH, ""),
+        let tell = |report: &Report| match known.get(&report.key()) {
+            Some(it) if it.request_id == meta.request_id && seen.insert(report.key()) => {
+                result(RECORDED, &it.touch_id)
             }
+            Some(it) => result(REPEATED, &it.touch_id),
+            None => result(UNKNOWN_TOUCH, ""),
         };
-        let results = reports.iter().zip(&ids).zip(&touches).map(tell).collect();
+        let results = reports.iter().map(tell).collect();
         Ok(Taken { results, position, early: false })
     }
 
@@ -215,22 +234,19 @@ impl Api {
 fn decide(
     meta: &Metadata,
     reports: &[Report],
-    touches: &[Option<String>],
+    leads: &[Lead],
     known: &Recorded,
     ledger: &mut Ledger,
 ) -> Vec<ProviderEventResult> {
     let mut seen = BTreeMap::new();
     let mut results = Vec::with_capacity(reports.len());
-    for (report, touch_id) in reports.iter().zip(touches) {
-        let before = known.get(&report.key()).map(|it| it.touch_id.clone());
-        let before = before.or_else(|| seen.get(&report.key()).cloned());
-        let before =
-            before.or_else(|| touch_id.clone().filter(|it| ledger.says_again(it, &report.fact)));
-        if let Some(touch_id) = before {
-            results.push(result(REPEATED, &touch_id));
+    for (report, lead) in reports.iter().zip(leads) {
+        let before = known.get(&report.key()).map(|it| &it.touch_id);
+        if let Some(touch_id) = before.or_else(|| seen.get(&report.key())) {
+            results.push(result(REPEATED, touch_id));
             continue;
         }
-        let observed = touch_id.as_ref().filter(|touch_id| {
+        let observed = lead.touch_id().filter(|touch_id| {
             ledger.decide(touch_id, Command::Observe(report.fact.clone()), meta.at).is_ok()
         });
         match observed {

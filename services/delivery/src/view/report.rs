@@ -9,10 +9,11 @@ pub(super) async fn apply(tx: &mut Tx, events: &[&Recorded]) -> Result<(), Error
     for event in events {
         let (tenant, report_id) = (&event.envelope.tenant, event.id());
         match event.decode::<Event>()? {
-            Some(Event::Kept(_)) => {
+            Some(Event::Kept(it)) => {
+                let kept_at = event.recorded_at();
                 tx.insert_many(
-                    "INSERT INTO report (tenant, report_id, position, kept_at)",
-                    vec![values![tenant, report_id, event.position, event.recorded_at()]],
+                    "INSERT INTO report (tenant, report_id, position, kept_at, provider_id)",
+                    vec![values![tenant, report_id, event.position, kept_at, it.provider_id]],
                     "ON CONFLICT (tenant, report_id) DO NOTHING",
                 )
                 .await?;
@@ -46,6 +47,25 @@ pub(crate) async fn kept(
         )
         .await?;
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.time(1)?))).collect()
+}
+
+/// The oldest reports about a message that are kept.
+pub(crate) async fn of_message(
+    database: &Database,
+    tenant: &str,
+    provider_id: &str,
+    limit: u32,
+) -> Result<Vec<String>, Error> {
+    let rows = database
+        .query(
+            "SELECT report_id FROM report
+             WHERE tenant = $1 AND provider_id = $2
+             ORDER BY position
+             LIMIT $3",
+            values![tenant, provider_id, limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
 }
 
 /// Ids and positions of reports after a position, oldest first.

@@ -238,28 +238,29 @@ pub(crate) async fn tasks(
         .collect()
 }
 
-/// Touches by the ids their providers gave them.
+/// The touch that each id names which a provider gave a message. Some providers give one id to many messages: then it
+/// names none of them.
 pub(crate) async fn by_provider(
     database: &Database,
     tenant: &str,
     provider_ids: impl Iterator<Item = &str>,
-) -> Result<BTreeMap<String, String>, Error> {
+) -> Result<BTreeMap<String, Option<String>>, Error> {
     let keys: Vec<_> = provider_ids.map(|it| values![tenant, it]).collect();
     let rows = database
         .query_keys(
             "k(tenant, provider_id)",
             &keys,
-            "SELECT t.provider_id, t.touch_id FROM k
-             JOIN touch t ON t.tenant = k.tenant AND t.provider_id = k.provider_id",
+            "SELECT t.provider_id, MIN(t.touch_id), MAX(t.touch_id) FROM k
+             JOIN touch t ON t.tenant = k.tenant AND t.provider_id = k.provider_id
+             GROUP BY t.provider_id",
         )
         .await?;
-    let mut found: BTreeMap<String, Option<String>> = BTreeMap::new();
-    for row in &rows {
-        // Some providers give one id to many messages; then it names none.
-        let touch_id = row.text(1)?.to_owned();
-        found.entry(row.text(0)?.to_owned()).and_modify(|it| *it = None).or_insert(Some(touch_id));
-    }
-    Ok(found.into_iter().filter_map(|(id, touch)| Some((id, touch?))).collect())
+    rows.iter()
+        .map(|row| {
+            let (first, last) = (row.text(1)?, row.text(2)?);
+            Ok((row.text(0)?.to_owned(), (first == last).then(|| first.to_owned())))
+        })
+        .collect()
 }
 
 #[cfg(test)]

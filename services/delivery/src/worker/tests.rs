@@ -34,7 +34,11 @@ fn who_was_never_asked_need_not_be_left_in_peace() {
 #[test]
 fn rounds_in_which_nobody_was_asked_are_no_attempts() {
     // However often, and even at the end of its time: it is the gate that ends it, as out of date.
-    assert_eq!(later("stale", &tried(40, 39)), again(SHORTEST_PAUSE, "stale"));
+    assert_eq!(later("stale", &tried(40, 39)), again(LONGEST_PAUSE, "stale"));
+    // Who is in the way of many rounds is in the way of fewer and fewer.
+    for (unasked, pause) in [(9, SOON), (10, SHORTEST_PAUSE), (12, SHORTEST_PAUSE * 4)] {
+        assert_eq!(later("stale", &tried(unasked + 1, unasked)), again(pause, "stale"));
+    }
     let late = outcome(&tried(40, 39), Told::Later { code: "stale".into() }, EXPIRES_AT);
     assert!(matches!(late, Outcome::Again { .. }), "{late:?}");
     // Who is asked then for the first time has not been asked too often.

@@ -29,7 +29,7 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Bytes of envelopes that are kept for other readers.
 const RECENT_BYTES: usize = 4 << 20;
 
-/// The last events that were read from a store: most of its readers stand at its end, and need not read them again.
+/// The last events that were committed here or read: most readers stand at the end, and need not read them again.
 #[derive(Default)]
 pub(crate) struct Recent(Mutex<Kept>);
 
@@ -53,15 +53,21 @@ impl Recent {
         }
     }
 
-    fn keep(&self, events: &[Stored]) {
+    /// Keeps events that are durable, oldest first and without a gap.
+    pub(crate) fn keep(&self, events: &[Stored]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for event in events {
             let end = kept.events.back().map_or(0, |it| it.position);
-            if event.position <= end {
-                continue;
-            }
-            if event.position > end + 1 {
-                *kept = Kept::default();
+            let known = kept.events.front().and_then(|first| {
+                let index = usize::try_from(event.position.checked_sub(first.position)?).ok()?;
+                kept.events.get(index)
+            });
+            match known {
+                Some(known) if known.chain == event.chain => continue,
+                None if event.position <= end => continue,
+                None if event.position == end + 1 => {}
+                // There is a gap, or what had been committed is gone and something else stands there.
+                _ => *kept = Kept::default(),
             }
             kept.bytes += event.envelope.len();
             kept.events.push_back(event.clone());
@@ -141,6 +147,10 @@ mod tests {
         recent.keep(&[event(11, 1)]);
         assert_eq!(positions(&recent, 4, 10), NONE, "there is no gap in what is kept");
         assert_eq!(positions(&recent, 10, 10), [11]);
+        let other = Stored { chain: [1; 32], ..event(11, 1) };
+        recent.keep(&[event(11, 1), event(12, 1)]);
+        recent.keep(std::slice::from_ref(&other));
+        assert_eq!(recent.after(10, 10), [other], "of two histories only the later one counts");
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Screening {
     pub(crate) lexicon_version: String,
+    /// Up to where names of products were known.
+    pub(crate) content_position: u64,
     pub(crate) hits: Vec<String>,
     pub(crate) products: Vec<String>,
     pub(crate) clear: bool,
@@ -183,6 +185,7 @@ impl State {
             hits: it.hits,
             products: it.products,
             clear,
+            content_position: it.content_position,
         });
         let opened = (!clear).then(|| self.opened(it.candidate_id));
         [Some(screened), opened].into_iter().flatten().collect()

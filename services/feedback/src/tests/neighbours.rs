@@ -68,6 +68,18 @@ aggregates! {
 impl World {
     /// A neighbour says something; waits until it was heard.
     async fn said<A: Aggregate>(&self, id: &str, event: A::Event) {
+        let position = self.says::<A>(id, event).await;
+        let feeding = crate::consumers::FEEDS.iter().find(|(source, _)| *source == A::SOURCE);
+        let (source, consumer) = feeding.expect("it is listened to");
+        let heard = until(async || {
+            let handled = self.harness.deps("feedback").handled(consumer, source).await;
+            (handled.expect("read") >= position).then_some(())
+        });
+        heard.await.expect("heard");
+    }
+
+    /// A neighbour says something, whether it is heard or not; the position.
+    async fn says<A: Aggregate>(&self, id: &str, event: A::Event) -> u64 {
         let store = self.store(A::SOURCE);
         let meta = Metadata {
             tenant: ACME.into(),
@@ -76,14 +88,7 @@ impl World {
             at: self.now(),
             ..Metadata::default()
         };
-        let said = store.execute::<Said<A>>(id, &meta, vec![event]).await.expect("written");
-        let feeding = crate::consumers::FEEDS.iter().find(|(source, _)| *source == A::SOURCE);
-        let (source, consumer) = feeding.expect("it is listened to");
-        let heard = until(async || {
-            let handled = self.harness.deps("feedback").handled(consumer, source).await;
-            (handled.expect("read") >= said.position).then_some(())
-        });
-        heard.await.expect("heard");
+        store.execute::<Said<A>>(id, &meta, vec![event]).await.expect("written").position
     }
 
     /// `journeys` asks; the invitation's name.
@@ -112,13 +117,12 @@ impl World {
     }
 
     pub(super) async fn product(&self, product_id: &str, brand: &str) {
-        let product = content::Product {
-            product_id: product_id.into(),
-            brand: brand.into(),
-            ..Default::default()
-        };
-        let event = content::ProductRegistered { product: Some(product) };
-        self.said::<Product>(product_id, content::product_event::Event::Registered(event)).await;
+        self.said::<Product>(product_id, registered(product_id, brand)).await;
+    }
+
+    /// `content` registers a product, of which nothing is heard here for now.
+    pub(super) async fn unheard_product(&self, product_id: &str, brand: &str) {
+        self.says::<Product>(product_id, registered(product_id, brand)).await;
     }
 
     /// `content` approves a module.
@@ -156,4 +160,14 @@ pub(super) fn skipped(reason: &str) -> Ended {
 
 pub(super) fn failed(code: &str) -> Ended {
     Ended::Failed(delivery::TouchFailed { code: code.into(), ..Default::default() })
+}
+
+fn registered(product_id: &str, brand: &str) -> content::product_event::Event {
+    let product = content::Product {
+        product_id: product_id.into(),
+        brand: brand.into(),
+        ..Default::default()
+    };
+    let event = content::ProductRegistered { product: Some(product) };
+    content::product_event::Event::Registered(event)
 }

@@ -198,6 +198,52 @@ async fn names_of_products_come_from_the_library_and_from_the_survey() {
 }
 
 #[tokio::test]
+async fn nothing_is_clear_while_a_product_was_not_heard_of() {
+    let service =
+        |deps: &chassis::Deps| crate::deaf(deps).timers(&deps.store, crate::timers::Timers);
+    let world = World::with(Target { service, ..TARGET }).await;
+    world.unheard_product("cardiol", "Cardiol Forte").await;
+    let text = "Since my doctor gave me cardiol forte I am another person";
+    let case = world.open(complaint(text)).await;
+    let screened = async || (world.store("feedback").firings().1 > 0).then_some(());
+    until(screened).await.expect("it was looked at");
+    assert_eq!(world.seen(&case.name).await, (String::new(), "unscreened".into()));
+    // What tells of harm by itself waits for nothing.
+    world.open(complaint(HARM)).await;
+    assert_eq!(world.has_candidates(1).await[0].hits, ["event.skin", "health.body"]);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let reader = chassis::event_log::Healer::new(world.harness.deps("feedback").peers.clone());
+    let hearing = eventstore::consumer::run(
+        world.store("feedback"),
+        crate::consumers::products(),
+        "content".into(),
+        std::sync::Arc::new(reader),
+        stop.clone(),
+    );
+    let found = async {
+        let candidates = world.has_candidates(2).await;
+        stop.cancel();
+        candidates
+    };
+    let (candidates, ()) = futures::join!(found, hearing);
+    let found = candidates.iter().find(|it| it.of == case.name).expect("a candidate");
+    assert_eq!(found.products, ["cardiol"]);
+    let events = world.store("feedback").read(0, 500).await.expect("read");
+    let known =
+        events.iter().filter_map(|it| match fact_of(&it.envelope().expect("an envelope")) {
+            Some(proto::text_event::Event::Screened(it)) => Some(it.content_position),
+            _ => None,
+        });
+    assert_eq!(known.collect::<Vec<_>>(), [0, 1]);
+}
+
+/// A fact about a text.
+fn fact_of(envelope: &rapport_proto::types::Envelope) -> Option<proto::text_event::Event> {
+    use rapport_proto::EventSet as _;
+    proto::text_event::Event::decode(&envelope.r#type, &envelope.payload).ok().flatten()
+}
+
+#[tokio::test]
 async fn what_is_clear_can_be_read_by_those_who_may() {
     let world = World::asking().await;
     let name = world.answered(PARTY, 9, "Fast and friendly").await;

@@ -7,6 +7,7 @@ use rapport_proto::EventSet as _;
 use rapport_proto::content::v1::product_event;
 
 use super::{Applied, module};
+use crate::consumers::PRODUCTS;
 use crate::lexicon::Product;
 
 /// Follows `content`: names of products, and classes of modules.
@@ -14,7 +15,7 @@ pub(crate) struct Products;
 
 impl View for Products {
     fn name(&self) -> &'static str {
-        "feedback.products"
+        PRODUCTS
     }
 
     fn tables(&self) -> &'static [&'static str] {
@@ -56,4 +57,16 @@ pub(crate) async fn of_tenant(database: &Database, tenant: &str) -> Result<Vec<P
     rows.iter()
         .map(|row| Ok(Product { id: row.text(0)?.to_owned(), name: row.text(1)?.to_owned() }))
         .collect()
+}
+
+/// Whether something that was said of a tenant's products could not be read.
+pub(crate) async fn is_parked(database: &Database, tenant: &str) -> Result<bool, Error> {
+    let rows = database
+        .query(
+            "SELECT position FROM parked
+             WHERE consumer = $1 AND source = 'content' AND tenant = $2 LIMIT 1",
+            values![PRODUCTS, tenant],
+        )
+        .await?;
+    Ok(!rows.is_empty())
 }

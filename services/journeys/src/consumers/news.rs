@@ -11,6 +11,9 @@ use rapport_proto::journeys::v1::Crossing;
 use rapport_proto::profiles::v1 as profiles;
 use rapport_proto::types::{Clear, clear};
 
+/// How the names of our events begin.
+const OURS: &str = "rapport.";
+
 /// What an event says that can matter here.
 pub(super) enum News {
     Crossed { segment: String, crossing: Crossing },
@@ -34,9 +37,11 @@ impl Change {
         Self { roots, ..Self::default() }
     }
 
-    /// An interaction changes traits; segments that follow from them have events of their own.
+    /// An interaction changes traits; segments that follow from them have events of their own. Anybody with a write key
+    /// names interactions: none is heard by a name that an event of ours could have.
     fn interaction(name: String, properties: BTreeMap<String, Clear>) -> Self {
         let interaction = Some(Interaction { name, properties });
+        let interaction = interaction.filter(|it| !it.name.starts_with(OURS));
         Self { interaction, ..Self::of(&["traits"]) }
     }
 }
@@ -68,7 +73,7 @@ enum Kind {
 }
 
 fn kind(type_name: &str) -> Option<Kind> {
-    Some(match type_name.strip_prefix("rapport.")? {
+    Some(match type_name.strip_prefix(OURS)? {
         "profiles.v1.InteractionRecorded" => Kind::Interaction,
         "profiles.v1.SegmentEntered" => Kind::Entered,
         "profiles.v1.SegmentExited" => Kind::Exited,
@@ -152,7 +157,8 @@ pub(super) fn read(event: &Recorded) -> Result<Option<News>, Error> {
     }))
 }
 
-/// What rules may read of an answer: scores and single choices, never a text.
+/// What rules may read of an answer: scores and single choices, never a text. What is told of the answer itself stands
+/// before what was answered to a question of the same name.
 fn answers(it: feedback::ResponseSubmitted) -> BTreeMap<String, Clear> {
     let code = |code| clear::Value::Code(code);
     let answered = it.answers.into_iter().filter_map(|answer| {
@@ -167,10 +173,65 @@ fn answers(it: feedback::ResponseSubmitted) -> BTreeMap<String, Clear> {
         };
         Some((answer.question, value))
     });
-    let survey = ("survey".to_owned(), code(it.survey));
-    answered.chain([survey]).map(|(name, value)| (name, Clear { value: Some(value) })).collect()
+    let itself = [("survey", code(it.survey)), ("generated", clear::Value::Flag(it.generated))];
+    let itself = itself.map(|(name, value)| (name.to_owned(), value));
+    // Of two with one name the later stays.
+    answered.chain(itself).map(|(name, value)| (name, Clear { value: Some(value) })).collect()
 }
 
 fn decode<M: Message + Default>(payload: &[u8]) -> Result<M, Error> {
     M::decode(payload).map_err(|it| Error::corrupt(format!("an event of another service: {it}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use rapport_proto::feedback::v1::Answer;
+
+    use super::*;
+
+    #[test]
+    fn no_interaction_is_heard_by_the_name_of_an_event_of_ours() {
+        let heard = |name: &str| {
+            let change = Change::interaction(name.to_owned(), BTreeMap::new());
+            assert_eq!(change.roots, ["traits"]);
+            change.interaction.is_some()
+        };
+        assert!(heard("Order Completed") && heard("rapport"));
+        assert!(!heard("rapport.feedback.v1.ResponseSubmitted"));
+    }
+
+    #[test]
+    fn scores_and_single_choices_are_read_and_never_a_text() {
+        let answer = |question: &str, kind: QuestionKind| Answer {
+            question: question.into(),
+            kind: kind.into(),
+            score: 3,
+            choices: vec!["price".into(), "time".into()],
+            text_id: "txt_1".into(),
+        };
+        let submitted = feedback::ResponseSubmitted {
+            survey: "order-nps".into(),
+            generated: true,
+            answers: vec![
+                answer("score", QuestionKind::Nps),
+                answer("topic", QuestionKind::SingleChoice),
+                answer("topics", QuestionKind::MultipleChoice),
+                answer("why", QuestionKind::Text),
+                // What they are called does not hide which survey it was, nor who answered.
+                answer("survey", QuestionKind::SingleChoice),
+                answer("generated", QuestionKind::Csat),
+            ],
+            ..Default::default()
+        };
+        let read = answers(submitted);
+        let code = |it: &str| clear::Value::Code(it.into());
+        let expected = [
+            ("generated", clear::Value::Flag(true)),
+            ("score", clear::Value::Number(3.0)),
+            ("survey", code("order-nps")),
+            ("topic", code("price")),
+        ];
+        let expected = expected.map(|it| (it.0.to_owned(), Clear { value: Some(it.1) }));
+        assert_eq!(read, expected.into());
+    }
 }

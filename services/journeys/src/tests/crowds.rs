@@ -173,7 +173,7 @@ async fn an_event_reaches_everybody_it_concerns_once() {
     world.publish(&journeys).await;
     let instances = world.crowd("watch-0").await;
     let store = world.journeys();
-    let reports = Reports::new(&Graphs::new(store));
+    let reports = Reports::new(store, &Graphs::new(store));
     let event = order(store, 7).await;
     let meta = world.meta("journeys/profiles/7");
     // Four units are committed; the process dies before the last one, that moves the checkpoint.

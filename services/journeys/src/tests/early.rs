@@ -193,7 +193,7 @@ async fn an_entry_that_is_answered_while_an_order_is_handled_is_looked_for_again
     let found = "INSERT INTO entry_request (tenant, party_id, journey_id, request, version)
          VALUES ($1, $2, 'welcome', 1, 1)";
     store.database().exec(found, eventstore::values![ACME, PARTY]).await.expect("written");
-    let reports = Reports::new(&Graphs::new(store));
+    let reports = Reports::new(store, &Graphs::new(store));
     let react = async |name: &str| {
         let event = happened(store, name, 7).await;
         reports.react(store, &event, world.meta("journeys/profiles/7")).await

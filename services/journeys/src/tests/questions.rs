@@ -6,8 +6,10 @@ use rapport_proto::feedback::v1::response_event::Event::Submitted;
 use rapport_proto::feedback::v1::{
     Answer, InvitationDeclined, InvitationIssued, QuestionKind, ResponseSubmitted,
 };
+use rapport_proto::profiles::v1::{InteractionRecorded, interaction_event};
+use rapport_proto::types::{Clear, clear};
 
-use super::peers::{Answered, Invitation, write};
+use super::peers::{Answered, Interaction, Invitation, write};
 use super::*;
 
 const ASK: &str = "journey: welcome
@@ -91,6 +93,16 @@ async fn an_answer_decides_how_its_party_s_instance_goes_on() {
     let (world, _) = World::among_peers(HEAR).await;
     world.happens("Started").await;
     world.comes(|it| it.state() == S::Waiting).await;
+    // A party cannot answer by an interaction of that name.
+    let other = Clear { value: Some(clear::Value::Code("other".into())) };
+    let forged = InteractionRecorded {
+        name: "rapport.feedback.v1.ResponseSubmitted".into(),
+        clear: [("survey".to_owned(), other)].into(),
+        ..InteractionRecorded::default()
+    };
+    let profiles = &world.harness.deps("profiles").store;
+    let forged = interaction_event::Event::Recorded(forged);
+    write::<Interaction>(profiles, "itx_forged", forged).await;
     let feedback = &world.harness.deps("feedback").store;
     let answer = |question: &str, kind: QuestionKind| Answer {
         question: question.into(),

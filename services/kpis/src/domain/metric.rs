@@ -68,8 +68,8 @@ pub(crate) struct State {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Watched {
     pub(crate) target: proto::Target,
-    /// What was said of buckets, latest last.
-    judged: BTreeMap<Timestamp, String>,
+    /// What was said of buckets, latest last: nothing, or why they miss the target.
+    judged: BTreeMap<Timestamp, Option<String>>,
     /// The alert that stands.
     pub(crate) alert: Option<String>,
 }
@@ -162,7 +162,7 @@ impl Decider for Metric {
             }
             Event::TargetJudged(it) => {
                 if let Some(watched) = state.targets.get_mut(&it.target) {
-                    watched.judged.insert(time(&it.bucket), it.cause.clone());
+                    watched.judged.insert(time(&it.bucket), said(it));
                     while watched.judged.len() > REMEMBERED {
                         watched.judged.pop_first();
                     }
@@ -225,8 +225,14 @@ fn cleared(watched: &Watched, cause: &str) -> Option<Event> {
     Some(Event::AlertCleared(proto::AlertCleared { alert_id, target, cause: cause.to_owned() }))
 }
 
+/// What a judgement says; none when it is silent, empty when the target is met.
+fn said(judged: &proto::TargetJudged) -> Option<String> {
+    (!judged.silent).then(|| judged.cause.clone())
+}
+
 /// Each bucket that was not judged before, or now with another outcome, is told; an alert is raised when none stands and
-/// cleared as soon as a bucket meets the target. The last one is always told: it states the next timer.
+/// cleared as soon as a bucket meets the target; one of which nothing can be said does neither. The last one is always
+/// told: it states the next timer.
 fn judge(
     state: &State,
     tenant: &str,
@@ -239,17 +245,18 @@ fn judge(
     for (index, it) in judged.into_iter().enumerate() {
         let Some(watched) = state.targets.get(&it.target) else { continue };
         let bucket = instant(it.bucket.as_ref()).unwrap_or_default();
-        let same = watched.judged.get(&bucket) == Some(&it.cause);
+        let same = watched.judged.get(&bucket) == Some(&said(&it));
         let first = !watched.judged.contains_key(&bucket);
         // The bucket before the first one is nobody's news.
         if index < last && (same || first) {
             continue;
         }
         let mut told = Vec::new();
-        if it.cause.is_empty() {
-            told.extend(cleared(watched, "met"));
-        } else if watched.alert.is_none() {
-            told.push(Event::AlertRaised(raised(tenant, metric, state.alerts, &it)));
+        match said(&it).as_deref() {
+            None => {}
+            Some("") => told.extend(cleared(watched, "met")),
+            Some(_) if watched.alert.is_some() => {}
+            Some(_) => told.push(Event::AlertRaised(raised(tenant, metric, state.alerts, &it))),
         }
         told.insert(0, Event::TargetJudged(it));
         state = told.iter().fold(state, Metric::evolve);

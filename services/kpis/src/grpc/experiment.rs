@@ -3,7 +3,7 @@
 use chassis::auth::Caller;
 use chassis::page::Page;
 use chassis::status::Problem;
-use eventstore::Timestamp;
+use eventstore::{Error, Timestamp};
 use rapport_proto::kpis::v1 as proto;
 use rapport_proto::kpis::v1::experiment::AssignedBy;
 use rapport_proto::kpis::v1::experiment_service_server::ExperimentService;
@@ -52,7 +52,8 @@ impl ExperimentService for Api {
         let close = Command::Close { reason, positions, as_of };
         let position = self.execute::<Experiment>(id, &meta, close).await?.position;
         let (kept, fed) = self.experiment(&caller.tenant, id).await?;
-        let result = Some(self.compared(&caller.tenant, &kept, &fed).await?.result());
+        let found = self.compared(&caller.tenant, &kept, &fed, Redraws::default()).await?;
+        let result = Some(found.result);
         Ok(Response::new(proto::CloseExperimentResponse { result, position }))
     }
 
@@ -67,11 +68,12 @@ impl ExperimentService for Api {
         let times = convert::draws(&kept.document, request)?;
         let (series, hash) = (fed.series(), fed.hash);
         self.caught_up(&caller.tenant, series, hash, &request.min_positions).await?;
-        let found = self.compared(&caller.tenant, &kept, &fed).await?;
+        let redraws = Redraws { seed: request.seed.clone(), times };
+        let found = self.compared(&caller.tenant, &kept, &fed, redraws).await?;
         let closed = kept.closed_at < Timestamp::MAX;
         Ok(Response::new(proto::GetExperimentResponse {
-            result: Some(found.result()),
-            coverage: found.coverage(&request.seed, times),
+            result: Some(found.result),
+            coverage: found.coverage,
             start_time: Some(kept.started_at.to_proto()),
             close_time: closed.then(|| kept.closed_at.to_proto()),
             experiment: Some(kept.document),
@@ -97,29 +99,38 @@ impl ExperimentService for Api {
     }
 }
 
-/// Everything that a result needs.
-struct Found {
-    document: proto::Experiment,
-    told: Told,
+/// Arms that are drawn anew.
+#[derive(Clone, Debug, Default)]
+struct Redraws {
+    seed: String,
+    times: u32,
 }
 
-impl Found {
-    fn result(&self) -> proto::ExperimentResult {
-        let plan = convert::plan(&self.document);
-        let units = plan.units(&self.told.contributions, self.told.as_of);
-        let compared = plan.compare(&units, &self.told.patients);
-        convert::result(&compared, self.told.positions.clone())
-    }
+/// A result, and what drawing the arms anew told.
+struct Found {
+    result: proto::ExperimentResult,
+    coverage: Option<f64>,
+}
 
-    /// The holdout's own name stands for its period: any will do, as long as it is always the same.
-    fn coverage(&self, seed: &str, times: u32) -> Option<f64> {
-        let Some(AssignedBy::Holdout(holdout)) = &self.document.assigned_by else { return None };
-        let plan = convert::plan(&self.document);
-        let units = plan.units(&self.told.contributions, self.told.as_of);
-        // Whoever chooses the arms could ask about each party by itself.
-        let few = plan.compare(&units, &self.told.patients).withheld == FEW_PATIENTS;
-        if few { None } else { plan.coverage(&units, seed, times, holdout) }
+/// Compares the arms. It takes as long as there are parties, so no other call waits behind it.
+fn compare(document: &proto::Experiment, told: &Told, redraws: &Redraws) -> Result<Found, Problem> {
+    let plan = convert::plan(document);
+    let units = plan.units(&told.contributions, told.as_of);
+    let most = units.most_draws();
+    if redraws.times > most {
+        let remedy = format!("Use {most} at most for so many parties.");
+        return Err(Problem::field("rerandomise", remedy));
     }
+    let compared = plan.compare(&units, &told.patients);
+    let coverage = match &document.assigned_by {
+        // The holdout's own name stands for its period: any will do, as long as it is always the same. Of few patients
+        // nothing is told: whoever chooses the arms could ask about each party by itself.
+        Some(AssignedBy::Holdout(holdout)) if compared.withheld != FEW_PATIENTS => {
+            plan.coverage(&units, &redraws.seed, redraws.times, holdout)
+        }
+        _ => None,
+    };
+    Ok(Found { result: convert::result(&compared, told.positions.clone()), coverage })
 }
 
 impl Api {
@@ -134,12 +145,20 @@ impl Api {
     }
 
     /// What was read of an experiment; of a closed one, what had been when it was closed.
-    async fn compared(&self, tenant: &str, kept: &Kept, fed: &Fed) -> Result<Found, Problem> {
+    async fn compared(
+        &self,
+        tenant: &str,
+        kept: &Kept,
+        fed: &Fed,
+        redraws: Redraws,
+    ) -> Result<Found, Problem> {
         let mut told = view::figure::of_experiment(&self.deps.store, tenant, fed).await?;
         if let Some(closed) = &kept.closed {
             told.as_of = instant(closed.as_of.as_ref()).unwrap_or_default();
             told.positions.clone_from(&closed.positions);
         }
-        Ok(Found { document: kept.document.clone(), told })
+        let document = kept.document.clone();
+        let compared = tokio::task::spawn_blocking(move || compare(&document, &told, &redraws));
+        compared.await.map_err(|it| Error::corrupt(format!("compare the arms: {it}")))?
     }
 }

@@ -181,15 +181,12 @@ impl MetricService for Api {
         let arguments = format!("{query:?}");
         let page = Page::parse(request.page_size, &request.page_token, &[tenant, id, &arguments])?;
         let store = &self.deps.store;
-        let read = view::figure::read(store, tenant, &definition, &query).await;
-        if !read.map_err(Problem::from)?.hidden.is_empty() {
-            return Err(Problem::of(SUPPRESSED).into());
-        }
         let after = page.cursor().map_or_else(|| Some(Cursor::default()), cursor);
         let after = after.ok_or_else(|| Problem::field("page_token", "Use the token as it is."))?;
         let limit = page.size as usize + 1;
-        let found = view::figure::events(store, tenant, &definition.series, &query, after, limit);
-        let mut found = found.await.map_err(Problem::from)?;
+        let found = view::figure::events(store, tenant, &definition, &query, after, limit).await;
+        let found = found.map_err(Problem::from)?;
+        let mut found = found.ok_or_else(|| Problem::of(SUPPRESSED))?;
         let next_page_token = page.cut(&mut found, |it| print(&it.cursor));
         let items = found
             .into_iter()

@@ -19,7 +19,7 @@ macro_rules! documents {
     };
 }
 
-static DOCUMENTS: [&str; 26] = documents![
+static DOCUMENTS: [&str; 28] = documents![
     "case-resolutions",
     "ces",
     "click-rate",
@@ -38,6 +38,8 @@ static DOCUMENTS: [&str; 26] = documents![
     "response-rate",
     "review-cycle-time",
     "review-cycle-time-p90",
+    "safety-escalations",
+    "safety-late-hand-offs",
     "suggestion-acceptance",
     "suggestion-dismissals",
     "time-to-resolution",

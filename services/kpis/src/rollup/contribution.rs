@@ -7,8 +7,9 @@ use eventstore::Timestamp;
 pub(crate) const PART: char = '\u{1f}';
 /// Characters of a part, at most.
 const LONGEST: usize = 128;
-/// Values are integers in millionths, and no larger than what a float states exactly.
-const MOST: f64 = 9_007_199_254.0;
+/// Values are integers in millionths. Beyond nine thousand million units a float states no single millionth any more, but
+/// the amount all the same: a large order in a small currency is not left out.
+const MOST: f64 = 1e12;
 const MOST_MILLIONTHS: u64 = 9_007_199_254_000_000;
 const MILLION: f64 = 1e6;
 
@@ -66,9 +67,9 @@ pub(crate) struct Contribution {
     pub(crate) party_id: String,
 }
 
-/// A number as an integer of millionths; `None` when it is too large to be exact.
+/// A number as an integer of millionths; `None` when it is no amount that anybody pays.
 pub(crate) fn millionths(number: f64) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "bounded to what is exact")]
+    #[expect(clippy::cast_possible_truncation, reason = "bounded far below")]
     (number.is_finite() && number.abs() <= MOST).then(|| (number * MILLION).round() as i64)
 }
 
@@ -110,12 +111,12 @@ impl Sums {
         self.merge(&Self { n: 1, sum: value, squares: value * value });
     }
 
-    /// No sum can overflow: a square is below 2^106, and nobody has four million such events; if somebody had, wrapping
-    /// would at least be the same in every order.
+    /// No sum can overflow: a value is below 2^60. Squares can, where many values are as large as that; they stay at the
+    /// most there is then, which is the same in every order, and tell no spread.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.n = self.n.wrapping_add(other.n);
         self.sum = self.sum.wrapping_add(other.sum);
-        self.squares = self.squares.wrapping_add(other.squares);
+        self.squares = self.squares.saturating_add(other.squares);
     }
 
     /// The sum in units.
@@ -129,7 +130,7 @@ impl Sums {
 
     /// Variance of the sample (n − 1), from integers: nothing cancels.
     pub(crate) fn variance(&self) -> Option<f64> {
-        if self.n < 2 {
+        if self.n < 2 || self.squares == i128::MAX {
             return None;
         }
         let n = i128::from(self.n);

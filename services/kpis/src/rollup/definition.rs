@@ -15,6 +15,7 @@ use rapport_proto::types::{Finding, PartyKind};
 use super::contribution::{Contribution, PART, Role, measured, part};
 use super::experiment::{self, Fact};
 use super::record::{Event, Record, catalogue, currency};
+use super::suppression::{Guarded, guarded};
 
 /// Services whose events can be measured: all that have some, this one too.
 pub(crate) const SOURCES: [&str; 7] =
@@ -229,6 +230,8 @@ pub(crate) struct Definition {
     pub(crate) version: u32,
     pub(crate) hash: [u8; 32],
     pub(crate) series: Series,
+    /// Kinds of parties of which too few are not told.
+    pub(crate) guarded: Guarded,
 }
 
 impl Definition {
@@ -237,9 +240,13 @@ impl Definition {
         let mut check = Findings::default();
         let series = check.series(metric, version);
         match series {
-            Some(series) if check.0.is_empty() => {
-                Ok(Self { metric: metric.clone(), version, hash: document::hash(metric), series })
-            }
+            Some(series) if check.0.is_empty() => Ok(Self {
+                metric: metric.clone(),
+                version,
+                hash: document::hash(metric),
+                series,
+                guarded: guarded(&metric.suppress_below),
+            }),
             _ => Err(check.0),
         }
     }

@@ -25,6 +25,8 @@ const CONTROL: &str = "control";
 const TREATED: &str = "treated";
 /// What came of fewer patients than this in an arm is not shown.
 const LEAST_PATIENTS: u64 = 5;
+/// Parties drawn in one call, all worlds together: a few seconds of one processor.
+const MOST_DRAWN: usize = 20_000_000;
 /// Why a difference is withheld.
 pub(crate) const FEW_PATIENTS: &str = "few_patients";
 const SAMPLE_RATIO_MISMATCH: &str = "sample_ratio_mismatch";
@@ -153,6 +155,14 @@ pub(crate) struct Units {
     pub(crate) parties: BTreeMap<String, u64>,
     /// Those whose window is over, by party.
     pub(crate) complete: Vec<Unit>,
+}
+
+impl Units {
+    /// How often the arms of so many parties may be drawn anew in one call.
+    pub(crate) fn most_draws(&self) -> u32 {
+        let parties = self.complete.len().max(1);
+        u32::try_from(MOST_DRAWN / parties).unwrap_or(u32::MAX)
+    }
 }
 
 impl Plan {

@@ -145,6 +145,14 @@ struct Thing {
     cell: Option<Cell>,
 }
 
+/// Clocks of two services that tell of the same thing differ by less.
+const APART: i64 = 5 * 60 * 1_000_000;
+
+/// Whether what ends at an instant has begun at another: what ended before has ended another one.
+pub(crate) fn is_its(begun: Timestamp, ended: Timestamp) -> bool {
+    ended.0.saturating_add(APART) >= begun.0
+}
+
 /// Orders what happens to a thing.
 type Order = (Timestamp, u64, u32);
 
@@ -161,7 +169,8 @@ impl Clock {
     /// How long a thing has lasted at `as_of`; `stated`: what stops the clock says what it shows.
     fn lasted(&self, begun: Timestamp, as_of: Timestamp, stated: bool) -> Lasted {
         let between = |from: Timestamp, until: Timestamp| until.0.saturating_sub(from.0);
-        let (for_, open) = match (self.stopped, self.resumed) {
+        let stopped = self.stopped.filter(|it| is_its(begun, it.0.0));
+        let (for_, open) = match (stopped, self.resumed) {
             (None, _) => (between(begun, as_of), true),
             (Some((stopped, shows, _)), Some(resumed)) if resumed > stopped => {
                 (shows.saturating_add(between(resumed.0, as_of).max(0)), true)

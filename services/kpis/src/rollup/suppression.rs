@@ -1,6 +1,6 @@
 //! What is hidden because it tells of too few.
 //!
-//! A cell with some but too few parties of a kind is hidden. That is not enough: whoever knows the whole and all other
+//! A cell with some but too few parties of a kind is hidden: of patients there are always five at least. That is not enough: whoever knows the whole and all other
 //! cells knows the hidden one. So cells are looked at as a table over everything there ever was, whatever range or filter
 //! was asked for, and along each of its lines (one dimension, or time, with everything else fixed) more cells are hidden
 //! until what is hidden together tells of enough. A total over a range is hidden when what it shares with the hidden
@@ -33,6 +33,19 @@ pub(crate) struct Table {
 
 /// Guarded kinds with the least number that may be told.
 pub(crate) type Guarded = BTreeMap<String, u32>;
+
+/// The kind that is guarded whatever a definition says.
+pub(crate) const PATIENT: &str = "PATIENT";
+/// Nobody is told of fewer than this.
+const LEAST: u32 = 5;
+
+/// What is guarded: patients always, others where a definition names them, and none by less than [`LEAST`].
+pub(crate) fn guarded(stated: &BTreeMap<String, u32>) -> Guarded {
+    let mut guarded: Guarded =
+        stated.iter().map(|(kind, below)| (kind.clone(), (*below).max(LEAST))).collect();
+    guarded.entry(PATIENT.to_owned()).or_insert(LEAST);
+    guarded
+}
 
 impl Table {
     /// Notes a cell and the party that is in it, once for each guarded kind that it is or may be of.

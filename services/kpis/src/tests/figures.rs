@@ -87,6 +87,61 @@ async fn a_cell_with_few_patients_is_hidden_with_its_events() {
 }
 
 #[tokio::test]
+async fn a_metric_of_ones_own_hides_few_patients_too() {
+    let world = World::start().await;
+    world.live(CALLS).await;
+    let metric = CALLS.replace("metric: calls", "metric: calls-two");
+    world.live(&format!("{metric}suppress_below: {{PATIENT: 2}}\n")).await;
+    for number in 0..4 {
+        let party = format!("pty_{number}");
+        world.register(&party, PartyKind::Patient).await;
+        world.did(&party, "Call Completed", day(0)).await;
+    }
+    world.did("pty_4", "Call Completed", day(0)).await;
+    world.read_all().await;
+    for metric in ["calls", "calls-two"] {
+        let total = total(metric);
+        let figures = world.until(total, |it| !it.is_empty()).await;
+        assert_eq!((figures[0].suppressed, figures[0].value), (true, None), "{metric}");
+        let events = proto::ListFigureEventsRequest {
+            name: metric_name(metric),
+            bucket_start: Some(day(0).to_proto()),
+            ..Default::default()
+        };
+        let refused = world.metrics().list_figure_events(events).await.expect_err("hidden");
+        assert_eq!(told(&refused), (Code::FailedPrecondition, "SUPPRESSED".into()));
+    }
+}
+
+#[tokio::test]
+async fn of_patients_only_is_read_who_is_in_a_cell() {
+    let world = World::start().await;
+    for number in 0..3 {
+        world.register(&format!("pty_{number}"), PartyKind::Patient).await;
+        world.did(&format!("pty_{number}"), "Order Completed", day(0)).await;
+    }
+    for number in 3..40 {
+        world.did(&format!("pty_{number}"), "Order Completed", day(7 * (number % 4))).await;
+    }
+    world.read_all().await;
+    let by_kind = proto::QueryFiguresRequest {
+        total: false,
+        group_by: vec!["party_kind".into()],
+        ..total("orders")
+    };
+    let figures = world.ask(by_kind).await;
+    let shown = |it: &&proto::Figure| it.dimensions["party_kind"] == "PHARMACIST" && !it.suppressed;
+    let hidden: Vec<_> = figures.iter().filter(|it| it.suppressed).collect();
+    // The patients' cell, and nothing that it could be computed from.
+    assert_eq!(hidden[0].dimensions["party_kind"], "PATIENT");
+    assert_eq!(figures.iter().filter(shown).count(), 4, "{figures:?}");
+    let weeks = proto::QueryFiguresRequest { total: false, ..total("orders") };
+    let weeks: Vec<_> = world.ask(weeks).await.iter().map(|it| it.suppressed).collect();
+    // A week without any patient goes with the one that has three: together they are no more than these, alone it is told.
+    assert_eq!(weeks.iter().filter(|it| **it).count(), 1, "{weeks:?}");
+}
+
+#[tokio::test]
 async fn who_is_not_known_yet_may_be_a_patient() {
     let world = World::start().await;
     for number in 0..4 {

@@ -164,3 +164,91 @@ async fn a_target_that_is_removed_is_judged_no_more() {
     assert_eq!(causes(&alerts), [("below".into(), "target_changed".into())]);
     assert_eq!(world.store().next_due().await.expect("read"), None);
 }
+
+#[tokio::test]
+async fn a_day_of_which_nothing_can_be_told_leaves_an_alert_as_it_is() {
+    let world = World::start().await;
+    let floor = proto::Target { n_at_least: 0, ..floor() };
+    world.metrics().set_target(set(floor)).await.expect("set");
+    world.pass(TEN_MINUTES);
+    world.a_day(0, 1).await;
+    world.alerts_when(|it| it.len() == 1).await;
+    // A day without visits, and one of three patients.
+    let days_judged = async |count: usize| {
+        let judged = async || {
+            let events = world.store().read(0, 500).await.expect("read");
+            let of = |it: &&eventstore::Stored| {
+                it.envelope().is_ok_and(|it| it.r#type.ends_with(".TargetJudged"))
+            };
+            events.iter().filter(of).count()
+        };
+        for _ in 0..LOOKS {
+            if judged().await >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{count} days are never judged");
+    };
+    days_judged(1).await;
+    world.a_day(1, 0).await;
+    days_judged(2).await;
+    for number in 0..3 {
+        let party = format!("pty_patient_{number}");
+        world.register(&party, PartyKind::Patient).await;
+        world.did(&party, "Portal Visited", day(2)).await;
+    }
+    world.read_all().await;
+    world.pass(DAY);
+    days_judged(3).await;
+    assert_eq!(causes(&world.alerts(true).await), [("below".into(), String::new())]);
+}
+
+/// Does not read what others say.
+const DEAF: Target =
+    Target { service: |deps| crate::deaf(deps, &crate::view::series::Cache::default()), ..TARGET };
+
+#[tokio::test]
+async fn what_was_not_read_yet_is_not_judged() {
+    let world = World::of(DEAF, |_| ()).await;
+    world.metrics().set_target(set(floor())).await.expect("set");
+    for number in 0..3 {
+        world.did(&format!("pty_{number}"), "Portal Visited", day(0)).await;
+    }
+    world.pass(DAY + TEN_MINUTES);
+    // The timer fires, and is tried again.
+    for _ in 0..LOOKS {
+        if world.store().firings().1 > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(world.store().firings().1 > 0);
+    assert_eq!(world.alerts(true).await, []);
+
+    let stop = tokio_util::sync::CancellationToken::new();
+    let peers = world.harness.deps("kpis").peers.clone();
+    let reader = std::sync::Arc::new(chassis::event_log::Healer::new(peers));
+    let following = SOURCES.map(|of| {
+        let consumer = crate::consumers::consumer(&crate::view::series::Cache::default());
+        let (store, reader) = (world.store().clone(), reader.clone());
+        eventstore::consumer::run(store, consumer, of.to_owned(), reader, stop.clone())
+    });
+    let judged = async || {
+        let events = world.store().read(0, 500).await.expect("read");
+        let types = events.iter().map(|it| it.envelope().expect("an envelope").r#type);
+        types.filter(|it| it.ends_with(".TargetJudged")).count()
+    };
+    let looking = async {
+        for _ in 0..LOOKS {
+            if judged().await > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stop.cancel();
+    };
+    futures::join!(futures::future::join_all(following), looking);
+    assert_eq!(judged().await, 1);
+    assert_eq!(world.alerts(true).await, [], "three visits are enough");
+}

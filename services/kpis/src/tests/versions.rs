@@ -61,7 +61,7 @@ async fn built_in_metrics_are_in_force_for_everybody_and_are_listed() {
         }
     }
     let built_in = listed.iter().filter(|it| it.built_in).count();
-    assert_eq!((listed.len(), built_in), (27, 26));
+    assert_eq!((listed.len(), built_in), (29, 28));
     assert!(listed.is_sorted_by(|a, b| a.metric < b.metric));
     let own = listed.iter().find(|it| it.metric == "calls").expect("listed");
     assert_eq!(own.description, "Interactions called Call Completed.");

@@ -3,21 +3,17 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use eventstore::{Database, Error, Row, Store, Timestamp, values};
+use eventstore::{Error, Row, Store, Timestamp, Tx, values};
 
 use super::outside::{CONSUMER, wide};
 use super::series::Fed;
 use crate::rollup::contribution::{Contribution, Role, Sums};
 use crate::rollup::definition::{Definition, Series, Shape};
-use crate::rollup::figure::{Cell, Fold, Number, Place, Query};
-use crate::rollup::suppression::{Guarded, Table};
+use crate::rollup::figure::{Cell, Fold, Number, Place, Query, is_its};
+use crate::rollup::suppression::{Guarded, PATIENT, Table};
 
 /// Contributions read at once.
 const PAGE: u64 = 20_000;
-/// How often a read begins anew when events arrive meanwhile.
-const TRIES: usize = 5;
-/// The kind of party whose outcomes an experiment shows of five or more only.
-const PATIENT: &str = "PATIENT";
 /// The first and the last instant of a range that has none.
 const ALWAYS: (Timestamp, Timestamp) = (Timestamp(i64::MIN), Timestamp::MAX);
 
@@ -29,7 +25,7 @@ pub(crate) struct Read {
     pub(crate) positions: BTreeMap<String, u64>,
 }
 
-/// The figures of a metric. They are as the positions say: if events arrive meanwhile, it is read again.
+/// The figures of a metric, what is hidden of them and the positions that they are as of: all of one moment.
 pub(crate) async fn read(
     store: &Store,
     tenant: &str,
@@ -37,41 +33,32 @@ pub(crate) async fn read(
     query: &Query,
 ) -> Result<Read, Error> {
     let series = &definition.series;
-    let mut before = positions(store, tenant, series, definition.hash).await?;
-    for _ in 1..TRIES {
-        let read = read_once(store, tenant, definition, query, before.clone()).await?;
-        let after = positions(store, tenant, series, definition.hash).await?;
-        if after == before {
-            return Ok(read);
-        }
-        before = after;
+    let mut tx = store.database().snapshot().await?;
+    let positions = positions(&mut tx, tenant, series, definition.hash).await?;
+    let mut fold = Fold::new(series.shape, definition.seconds_stated(), query);
+    if series.shape.is_summed() && !query.asks_kind() {
+        fold_cells(&mut tx, tenant, series, query, &mut fold).await?;
+    } else {
+        fold_contributions(&mut tx, tenant, series, query, &mut fold).await?;
     }
-    // Under constant arrival: at least what the positions say.
-    read_once(store, tenant, definition, query, before).await
+    let figures = fold.finish(horizon(&mut tx, tenant, series).await?);
+    let mut hidden = hidden(&mut tx, tenant, definition, query).await?;
+    hidden.retain(|it| figures.contains_key(it));
+    tx.commit().await?;
+    Ok(Read { figures, hidden, positions })
 }
 
-async fn read_once(
-    store: &Store,
+/// What is hidden of everything there ever was, named as a query names it.
+async fn hidden(
+    tx: &mut Tx,
     tenant: &str,
     definition: &Definition,
     query: &Query,
-    positions: BTreeMap<String, u64>,
-) -> Result<Read, Error> {
-    let (series, database) = (&definition.series, store.database());
-    let mut fold = Fold::new(series.shape, definition.seconds_stated(), query);
-    if series.shape.is_summed() && !query.asks_kind() {
-        fold_cells(database, tenant, series, query, &mut fold).await?;
-    } else {
-        fold_contributions(database, tenant, series, query, &mut fold).await?;
-    }
-    let figures = fold.finish(horizon(database, tenant, series).await?);
+) -> Result<BTreeSet<Cell>, Error> {
     let whole = query.whole();
-    let guarded = &definition.metric.suppress_below;
-    let table = table(database, tenant, series, &whole, guarded).await?;
-    let hidden = table.hidden(guarded, &whole);
-    let hidden = hidden.iter().filter_map(|it| query.of_whole(it));
-    let hidden = hidden.filter(|it| figures.contains_key(it)).collect();
-    Ok(Read { figures, hidden, positions })
+    let table = table(tx, tenant, definition, &whole).await?;
+    let hidden = table.hidden(&definition.guarded, &whole);
+    Ok(hidden.iter().filter_map(|it| query.of_whole(it)).collect())
 }
 
 /// First and last bucket to read. What is joined may stand in another bucket than what it is joined with.
@@ -83,14 +70,14 @@ fn range(series: &Series, query: &Query) -> (Timestamp, Timestamp) {
 }
 
 async fn fold_cells(
-    database: &Database,
+    tx: &mut Tx,
     tenant: &str,
     series: &Series,
     query: &Query,
     fold: &mut Fold<'_>,
 ) -> Result<(), Error> {
     let (from, until) = range(series, query);
-    let rows = database
+    let rows = tx
         .query(
             "SELECT role, bucket, dims, currency, n, total, squares FROM cell
              WHERE tenant = $1 AND series = $2 AND bucket >= $3 AND bucket < $4",
@@ -108,14 +95,14 @@ async fn fold_cells(
 }
 
 async fn fold_contributions(
-    database: &Database,
+    tx: &mut Tx,
     tenant: &str,
     series: &Series,
     query: &Query,
     fold: &mut Fold<'_>,
 ) -> Result<(), Error> {
     let mut pages = Pages::new(tenant, &series.name, range(series, query));
-    while let Some(page) = pages.next(database).await? {
+    while let Some(page) = pages.next(tx).await? {
         page.iter().for_each(|it| fold.add(&it.contribution, &it.kind));
     }
     Ok(())
@@ -150,21 +137,30 @@ struct Pages<'a> {
     tenant: &'a str,
     series: &'a str,
     range: (Timestamp, Timestamp),
+    /// Each kind between bars, an empty one for those that are not known; empty: all.
+    kinds: String,
     after: Option<(Timestamp, Cursor)>,
     done: bool,
 }
 
 impl<'a> Pages<'a> {
     fn new(tenant: &'a str, series: &'a str, range: (Timestamp, Timestamp)) -> Self {
-        Self { tenant, series, range, after: Some((range.0, Cursor::default())), done: false }
+        let after = Some((range.0, Cursor::default()));
+        Self { tenant, series, range, kinds: String::new(), after, done: false }
     }
 
-    async fn next(&mut self, database: &Database) -> Result<Option<Vec<Found>>, Error> {
+    /// Of parties only that are, or may be, of one of these kinds.
+    fn of_kinds(mut self, guarded: &Guarded) -> Self {
+        self.kinds = guarded.keys().fold("||".to_owned(), |kinds, it| kinds + it + "|");
+        self
+    }
+
+    async fn next(&mut self, tx: &mut Tx) -> Result<Option<Vec<Found>>, Error> {
         let Some((bucket, after)) = self.after.take().filter(|_| !self.done) else {
             return Ok(None);
         };
         let (source, position, role, element) = after;
-        let rows = database
+        let rows = tx
             .query(
                 "SELECT c.source, c.position, c.role, c.element, c.event_id, c.at, c.bucket, c.dims,
                      c.thing, c.value, c.currency, c.party_id, COALESCE(p.kind, '')
@@ -173,6 +169,8 @@ impl<'a> Pages<'a> {
                  WHERE c.tenant = $1 AND c.series = $2 AND c.bucket < $3
                      AND (c.bucket, c.source, c.position, c.role, c.element)
                          > ($4, $5, $6, $7, $8)
+                     AND ($10 = '' OR (c.party_id <> ''
+                         AND $10 LIKE '%|' || COALESCE(p.kind, '') || '|%'))
                  ORDER BY c.bucket, c.source, c.position, c.role, c.element LIMIT $9",
                 values![
                     self.tenant,
@@ -183,7 +181,8 @@ impl<'a> Pages<'a> {
                     position,
                     role,
                     element,
-                    PAGE
+                    PAGE,
+                    &self.kinds
                 ],
             )
             .await?;
@@ -212,56 +211,71 @@ fn found(row: &Row) -> Result<Found, Error> {
 }
 
 /// The parties of guarded kinds in each cell there ever was; one whose kind is not known yet may be of any. Where nobody
-/// is or may be of such a kind, nothing is read.
+/// is or may be of such a kind, nothing is read; of everybody else only the cells are.
 async fn table(
-    database: &Database,
+    tx: &mut Tx,
     tenant: &str,
-    series: &Series,
+    definition: &Definition,
     query: &Query,
-    guarded: &Guarded,
 ) -> Result<Table, Error> {
+    let (series, guarded) = (&definition.series, &definition.guarded);
     let mut table = Table::default();
-    if guarded.is_empty() || !has_some(database, tenant, guarded).await? {
+    if !has_some(tx, tenant, guarded).await? {
         return Ok(table);
     }
     let ever = Query { from: None, until: None, total: false, ..query.clone() };
-    let rows = database
-        .query(
-            "SELECT DISTINCT c.role, c.bucket, c.dims, c.currency, COALESCE(p.kind, ''), c.party_id
-             FROM contribution c
-             LEFT JOIN party p ON p.tenant = c.tenant AND p.party_id = c.party_id
-             WHERE c.tenant = $1 AND c.series = $2",
-            values![tenant, &series.name],
-        )
-        .await?;
-    for row in &rows {
-        if !counts(series.shape, Role::of(row.int(0)?)) {
-            continue;
+    for row in &places(tx, tenant, series, &ever).await? {
+        let role = Role::of(row.int(0)?);
+        let (bucket, dims, currency) = (row.time(1)?, row.text(2)?, row.text(3)?);
+        let place = Place { bucket, dims, currency, kind: row.text(4)? };
+        if let Some(cell) = ever.cell(&place).filter(|_| counts(series.shape, role)) {
+            table.add(cell, None);
         }
-        let kind = row.text(4)?;
-        let place =
-            Place { bucket: row.time(1)?, dims: row.text(2)?, currency: row.text(3)?, kind };
-        let Some(cell) = ever.cell(&place) else { continue };
-        let party = row.text(5)?;
-        let may_be = |it: &&String| !party.is_empty() && (kind.is_empty() || *it == kind);
-        let parties = guarded.keys().filter(may_be).map(|it| (it.clone(), party.to_owned()));
-        table.add(cell, parties);
+    }
+    let mut pages = Pages::new(tenant, &series.name, ALWAYS).of_kinds(guarded);
+    while let Some(page) = pages.next(tx).await? {
+        for it in page.iter().filter(|it| counts(series.shape, it.contribution.role)) {
+            let Some(cell) = ever.cell(&it.place()) else { continue };
+            let may_be = |kind: &&String| it.kind.is_empty() || **kind == it.kind;
+            let party = &it.contribution.party_id;
+            let parties = guarded.keys().filter(may_be).map(|kind| (kind.clone(), party.clone()));
+            table.add(cell, parties);
+        }
     }
     Ok(table)
 }
 
+/// Where contributions stand: role, bucket, dimensions, currency, and the kind of party where it is asked for.
+async fn places(
+    tx: &mut Tx,
+    tenant: &str,
+    series: &Series,
+    query: &Query,
+) -> Result<Vec<Row>, Error> {
+    let sql = if series.shape.is_summed() && !query.asks_kind() {
+        "SELECT DISTINCT role, bucket, dims, currency, '' FROM cell
+         WHERE tenant = $1 AND series = $2"
+    } else {
+        "SELECT DISTINCT c.role, c.bucket, c.dims, c.currency, COALESCE(p.kind, '')
+         FROM contribution c
+         LEFT JOIN party p ON p.tenant = c.tenant AND p.party_id = c.party_id
+         WHERE c.tenant = $1 AND c.series = $2"
+    };
+    tx.query(sql, values![tenant, &series.name]).await
+}
+
 /// Whether anybody is, or may be, of one of these kinds.
-async fn has_some(database: &Database, tenant: &str, guarded: &Guarded) -> Result<bool, Error> {
+async fn has_some(tx: &mut Tx, tenant: &str, guarded: &Guarded) -> Result<bool, Error> {
     for kind in guarded.keys() {
         let query = "SELECT party_id FROM party WHERE tenant = $1 AND kind = $2 LIMIT 1";
-        if !database.query(query, values![tenant, kind]).await?.is_empty() {
+        if !tx.query(query, values![tenant, kind]).await?.is_empty() {
             return Ok(true);
         }
     }
     let strangers = "SELECT s.party_id FROM stranger s
          LEFT JOIN party p ON p.tenant = s.tenant AND p.party_id = s.party_id
          WHERE s.tenant = $1 AND p.party_id IS NULL LIMIT 1";
-    Ok(!database.query(strangers, values![tenant]).await?.is_empty())
+    Ok(!tx.query(strangers, values![tenant]).await?.is_empty())
 }
 
 /// Whether contributions of a role stand where the figure counts them.
@@ -281,8 +295,8 @@ pub(crate) fn counts(shape: Shape, role: Role) -> bool {
 
 /// The latest instant that the sources of a series recorded: what is open is open until then. It follows from the events
 /// that were read and not from a clock, so the same positions give the same figure.
-async fn horizon(database: &Database, tenant: &str, series: &Series) -> Result<Timestamp, Error> {
-    let rows = database
+async fn horizon(tx: &mut Tx, tenant: &str, series: &Series) -> Result<Timestamp, Error> {
+    let rows = tx
         .query("SELECT source, recorded_at FROM horizon WHERE tenant = $1", values![tenant])
         .await?;
     let sources = series.sources();
@@ -295,14 +309,26 @@ async fn horizon(database: &Database, tenant: &str, series: &Series) -> Result<T
     Ok(latest)
 }
 
-/// Up to which position a series has read each of its sources.
-pub(crate) async fn positions(
+/// Up to which position a series has read each of its sources by now.
+pub(crate) async fn positions_now(
     store: &Store,
     tenant: &str,
     series: &Series,
     hash: [u8; 32],
 ) -> Result<BTreeMap<String, u64>, Error> {
-    let rows = store
+    let mut tx = store.database().snapshot().await?;
+    let positions = positions(&mut tx, tenant, series, hash).await?;
+    tx.commit().await?;
+    Ok(positions)
+}
+
+async fn positions(
+    tx: &mut Tx,
+    tenant: &str,
+    series: &Series,
+    hash: [u8; 32],
+) -> Result<BTreeMap<String, u64>, Error> {
+    let rows = tx
         .query(
             "SELECT k.source, k.position,
                  COALESCE((SELECT f.hash FROM followed f WHERE f.tenant = $2 AND f.source = k.source
@@ -337,31 +363,26 @@ pub(crate) struct Told {
 
 /// Every contribution of an experiment, and up to where it was read.
 pub(crate) async fn of_experiment(store: &Store, tenant: &str, fed: &Fed) -> Result<Told, Error> {
-    let (series, database) = (fed.series(), store.database());
-    let mut before = positions(store, tenant, series, fed.hash).await?;
-    for last in (0..TRIES).map(|it| it + 1 == TRIES) {
-        let mut pages = Pages::new(tenant, &series.name, ALWAYS);
-        let mut told = Told::default();
-        while let Some(page) = pages.next(database).await? {
-            // Between the positions of a closing and its commit something may have been added.
-            for it in page {
-                if !fed.takes(&it.source, it.contribution.position) {
-                    continue;
-                }
-                if it.kind.is_empty() || it.kind == PATIENT {
-                    told.patients.insert(it.contribution.party_id.clone());
-                }
-                told.contributions.push(it.contribution);
+    let series = fed.series();
+    let mut tx = store.database().snapshot().await?;
+    let positions = positions(&mut tx, tenant, series, fed.hash).await?;
+    let mut told = Told { positions, ..Told::default() };
+    let mut pages = Pages::new(tenant, &series.name, ALWAYS);
+    while let Some(page) = pages.next(&mut tx).await? {
+        // Between the positions of a closing and its commit something may have been added.
+        for it in page {
+            if !fed.takes(&it.source, it.contribution.position) {
+                continue;
             }
+            if it.kind.is_empty() || it.kind == PATIENT {
+                told.patients.insert(it.contribution.party_id.clone());
+            }
+            told.contributions.push(it.contribution);
         }
-        told.as_of = horizon(database, tenant, series).await?;
-        let after = positions(store, tenant, series, fed.hash).await?;
-        if after == before || last {
-            return Ok(Told { positions: before, ..told });
-        }
-        before = after;
     }
-    Ok(Told { positions: before, ..Told::default() })
+    told.as_of = horizon(&mut tx, tenant, series).await?;
+    tx.commit().await?;
+    Ok(told)
 }
 
 /// An event that a figure was computed from.
@@ -371,36 +392,40 @@ pub(crate) struct Listed {
     pub(crate) event_id: String,
 }
 
-/// The events in the bucket and dimensions of a query, by source and position, after one.
+/// The events in the bucket and dimensions of a query, by source and position, after one; none when they are hidden.
 pub(crate) async fn events(
     store: &Store,
     tenant: &str,
-    series: &Series,
+    definition: &Definition,
     query: &Query,
     after: Cursor,
     limit: usize,
-) -> Result<Vec<Listed>, Error> {
-    let listed = |it: Found| Listed { cursor: it.cursor(), event_id: it.contribution.event_id };
+) -> Result<Option<Vec<Listed>>, Error> {
+    let series = &definition.series;
+    let mut tx = store.database().snapshot().await?;
+    if hidden(&mut tx, tenant, definition, query).await?.iter().any(|it| query.within(it.bucket)) {
+        tx.commit().await?;
+        return Ok(None);
+    }
     let mut pages = Pages::new(tenant, &series.name, range(series, query));
-    if series.shape.is_joined() {
-        let mut all = Vec::new();
-        while let Some(page) = pages.next(store.database()).await? {
-            all.extend(page);
-        }
-        let mut all = joined(series.shape, query, all);
-        all.sort_by_cached_key(Found::cursor);
-        let all = all.into_iter().filter(|it| it.cursor() > after);
-        return Ok(all.take(limit).map(listed).collect());
-    }
-    pages.after = Some((pages.range.0, after));
     let mut found = Vec::new();
-    while found.len() < limit {
-        let Some(page) = pages.next(store.database()).await? else { break };
-        let counted = page.into_iter().filter(|it| query.cell(&it.place()).is_some());
-        found.extend(counted.map(listed));
+    if series.shape.is_joined() {
+        while let Some(page) = pages.next(&mut tx).await? {
+            found.extend(page);
+        }
+        found = joined(series.shape, query, found);
+        found.sort_by_cached_key(Found::cursor);
+        found.retain(|it| it.cursor() > after);
+    } else {
+        pages.after = Some((pages.range.0, after));
+        while found.len() < limit {
+            let Some(page) = pages.next(&mut tx).await? else { break };
+            found.extend(page.into_iter().filter(|it| query.cell(&it.place()).is_some()));
+        }
     }
-    found.truncate(limit);
-    Ok(found)
+    tx.commit().await?;
+    let listed = |it: Found| Listed { cursor: it.cursor(), event_id: it.contribution.event_id };
+    Ok(Some(found.into_iter().take(limit).map(listed).collect()))
 }
 
 /// What things in a query are made of: their first event, and what is joined with it.
@@ -425,6 +450,8 @@ fn joined(shape: Shape, query: &Query, all: Vec<Found>) -> Vec<Found> {
         }
     }
     first.retain(|_, index| query.cell(&all[*index].place()).is_some());
+    let at = |index: usize| all[index].contribution.at;
+    last.retain(|key, stop| first.get(key).is_some_and(|begun| is_its(at(*begun), at(*stop))));
     let counted = |index: usize, it: &Found| {
         let key = &it.contribution.key;
         if counts(shape, it.contribution.role) {

@@ -5,9 +5,10 @@
 //! in a stream of its own, named by its digest: a corrected message with the same id is then recorded like any other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chassis::status::{CONFLICT, Problem, REQUEST_ID_REUSED};
-use eventstore::{Decider as _, Error, Loaded, Metadata, Outcome, UnitError, hex};
+use eventstore::{Decider as _, Error, Loaded, Metadata, Outcome, Timestamp, UnitError, hex};
 use prost::Message as _;
 use rapport_proto::profiles::v1::record_interactions_response::{
     Verdict, verdict::Outcome as Told,
@@ -30,6 +31,11 @@ mod repeat;
 const MOST: usize = 256;
 /// How often a unit is decided again after somebody else recorded one of its messages first.
 const ATTEMPTS: usize = 10;
+/// A duplicate of a message that was recorded longer ago is late: requests of that time may be forgotten (a store
+/// remembers them for 72 hours), so what follows from the message must not be asked for again.
+const LATE: Duration = Duration::from_secs(48 * 3_600);
+/// Code of such a duplicate.
+const LATE_CODE: &str = "late";
 
 /// A message on its way into its stream.
 struct Item {
@@ -102,6 +108,8 @@ fn unknown_party(message: Message) -> Rejected {
 /// A stream the unit may touch: as it stands, and what is added to it.
 struct Stream {
     version: u64,
+    /// When its first event was recorded; absent while it is empty.
+    began: Option<Timestamp>,
     before: State,
     state: State,
     added: Vec<Event>,
@@ -109,10 +117,11 @@ struct Stream {
 
 impl Stream {
     fn of(loaded: Option<Loaded<State>>, item: &Item, market: String) -> Self {
+        let began = loaded.as_ref().filter(|it| it.version > 0).map(|it| it.created_at);
         let (mut before, version) = loaded.map(|it| (it.state, it.version)).unwrap_or_default();
         before.party_id.clone_from(&item.party_id);
         before.market = market;
-        Self { version, state: before.clone(), before, added: Vec::new() }
+        Self { version, began, state: before.clone(), before, added: Vec::new() }
     }
 }
 
@@ -340,7 +349,12 @@ fn decide(
         let state = std::mem::take(&mut stream.state);
         stream.state = added.iter().fold(state, Interaction::evolve);
         stream.added.extend(added);
-        verdicts.push(verdict(item, known.map(|it| it.body_digest)));
+        let mut verdict = verdict(item, known.map(|it| it.body_digest));
+        let is_late = stream.began.is_some_and(|began| began < meta.at.minus(LATE));
+        if is_late && verdict.outcome() == Told::Duplicate {
+            LATE_CODE.clone_into(&mut verdict.code);
+        }
+        verdicts.push(verdict);
     }
     let touched = (order.into_iter())
         .filter_map(|id| streams.remove(id).map(|stream| (id.to_owned(), stream)))

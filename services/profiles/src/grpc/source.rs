@@ -3,7 +3,7 @@
 use chassis::auth::Caller;
 use chassis::name::unknown;
 use chassis::page::Page;
-use chassis::status::Problem;
+use chassis::status::{PERMISSION_MISSING, Problem};
 use rapport_proto::profiles::v1 as proto;
 use rapport_proto::profiles::v1::source_service_server::SourceService;
 use tonic::{Request, Response, Status};
@@ -102,6 +102,11 @@ impl SourceService for Api {
     ) -> Result<Response<proto::AuthenticateSourceResponse>, Status> {
         let caller = Caller::of(&request)?;
         own_tenant(caller, &request.get_ref().parent)?;
+        // Whoever may read sources could try keys otherwise.
+        if caller.target().is_none() {
+            let told = "only a service of the platform asks what a write key opens";
+            return Err(Problem::new(PERMISSION_MISSING, told).into());
+        }
         let hash = eventstore::digest(request.get_ref().write_key.as_bytes());
         let store = &self.deps.store;
         let ids = view::source::opened(store.database(), &caller.tenant, hash).await;

@@ -79,6 +79,24 @@ async fn a_message_counts_once_whoever_repeats_it() {
 }
 
 #[tokio::test]
+async fn a_duplicate_says_when_requests_of_the_first_may_be_forgotten() {
+    let (world, _) = world_with_source().await;
+    let message = || order("m-1", by_npi());
+    outcomes(&world, request(vec![message()])).await;
+    world.harness.clock.advance(Duration::from_secs(48 * 3_600));
+    let again = outcomes(&world, request(vec![message(), order("m-2", by_npi())])).await;
+    assert_eq!(again, [(Outcome::Duplicate, String::new()), (Outcome::Recorded, String::new())]);
+    world.harness.clock.advance(Duration::from_secs(1));
+    let late = (Outcome::Duplicate, "late".to_owned());
+    let again = request(vec![message(), order("m-2", by_npi())]);
+    assert_eq!(outcomes(&world, again).await, [late, (Outcome::Duplicate, String::new())]);
+    let other = proto::NewInteraction { name: "Order Closed".into(), ..message() };
+    let conflict = (Outcome::Conflicted, String::new());
+    assert_eq!(outcomes(&world, request(vec![other])).await, [conflict]);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
 async fn many_at_once_record_each_message_once() {
     let (world, party_id) = world_with_source().await;
     let batch = || (0..16).map(|n| order(&format!("m-{n}"), by_npi())).collect::<Vec<_>>();
@@ -472,12 +490,15 @@ async fn a_write_key_opens_the_active_source_of_its_tenant_that_stated_it() {
         ..Default::default()
     };
     world.sources().disable_source(disable).await.expect("disabled");
-    let opens = async |tenant: &str, write_key: &str| {
-        let client = SourceServiceClient::new(world.harness.person(tenant, "eve", &["*"]));
+    let ask = async |connection: Connection, tenant: &str, write_key: &str| {
+        let mut client = SourceServiceClient::new(connection);
         let parent = format!("tenants/{tenant}");
         let request = proto::AuthenticateSourceRequest { parent, write_key: write_key.into() };
-        let reply = client.clone().authenticate_source(request).await;
+        let reply = client.authenticate_source(request).await;
         reply.map(|it| it.into_inner().source.expect("a source").source_id)
+    };
+    let opens = async |tenant: &str, write_key: &str| {
+        ask(world.harness.target("gateway", "profiles", tenant), tenant, write_key).await
     };
     assert_eq!(opens(ACME, &"l".repeat(32)).await.expect("opened"), "app");
     for (tenant, key) in [(ACME, "m"), (ACME, "n"), (UMBRELLA, "l")] {
@@ -485,6 +506,12 @@ async fn a_write_key_opens_the_active_source_of_its_tenant_that_stated_it() {
         assert_eq!(refused.code(), Code::NotFound, "{tenant} {key}");
     }
     assert_eq!(opens(ACME, "").await.expect_err("no key").code(), Code::NotFound);
+    // Whatever a person may do, keys are not there to be tried.
+    for key in ["l", "n"] {
+        let person = world.harness.person(ACME, "eve", &["*"]);
+        let refused = ask(person, ACME, &key.repeat(32)).await.expect_err("a person");
+        assert_eq!(told(&refused), (Code::PermissionDenied, "PERMISSION_MISSING".into()));
+    }
     world.harness.stop().await;
 }
 

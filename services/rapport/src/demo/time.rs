@@ -44,6 +44,7 @@ impl Time {
             processes.push(SimulationServiceClient::new(http));
         }
         let (now, shown) = watch::channel(Timestamp::default());
+        #[expect(clippy::disallowed_methods, reason = "it ends with its last owner")]
         tokio::spawn(remind(processes.clone(), shown));
         Ok(Self { processes, now, frontier: BTreeMap::new() })
     }

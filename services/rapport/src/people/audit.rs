@@ -1,14 +1,18 @@
 //! `rapport audit`: what happened, over all services, and whether the log still says so.
 
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use audit::SOURCES;
 use rapport_proto::audit::v1::{
-    ExportEventsRequest, SearchEventsRequest, VerifyLogRequest, VerifyLogResponse,
+    ExportEventsRequest, SearchEventsRequest, VerifiedSource, VerifyLogRequest,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::show::{time, value};
 use super::{Audit, Output, customer};
 use crate::cli::print;
-use crate::remote::{Remote, told};
+use crate::remote::{Refused, Remote, told};
 use crate::table::Table;
 
 /// Pages are this large.
@@ -24,13 +28,7 @@ pub(super) async fn run(remote: &Remote, ask: Audit, output: Output) -> anyhow::
 }
 
 async fn verify(remote: &Remote, sources: Vec<String>, output: Output) -> anyhow::Result<bool> {
-    let request = VerifyLogRequest { parent: remote.parent.clone(), sources };
-    let mut answer = told(remote.audit.clone().verify_log(request).await)?;
-    let mut found: Vec<VerifyLogResponse> = Vec::new();
-    while let Some(source) = told_next(&mut answer).await? {
-        found.push(source);
-    }
-    let sources: Vec<_> = found.into_iter().filter_map(|it| it.source).collect();
+    let sources = verified(remote, &mut all_or(sources)).await?;
     let intact = sources.iter().all(|it| it.fault.is_empty());
     if output == Output::Json {
         let all: Vec<_> = sources.iter().map(value).collect::<Result<_, _>>()?;
@@ -53,6 +51,43 @@ async fn verify(remote: &Remote, sources: Vec<String>, output: Output) -> anyhow
     }
     print(&table.print("there are no sources"));
     Ok(intact)
+}
+
+/// What was found in sources. A connection has its time: those that were not answered by then are asked for again.
+async fn verified(
+    remote: &Remote,
+    left: &mut BTreeSet<String>,
+) -> Result<Vec<VerifiedSource>, Refused> {
+    let mut found = Vec::new();
+    while !left.is_empty() {
+        let before = left.len();
+        let sources = left.iter().cloned().collect();
+        let request = VerifyLogRequest { parent: remote.parent.clone(), sources };
+        let mut answer = told(remote.audit.clone().verify_log(request).await)?;
+        let ended = loop {
+            match answer.message().await {
+                Ok(Some(next)) => {
+                    let source = next.source.unwrap_or_default();
+                    left.remove(&source.source);
+                    found.push(source);
+                }
+                Ok(None) => return Ok(found),
+                Err(status) => break Refused::from(status),
+            }
+        };
+        if !ended.may_pass() || left.len() == before {
+            return Err(ended);
+        }
+    }
+    Ok(found)
+}
+
+/// The sources that were named, by name; all when none is.
+fn all_or(named: Vec<String>) -> BTreeSet<String> {
+    match named.is_empty() {
+        true => SOURCES.iter().map(|it| (*it).to_owned()).collect(),
+        false => named.into_iter().collect(),
+    }
 }
 
 async fn timeline(remote: &Remote, who: &str, output: Output) -> anyhow::Result<()> {
@@ -92,19 +127,57 @@ async fn timeline(remote: &Remote, who: &str, output: Output) -> anyhow::Result<
     Ok(())
 }
 
+/// Prints lines. A connection has its time: where it was cut, another one goes on behind the last line.
 async fn export(remote: &Remote, sources: Vec<String>, party_id: String) -> anyhow::Result<()> {
-    let parent = remote.parent.clone();
-    let request = ExportEventsRequest { parent, party_id, sources, ..Default::default() };
-    let mut answer = told(remote.audit.clone().export_events(request).await)?;
-    while let Some(page) = told_next(&mut answer).await? {
-        print(&page.lines);
+    let mut left = all_or(sources);
+    let mut last: Option<(String, u64)> = None;
+    loop {
+        let (parent, before) = (remote.parent.clone(), last.clone());
+        let request = ExportEventsRequest {
+            parent,
+            party_id: party_id.clone(),
+            sources: left.iter().cloned().collect(),
+            after: last.clone().into_iter().collect(),
+            ..Default::default()
+        };
+        let mut answer = told(remote.audit.clone().export_events(request).await)?;
+        let ended = loop {
+            match answer.message().await {
+                Ok(Some(page)) => {
+                    print(&page.lines);
+                    last = Some(place(&page.lines)?);
+                }
+                Ok(None) => return Ok(()),
+                Err(status) => break Refused::from(status),
+            }
+        };
+        if !ended.may_pass() || last == before {
+            return Err(ended.into());
+        }
+        // They come by name.
+        left.retain(|it| last.as_ref().is_none_or(|(source, _)| it >= source));
     }
-    Ok(())
 }
 
-/// The next message of a stream, or its refusal.
-async fn told_next<T>(
-    answer: &mut tonic::Streaming<T>,
-) -> Result<Option<T>, crate::remote::Refused> {
-    answer.message().await.map_err(crate::remote::Refused::from)
+/// Source and position of the last of some lines.
+fn place(lines: &str) -> anyhow::Result<(String, u64)> {
+    let line: Value = serde_json::from_str(lines.lines().last().unwrap_or_default())?;
+    let place = line["source"].as_str().zip(line["position"].as_u64());
+    let (source, position) = place.context("a line names neither source nor position")?;
+    Ok((source.to_owned(), position))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_goes_on_behind_its_last_line() {
+        let lines =
+            "{\"source\":\"content\",\"position\":7}\n{\"source\":\"kpis\",\"position\":2}\n";
+        assert_eq!(place(lines).expect("a place"), ("kpis".to_owned(), 2));
+        assert!(place("").is_err());
+        assert_eq!(all_or(Vec::new()).len(), SOURCES.len());
+        assert_eq!(all_or(vec!["kpis".into()]), ["kpis".to_owned()].into());
+    }
 }

@@ -138,13 +138,16 @@ struct Lever {
 /// What a party's past is searched for, and for how long back.
 pub(crate) type Wanted = BTreeMap<Want, i64>;
 
-/// Something that may have happened. Of each as many are read as a line may count.
+/// Something that may have happened. Of each as many are read as a line may count; of an outcome as many for each action
+/// and channel that it came of, though no more than the 1,000 newest are looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Want {
     pub(crate) kind: HappeningKind,
     pub(crate) name: String,
     /// Of this product only; empty: of every one.
     pub(crate) product_id: String,
+    /// For this reason only; empty: for any.
+    pub(crate) reason: String,
 }
 
 impl Compiled {
@@ -233,23 +236,24 @@ fn is_for(it: &proto::Action, group: &str, action: &str) -> bool {
 
 fn wanted(lines: &[ContactLine], suppressions: &[Suppression]) -> Wanted {
     let mut wanted = Wanted::new();
-    let mut want = |kind, name: &str, product: &str, back: i64| {
-        let want = Want { kind, name: name.to_owned(), product_id: product.to_owned() };
+    let mut want = |kind, name: &str, product: &str, reason: &str, back: i64| {
+        let [name, product_id, reason] = [name, product, reason].map(str::to_owned);
+        let want = Want { kind, name, product_id, reason };
         let longest = wanted.entry(want).or_insert(back);
         *longest = back.max(*longest);
     };
     for line in lines {
         for channel in &line.channels {
             let name = names::channel(*channel);
-            want(HappeningKind::Contact, name, &line.product_id, line.window);
+            want(HappeningKind::Contact, name, &line.product_id, "", line.window);
         }
         for name in &line.interactions {
-            want(HappeningKind::Interaction, name, "", line.window);
+            want(HappeningKind::Interaction, name, "", "", line.window);
         }
     }
     for line in suppressions {
         let back = line.window.saturating_add(line.duration);
-        want(HappeningKind::Outcome, &line.outcome, "", back);
+        want(HappeningKind::Outcome, &line.outcome, "", &line.reason, back);
     }
     wanted
 }

@@ -20,7 +20,8 @@ const UPSERT: &str = "ON CONFLICT (tenant, happening_id) DO UPDATE SET
 
 /// Whether an event of a type is a contact, gives one back, or is an outcome.
 pub(super) fn reads(type_name: &str) -> bool {
-    let contact = ["TouchRequested", "TouchReady", "TouchDeferred", "TouchSkipped"];
+    // What is put off gives its place back by ContactReleased, unless it may have gone out already.
+    let contact = ["TouchRequested", "TouchReady", "TouchSkipped"];
     let contact = contact.into_iter().chain(["ContactReserved", "ContactReleased"]);
     outcome::is_one(type_name)
         || type_name
@@ -134,7 +135,6 @@ impl Fold {
             }
             (
                 touch_event::Event::Skipped(_)
-                | touch_event::Event::Deferred(_)
                 | touch_event::Event::Failed(_)
                 | touch_event::Event::TaskExpired(_),
                 _,

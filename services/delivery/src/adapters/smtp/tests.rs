@@ -50,8 +50,8 @@ async fn nothing_was_sent_by_a_conversation_that_never_came_to_the_message() {
         let settings = settings::Delivery {
             smtp_url: format!("smtp://127.0.0.1:{}", silent_at(command).await),
             smtp_tls: SmtpTls::None,
-            // Each answer may take longer than all of them.
-            smtp_timeout_ms: 600_000,
+            // Each answer may take as long as all of them.
+            smtp_timeout_ms: 50_000,
             ..settings::Settings::default().delivery
         };
         let smtp = Smtp::new(&settings).expect("a server is named");
@@ -62,6 +62,13 @@ async fn nothing_was_sent_by_a_conversation_that_never_came_to_the_message() {
 }
 
 #[test]
-fn the_hand_over_waits_until_it_is_known_whether_anything_was_begun() {
-    assert!(BEGINS_WITHIN < LONGEST);
+fn the_setting_allows_each_answer_as_long_as_a_hand_over_can_wait_for_one() {
+    let load = |milliseconds: u128| {
+        let flags = vec![format!("delivery.smtp_timeout_ms={milliseconds}")];
+        settings::Settings::load(&settings::Sources { flags, ..Default::default() })
+    };
+    for wait in [BEGINS_WITHIN, LONGEST - BEGINS_WITHIN] {
+        assert!(load(wait.as_millis()).is_ok());
+        assert!(load(wait.as_millis() + 1).is_err());
+    }
 }

@@ -53,7 +53,7 @@ pub(crate) enum What {
 }
 
 /// Whether a user agent is a machine's.
-fn is_machine(user_agent: &str) -> bool {
+pub(crate) fn is_machine(user_agent: &str) -> bool {
     let agent = user_agent.trim().to_ascii_lowercase();
     agent == "mozilla/5.0" || MACHINES.iter().any(|it| agent.contains(it))
 }

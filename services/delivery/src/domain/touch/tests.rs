@@ -309,7 +309,7 @@ fn what_may_have_arrived_is_never_skipped_or_failed() {
 }
 
 #[test]
-fn what_may_have_left_keeps_the_verdicts_by_which_it_left() {
+fn what_may_have_left_keeps_all_by_which_it_left() {
     let doubt = Command::Conclude {
         attempt: 1,
         outcome: Outcome::Again { at: NOW, code: "timeout".into(), in_doubt: true },
@@ -324,8 +324,12 @@ fn what_may_have_left_keeps_the_verdicts_by_which_it_left() {
         until: NOW,
         verdicts: vec![failed],
         time_zone: String::new(),
-        market: String::new(),
+        market: "DE".into(),
     };
+    // Its party has moved since.
+    let Event::Ready(ready) = &mut events[1] else { panic!("{events:?}") };
+    ready.market = "US".into();
+    ready.reserved = vec![proto::Reservation::default()];
     let counts = Command::Resolve { by: "elapsed", sent: true, reason: String::new() };
     // The repeat falls into quiet hours, and is stopped in the morning: a day later it counts as sent.
     for command in [put_off, skip(), counts] {
@@ -337,6 +341,7 @@ fn what_may_have_left_keeps_the_verdicts_by_which_it_left() {
     assert_eq!((state.status, state.verdicts.len()), (Status::Sent, 11));
     let all_passed = state.verdicts.iter().all(|it| it.outcome() == VerdictOutcome::Pass);
     assert!(all_passed, "{:#?}", state.verdicts);
+    assert_eq!((state.ready.market.as_str(), state.ready.reserved.len()), ("US", 1));
 }
 
 #[test]

@@ -102,6 +102,27 @@ fn one_alert_stands_until_a_bucket_meets_the_target() {
 }
 
 #[test]
+fn a_bucket_that_says_nothing_neither_raises_nor_clears() {
+    let silent = |bucket: i64| proto::TargetJudged { silent: true, ..judged(bucket, "") };
+    let judge_of = |judged: Vec<proto::TargetJudged>| Command::Judge {
+        tenant: "acme".into(),
+        metric: "calls".into(),
+        judged,
+    };
+    let first = after([set(5.0), judge_of(vec![silent(-10), silent(0)])]);
+    assert_eq!(names(&first), ["TargetSet", "TargetJudged"]);
+    let past = after([set(5.0), judge("below", "below", 0)]);
+    let then =
+        given::<Metric>(past.clone()).when(judge_of(vec![judged(0, "below"), silent(10)])).events();
+    assert_eq!(names(&then), ["TargetJudged"]);
+    // Once something can be said of it, it is.
+    let late = given::<Metric>(past.into_iter().chain(then).collect::<Vec<_>>())
+        .when(judge_of(vec![judged(10, ""), silent(20)]))
+        .events();
+    assert_eq!(names(&late), ["TargetJudged", "AlertCleared", "TargetJudged"]);
+}
+
+#[test]
 fn a_late_event_that_changes_a_judgement_is_told() {
     let past = after([set(5.0), judge("", "", 0)]);
     let late = given::<Metric>(past).when(judge("below", "", 10)).events();

@@ -282,3 +282,14 @@ fn a_split_is_compared_from_the_first_pass_through_it() {
     said.reverse();
     assert_eq!(compared(&document, &said, days(40)), found);
 }
+
+#[test]
+fn the_more_parties_there_are_the_fewer_worlds_are_drawn() {
+    use crate::rollup::experiment::{Unit, Units};
+    let of = |parties: usize| {
+        let unit = Unit { party_id: "a".into(), arm: "control".into(), outcome: 0 };
+        Units { complete: vec![unit; parties], ..Units::default() }.most_draws()
+    };
+    assert_eq!(of(0), 20_000_000);
+    assert_eq!((of(20_000), of(100_000), of(30_000_000)), (1_000, 200, 0));
+}

@@ -44,6 +44,8 @@ fn what_must_be_there_is() {
         "touches-skipped",
         "review-cycle-time",
         "consent-withdrawal-time",
+        "safety-escalations",
+        "safety-late-hand-offs",
     ];
     assert!(asked.iter().all(|it| built_in::find(it).is_some()));
 }

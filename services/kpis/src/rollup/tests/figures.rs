@@ -333,6 +333,30 @@ fn withdrawals_take_from_what_was_said_to_what_was_recorded() {
     let said = [unsubscribed(1, "a"), unsubscribed(2, "b"), end];
     let time = whole(built("consent-withdrawal-time"), &said);
     assert_eq!((time.value, time.n, time.censored), (Some(2.5), 2, 1));
+    // Who withdrew in another way a month before is not done with by that.
+    let mut long_ago = Said::new("profiles", 3, days(-30), &withdrawn).party("a");
+    long_ago.recorded_at = MONDAY;
+    let time = whole(built("consent-withdrawal-time"), &[unsubscribed(1, "a"), long_ago]);
+    assert_eq!((time.value, time.n, time.censored), (None, 1, 1));
+}
+
+#[test]
+fn texts_that_wait_for_safety_are_counted() {
+    use rapport_proto::feedback::v1::{SafetyCandidateEscalated, SafetyCandidateHandedOff};
+    let escalated = |position: u64, level| {
+        let it = SafetyCandidateEscalated { level, ..Default::default() };
+        Said::new("feedback", position, MONDAY, &it)
+    };
+    let taken = |position: u64, late| {
+        let it = SafetyCandidateHandedOff { late, ..Default::default() };
+        Said::new("feedback", position, MONDAY, &it)
+    };
+    let said = [escalated(1, 1), escalated(2, 1), escalated(3, 3), taken(4, false), taken(5, true)];
+    let escalations = built("safety-escalations");
+    let found = figures(escalations, &by(escalations, "level"), &said);
+    let levels: Vec<_> = found.iter().map(|(it, s)| (it.values[0].as_str(), s.value)).collect();
+    assert_eq!(levels, [("1", Some(2.0)), ("3", Some(1.0))]);
+    assert_eq!(whole(built("safety-late-hand-offs"), &said).value, Some(1.0));
 }
 
 #[test]

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rapport_proto::kpis::v1::Target;
 
 use crate::rollup::contribution::{Sums, measured, millionths};
-use crate::rollup::judge::{Judged, miss};
+use crate::rollup::judge::{Judged, Judgement, judge};
 use crate::rollup::statistics::{mean_interval, sample_ratio, welch, wilson};
 use crate::rollup::survival::{Lasted, quantile};
 
@@ -36,6 +36,16 @@ fn without_spread_an_interval_is_a_point_and_without_two_there_is_none() {
     assert_eq!((difference.lower, difference.value, difference.upper), (2.0, 2.0, 2.0));
     assert_eq!(welch(&one, &sums(&[3.0])), None);
     assert_eq!(mean_interval(&sums(&[3.0])), None);
+}
+
+#[test]
+fn large_amounts_add_up_and_those_that_fit_no_more_tell_no_spread() {
+    // An order of 25 thousand million, in a currency of small units.
+    let orders = sums(&[25e9, 25e9, 28e9]);
+    assert_eq!(orders.total(), 78e9);
+    near(orders.variance().expect("some") / 3e18, 1.0);
+    let most = sums(&[1e12; 200]);
+    assert_eq!((most.total(), most.variance()), (2e14, None));
 }
 
 #[test]
@@ -73,7 +83,8 @@ fn what_has_not_ended_counts_as_long_as_it_is_known() {
 fn numbers_too_large_to_be_exact_are_none() {
     assert_eq!(millionths(1.234_567_4), Some(1_234_567));
     assert_eq!(millionths(-0.1), Some(-100_000));
-    assert_eq!(millionths(1e10), None);
+    assert_eq!(millionths(25e9), Some(25_000_000_000_000_000));
+    assert_eq!(millionths(1e13), None);
     assert_eq!(millionths(f64::NAN), None);
     assert_eq!(measured(&authored::rule::Value::Duration(1_500_000)), Some(1_500_000));
     assert_eq!(measured(&authored::rule::Value::Bool(true)), None);
@@ -90,16 +101,24 @@ fn a_figure_is_judged_by_what_was_asked() {
     };
     let of = |value, n| Judged { value: Some(value), n, suppressed: false };
     let before = of(4.0, 10);
-    assert_eq!(miss(&target, &of(4.0, 10), &before), "");
-    assert_eq!(miss(&target, &of(1.0, 10), &before), "below");
-    assert_eq!(miss(&target, &of(10.0, 10), &before), "above");
-    assert_eq!(miss(&target, &of(7.0, 10), &before), "changed");
-    assert_eq!(miss(&target, &of(6.0, 10), &before), "");
-    assert_eq!(miss(&target, &of(4.0, 2), &before), "missing_data");
-    assert_eq!(miss(&target, &Judged::default(), &before), "missing_data");
-    assert_eq!(miss(&target, &of(7.0, 10), &Judged::default()), "");
-    let hidden = Judged { suppressed: true, ..Judged::default() };
-    assert_eq!(miss(&target, &hidden, &before), "");
+    use Judgement::{Met, Missed, Silent};
+    assert_eq!(judge(&target, &of(4.0, 10), &before), Met);
+    assert_eq!(judge(&target, &of(1.0, 10), &before), Missed("below"));
+    assert_eq!(judge(&target, &of(10.0, 10), &before), Missed("above"));
+    assert_eq!(judge(&target, &of(7.0, 10), &before), Missed("changed"));
+    assert_eq!(judge(&target, &of(6.0, 10), &before), Met);
+    assert_eq!(judge(&target, &of(4.0, 2), &before), Missed("missing_data"));
+    let none = Judged::default();
+    assert_eq!(judge(&target, &none, &before), Missed("missing_data"));
+    assert_eq!(judge(&target, &of(7.0, 10), &none), Met);
+    // What is hidden or not there says nothing, and neither does a change from it.
+    let hidden = Judged { suppressed: true, ..none };
+    assert_eq!(judge(&target, &hidden, &before), Silent);
+    let any = Target { n_at_least: 0, ..target };
+    assert_eq!(judge(&any, &none, &before), Silent);
+    let change = Target { at_least: None, at_most: None, ..any };
+    assert_eq!(judge(&change, &of(7.0, 10), &none), Silent);
+    assert_eq!(judge(&change, &of(5.0, 10), &before), Met);
 }
 
 /// Kaplan and Meier, written down as it is defined.

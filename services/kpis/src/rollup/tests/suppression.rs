@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::rollup::suppression::{Guarded, Table};
+use crate::rollup::suppression::{Guarded, Table, guarded};
 
 fn cell(week: i64, values: &[&str]) -> Cell {
     let values = values.iter().map(|it| (*it).to_owned()).collect();
@@ -13,7 +13,19 @@ fn cell(week: i64, values: &[&str]) -> Cell {
 }
 
 fn five() -> Guarded {
-    [("PATIENT".to_owned(), 5)].into()
+    guarded(&Default::default())
+}
+
+#[test]
+fn patients_are_guarded_whatever_a_definition_says() {
+    let of = |stated: &[(&str, u32)]| -> Vec<(String, u32)> {
+        let stated = stated.iter().map(|(kind, below)| ((*kind).to_owned(), *below)).collect();
+        guarded(&stated).into_iter().collect()
+    };
+    assert_eq!(of(&[]), [("PATIENT".to_owned(), 5)]);
+    assert_eq!(of(&[("PATIENT", 2)]), [("PATIENT".to_owned(), 5)]);
+    let stated = [("HCP", 3), ("PATIENT", 20)];
+    assert_eq!(of(&stated), [("HCP".to_owned(), 5), ("PATIENT".to_owned(), 20)]);
 }
 
 /// A table of cells with so many patients each.

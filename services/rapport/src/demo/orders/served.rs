@@ -53,7 +53,9 @@ impl Served {
         let folder = fresh_folder(&place.data)?;
         let run: String =
             Ids::system().bytes::<6>().iter().map(|it| char::from(b'a' + it % 26)).collect();
-        sources.flags.extend(place.settings(&folder, &run).await?);
+        // What the caller sets wins.
+        let flags = place.settings(&folder, &run).await?;
+        sources.flags.splice(..0, flags);
         let settings = Settings::load(&sources)?;
         let (token_file, tenant) =
             (token_file(&settings), settings.tenants.first().cloned().unwrap_or_default());
