@@ -9,6 +9,7 @@ use std::time::Duration;
 use eventstore::{Ids, Timestamp};
 use rapport::remote::told;
 use rapport::targets::TARGETS;
+use rapport_proto::delivery::v1::Touch;
 use rapport_proto::delivery::v1::touch::State;
 use rapport_proto::profiles::v1::{NewInteraction, RecordInteractionsRequest, new_interaction};
 use rapport_proto::types::{Channel, PartyKind};
@@ -227,9 +228,7 @@ async fn ends(stage: &Stage, parties: &[String]) -> Ends {
             let left = files.iter().filter(|it| it.contains(id.as_str())).count();
             assert_eq!(left, 1, "{id} left once");
         }
-        let told = |it: &rapport_proto::delivery::v1::Touch| {
-            (it.request.clone().unwrap_or_default().module, it.state)
-        };
+        let told = |it: &Touch| (it.request.clone().unwrap_or_default().module, it.state);
         let instance = stage.instance(party).await;
         ends.insert(party.clone(), (instance.outcome, touches.iter().map(told).collect()));
     }
@@ -240,22 +239,39 @@ async fn ends(stage: &Stage, parties: &[String]) -> Ends {
 
 /// Checks that every message arrived, and that the receiver was told of no other: twice only of one that was tried twice.
 async fn arrived(stage: &Stage, parties: &[String], receiver: &Receiver) {
-    let mut told: BTreeMap<String, u32> = BTreeMap::new();
-    for line in receiver.lines_at_least(parties.len()).await {
-        let id = line.rsplit(' ').next().unwrap_or_default();
-        *told.entry(id.to_owned()).or_default() += 1;
-    }
+    let mut sent = Vec::new();
     for party in parties {
         let outcome = stage.instance(party).await.outcome;
         let touches = stage.touches(party).await;
         assert!(outcome == "done" || outcome == "ordered", "{outcome}: {touches:#?}");
-        for touch in touches {
-            let id = &touch.request.as_ref().expect("a request").touch_id;
-            let calls = told.remove(id).unwrap_or_default();
-            assert_eq!(touch.state(), State::Sent, "{touch:#?}");
-            assert!((1..=touch.attempts).contains(&calls), "{calls} calls: {touch:#?}");
-        }
+        sent.extend(touches);
+    }
+    // It has told of each before it answered, but a line may still be on its way to here.
+    eventually("the receiver tells of every message", async || {
+        let told = calls(receiver);
+        sent.iter().all(|it| told.contains_key(touch_id(it)))
+    })
+    .await;
+    let mut told = calls(receiver);
+    for touch in &sent {
+        let calls = told.remove(touch_id(touch)).unwrap_or_default();
+        assert_eq!(touch.state(), State::Sent, "{touch:#?}");
+        assert!((1..=touch.attempts).contains(&calls), "{calls} calls: {touch:#?}");
     }
     assert_eq!(told, BTreeMap::new(), "nobody asked for these");
     assert_eq!(stage.outbox(), Vec::<String>::new());
+}
+
+/// How often the receiver was told of each message.
+fn calls(receiver: &Receiver) -> BTreeMap<String, u32> {
+    let mut told = BTreeMap::new();
+    for line in receiver.lines() {
+        let id = line.rsplit(' ').next().unwrap_or_default();
+        *told.entry(id.to_owned()).or_default() += 1;
+    }
+    told
+}
+
+fn touch_id(touch: &Touch) -> &str {
+    touch.request.as_ref().map(|it| it.touch_id.as_str()).unwrap_or_default()
 }

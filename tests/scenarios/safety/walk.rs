@@ -163,22 +163,24 @@ impl<'a> Walk<'a> {
             return None;
         }
         match (field.name(), field.kind()) {
-            ("name", _) => text(name),
-            ("parent", _) => text(&self.parent),
-            ("party_id", _) => text(named("parties").unwrap_or_default()),
-            ("invitation_id", _) => text(named("invitations").unwrap_or_default()),
+            ("name", Kind::String) => text(name),
+            ("parent", Kind::String) => text(&self.parent),
+            ("party_id", Kind::String) => text(named("parties").unwrap_or_default()),
+            ("invitation_id", Kind::String) => text(named("invitations").unwrap_or_default()),
             // A log is read where it is; everywhere else a source is one of several.
-            ("source", _) if target_of(field).is_none() => text(target),
-            ("source", _) => text("feedback"),
-            ("sender_id", _) => text("northwind"),
+            ("source", Kind::String) if target_of(field).is_none() => text(target),
+            ("source", Kind::String) => text("feedback"),
+            ("sender_id", Kind::String) => text("northwind"),
             ("survey", Kind::String) => text("order-nps"),
             ("limit" | "page_size", Kind::Int32) => Some(Value::I32(500)),
             ("from", Kind::Message(_)) => instant(field, "2027-01-01T00:00:00Z"),
             ("until", Kind::Message(_)) => instant(field, "2027-02-01T00:00:00Z"),
-            ("state", _) => Some(Value::EnumNumber(state)),
+            ("state", Kind::Enum(_)) => Some(Value::EnumNumber(state)),
             ("version", Kind::Uint32) => Some(Value::U32(1)),
-            ("validate_only", _) => Some(Value::Bool(true)),
-            ("receipt" | "case_number" | "reason" | "outcome" | "comment", _) => text("word"),
+            ("validate_only", Kind::Bool) => Some(Value::Bool(true)),
+            ("receipt" | "case_number" | "reason" | "outcome" | "comment", Kind::String) => {
+                text("word")
+            }
             (_, Kind::Enum(_)) => Some(Value::EnumNumber(1)),
             _ => None,
         }

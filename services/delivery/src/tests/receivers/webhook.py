@@ -31,7 +31,9 @@ class Handler(BaseHTTPRequestHandler):
         verdict = self.verdict(self.rfile.read(int(self.headers["content-length"])))
         slow = self.path == "/slow" or (self.path == "/once" and self.path not in self.seen)
         self.seen.add(self.path)
-        print(f"{self.path} {verdict} {self.headers['webhook-id']}", flush=True)
+        # In one piece: many threads write.
+        sys.stdout.write(f"{self.path} {verdict} {self.headers['webhook-id']}\n")
+        sys.stdout.flush()
         if slow:
             time.sleep(30)
         self.send_response(ANSWERS[self.path])

@@ -66,6 +66,9 @@ fn questions(found: &mut Findings, questions: &[proto::Question]) {
         found.require(chassis::name::is_authored_id(&question.id), &place("id"), ID);
         let new = ids.insert(&question.id);
         found.require(new, &place("id"), "Give each question its own id.");
+        let free = !["survey", "generated"].contains(&question.id.as_str());
+        let remedy = "Choose another id: this one names what every answer tells of itself.";
+        found.require(free, &place("id"), remedy);
         let stated = question.kind() != QuestionKind::Unspecified;
         found.require(stated, &place("kind"), "Choose one of the kinds.");
         texts(found, &place("text"), &question.text);

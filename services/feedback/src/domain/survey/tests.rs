@@ -77,6 +77,8 @@ fn findings_name_the_place() {
     assert_eq!(with(|it| it.module.clear()), ["module"]);
     assert_eq!(with(|it| it.questions.clear()), ["questions"]);
     assert_eq!(with(|it| it.questions[1].id = "score".into()), ["questions[1].id"]);
+    assert_eq!(with(|it| it.questions[1].id = "survey".into()), ["questions[1].id"]);
+    assert_eq!(with(|it| it.questions[1].id = "generated".into()), ["questions[1].id"]);
     assert_eq!(with(|it| it.questions[0].kind = 0), ["questions[0].kind"]);
     assert_eq!(with(|it| it.questions[0].text.clear()), ["questions[0].text"]);
     let choice = |it: &mut proto::Survey| it.questions[0].kind = QuestionKind::SingleChoice.into();
