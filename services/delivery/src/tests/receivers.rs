@@ -65,7 +65,7 @@ fn python() -> PathBuf {
 
 /// How long a receiver may take that is meant to answer, and one that is meant not to.
 const ANSWERS: u64 = 50_000;
-const HANGS: u64 = 5_000;
+const HANGS: u64 = 15_000;
 
 async fn over_smtp(port: u16) -> World {
     waiting_for_smtp(port, ANSWERS).await
