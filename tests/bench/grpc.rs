@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rapport_proto::profiles::v1::consent_service_client::ConsentServiceClient;
 use rapport_proto::profiles::v1::{ConsentKey, RecordConsentRequest, consent};
-use rapport_proto::types::{Channel as By, Purpose, Regime};
+use rapport_proto::types::{Channel as By, PartyKind, Purpose, Regime};
 
 use crate::Bench;
 use crate::measure::{Client, drive, in_turn, rate};
@@ -100,7 +100,7 @@ fn syncs_per_second(folder: &Path) -> Result<f64> {
 }
 
 async fn clients(site: &Site) -> Result<Vec<Recorder>> {
-    let parties = site.register_parties(CLIENTS).await?;
+    let parties = site.register(PartyKind::Hcp, CLIENTS).await?;
     let recorder = |party_id| Recorder {
         client: ConsentServiceClient::new(site.connect()),
         party_id,

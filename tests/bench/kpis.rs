@@ -10,11 +10,9 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use rapport_proto::kpis::v1::QueryFiguresRequest;
 use rapport_proto::kpis::v1::metric_service_client::MetricServiceClient;
-use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
 use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
 use rapport_proto::profiles::v1::{
-    ClearField, NewInteraction, RecordInteractionsRequest, RegisterPartyRequest,
-    RegisterSourceRequest, new_interaction,
+    ClearField, NewInteraction, RecordInteractionsRequest, RegisterSourceRequest, new_interaction,
 };
 use rapport_proto::types::{ClearKind, PartyKind};
 
@@ -87,8 +85,9 @@ async fn rebuild(bench: &Bench) -> Result<Row> {
 
 async fn followed_and_read(bench: &Bench, report: &mut Report, on: On) -> Result<()> {
     let site = Site::start(bench, on, &[]).await?;
-    let mut parties = site.register_parties(bench.plan.volume(PARTIES)).await?;
-    parties.extend(patients(&site).await?);
+    let mut parties = site.register(PartyKind::Hcp, bench.plan.volume(PARTIES)).await?;
+    // So many that no figure is hidden, and each is looked at.
+    parties.extend(site.register(PartyKind::Patient, PATIENTS).await?);
     let (profiles, kpis) = (site.store("profiles").await?, site.store("kpis").await?);
     let mut shop = Shop::open(&site, parties).await?;
     let count = bench.plan.volume(ORDERS);
@@ -125,24 +124,6 @@ async fn followed_and_read(bench: &Bench, report: &mut Report, on: On) -> Result
     profiles.close().await;
     kpis.close().await;
     site.stop().await
-}
-
-/// Some patients among the others: so many that no figure is hidden, and each is looked at.
-async fn patients(site: &Site) -> Result<Vec<String>> {
-    let mut client = PartyServiceClient::new(site.connect());
-    let mut ids = Vec::new();
-    for number in 0..PATIENTS {
-        let request = RegisterPartyRequest {
-            parent: Site::parent(),
-            kind: PartyKind::Patient.into(),
-            market: "DE".into(),
-            request_id: format!("register-patient-{number}"),
-            ..RegisterPartyRequest::default()
-        };
-        let reply = client.register_party(request).await?.into_inner();
-        ids.push(reply.party.context("a registered party")?.party_id);
-    }
-    Ok(ids)
 }
 
 /// Waits until the figures have followed a source to a position.

@@ -7,6 +7,7 @@ use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
 use rapport_proto::profiles::v1::{
     NewInteraction, RecordInteractionsRequest, RegisterSourceRequest,
 };
+use rapport_proto::types::PartyKind;
 
 use crate::Bench;
 use crate::measure::{Client, rate};
@@ -24,7 +25,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     }
     let site = Site::start(bench, On::Postgres, &[]).await?;
     let fresh = resident(site.server.id()?)?;
-    let parties = site.register_parties(CLIENTS).await?;
+    let parties = site.register(PartyKind::Hcp, CLIENTS).await?;
     SourceServiceClient::new(site.connect())
         .register_source(RegisterSourceRequest {
             parent: Site::parent(),

@@ -13,7 +13,7 @@ use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
 use rapport_proto::profiles::v1::{
     ClearField, NewInteraction, RecordInteractionsRequest, RegisterSourceRequest, new_interaction,
 };
-use rapport_proto::types::ClearKind;
+use rapport_proto::types::{ClearKind, PartyKind};
 
 use crate::Bench;
 use crate::measure::{alone, rate};
@@ -50,7 +50,7 @@ pub(crate) async fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 
 async fn measured(bench: &Bench, id: &str, on: On) -> Result<Row> {
     let site = Site::start(bench, on, &[]).await?;
-    let parties = site.register_parties(bench.plan.volume(PARTIES)).await?;
+    let parties = site.register(PartyKind::Hcp, bench.plan.volume(PARTIES)).await?;
     define(&site.cast()?).await?;
     let store = site.store("profiles").await?;
     caught_up(&store).await?;

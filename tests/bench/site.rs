@@ -135,15 +135,15 @@ impl Site {
     }
 
     /// Registers parties; returns their ids.
-    pub(crate) async fn register_parties(&self, count: usize) -> Result<Vec<String>> {
+    pub(crate) async fn register(&self, kind: PartyKind, count: usize) -> Result<Vec<String>> {
         let mut client = PartyServiceClient::new(self.connect());
         let mut ids = Vec::new();
         for number in 0..count {
             let request = RegisterPartyRequest {
                 parent: Self::parent(),
-                kind: PartyKind::Hcp.into(),
+                kind: kind.into(),
                 market: "DE".into(),
-                request_id: format!("register-{number}"),
+                request_id: format!("register-{}-{number}", kind.as_str_name()),
                 ..RegisterPartyRequest::default()
             };
             let reply = client.register_party(request).await?.into_inner();

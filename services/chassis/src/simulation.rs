@@ -24,7 +24,7 @@ use crate::status::{NOT_SETTLED, Problem};
 /// Pause between two looks at what is still due.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// How long a call waits for the process to come to rest; shorter than the deadline of any call.
+/// How long a call waits for the process to come to rest; less than `grpc.request_timeout_ms` as it is by default.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The latch that a simulated clock holds until it was told the time.

@@ -5,7 +5,7 @@
 //! fails, the units run once more, each alone. If the outcome of a commit is unknown, the batch runs
 //! again: its request ids, read under the head lock on a new connection, tell what landed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -467,7 +467,7 @@ struct Plan {
     digests: HashMap<RequestName, Vec<u8>>,
     /// Position at the end of each accepted unit.
     ends: Vec<u64>,
-    /// Head after each event of the accepted units.
+    /// What the accepted units write.
     events: Vec<Stored>,
 }
 
@@ -594,7 +594,7 @@ async fn write(
     timers::apply(tx, &fired, &operations).await?;
 
     // Each was compared with the one before it; where the last one goes is where it stands.
-    let mut moves = HashMap::new();
+    let mut moves = BTreeMap::new();
     for it in units.iter().filter_map(|it| it.moves()) {
         moves.insert((&it.consumer, &it.source), it.to);
     }

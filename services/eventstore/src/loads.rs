@@ -1,7 +1,5 @@
 //! Whole streams, as commands read them: many in one statement.
 
-use futures::FutureExt as _;
-
 use crate::error::Error;
 use crate::event::Stored;
 use crate::sql::Database;
@@ -14,11 +12,10 @@ pub(crate) type Wanted = (String, String);
 
 /// Reads streams together.
 pub(crate) fn of(database: &Database) -> Together<Wanted, Vec<Stored>> {
-    let database = database.clone();
-    Together::new(move |wanted| {
-        let database = database.clone();
-        async move { read(&database, &wanted).await }.boxed()
-    })
+    Together::new(
+        database.clone(),
+        |database, wanted| async move { read(&database, &wanted).await },
+    )
 }
 
 async fn read(database: &Database, wanted: &[Wanted]) -> Result<Vec<Vec<Stored>>, Error> {

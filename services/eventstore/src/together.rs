@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -20,11 +21,12 @@ const AT_ONCE: usize = 2;
 /// ```
 /// # use eventstore::Together;
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let lengths = Together::new(|words: Vec<&str>| {
-///     Box::pin(async move { Ok(words.iter().map(|it| it.len()).collect()) })
+/// let longer = 1;
+/// let lengths = Together::new(longer, |by, words: Vec<&str>| async move {
+///     Ok(words.iter().map(|it| it.len() + by).collect())
 /// });
 /// let (two, four) = futures::join!(lengths.read("of"), lengths.read("many"));
-/// assert_eq!((two.unwrap(), four.unwrap()), (2, 4));
+/// assert_eq!((two.unwrap(), four.unwrap()), (3, 5));
 /// # });
 /// ```
 pub struct Together<Q, A>(Arc<Inner<Q, A>>);
@@ -55,10 +57,13 @@ impl<Q, A> std::fmt::Debug for Together<Q, A> {
 }
 
 impl<Q: Clone, A> Together<Q, A> {
-    /// With what reads the answers to several questions, in their order.
-    pub fn new(
-        read: impl Fn(Vec<Q>) -> BoxFuture<'static, Result<Vec<A>, Error>> + Send + Sync + 'static,
-    ) -> Self {
+    /// With what reads the answers to several questions, in their order, and what it reads them from.
+    pub fn new<C, R>(from: C, read: impl Fn(C, Vec<Q>) -> R + Send + Sync + 'static) -> Self
+    where
+        C: Clone + Send + Sync + 'static,
+        R: Future<Output = Result<Vec<A>, Error>> + Send + 'static,
+    {
+        let read = move |questions| read(from.clone(), questions).boxed();
         let (read, turns) = (Box::new(read), Semaphore::new(AT_ONCE));
         Self(Arc::new(Inner { read, waiting: Mutex::default(), turns }))
     }
@@ -146,23 +151,20 @@ mod tests {
 
     /// Reads numbers, and counts its reads; 13 cannot be read, 99 cannot be read now.
     fn counting(reads: &Arc<AtomicUsize>, gate: &Arc<Notify>) -> Together<u32, u32> {
-        let (reads, gate) = (reads.clone(), gate.clone());
-        Together::new(move |numbers: Vec<u32>| {
-            let (reads, gate) = (reads.clone(), gate.clone());
-            Box::pin(async move {
-                reads.fetch_add(1, Ordering::SeqCst);
-                // As a database would, it answers later.
-                tokio::task::yield_now().await;
-                gate.notified().await;
-                gate.notify_one();
-                if numbers.contains(&13) {
-                    return Err(Error::corrupt("13"));
-                }
-                if numbers.contains(&99) {
-                    return Err(Error::unavailable("99"));
-                }
-                Ok(numbers.iter().map(|it| it * 2).collect())
-            })
+        let from = (reads.clone(), gate.clone());
+        Together::new(from, |(reads, gate), numbers: Vec<u32>| async move {
+            reads.fetch_add(1, Ordering::SeqCst);
+            // As a database would, it answers later.
+            tokio::task::yield_now().await;
+            gate.notified().await;
+            gate.notify_one();
+            if numbers.contains(&13) {
+                return Err(Error::corrupt("13"));
+            }
+            if numbers.contains(&99) {
+                return Err(Error::unavailable("99"));
+            }
+            Ok(numbers.iter().map(|it| it * 2).collect())
         })
     }
 

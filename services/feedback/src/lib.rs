@@ -32,10 +32,10 @@
 //!
 //! **Texts.** A text stands once, sealed under the party's key, in `TextReceived`; everything else names it by id.
 //! Until the lexicon was applied nobody reads it, and it clears nothing while the name of a product may not have been
-//! heard of; what could not be screened within 12 hours is a candidate. A candidate is read by safety alone, within 24 hours of the wall,
-//! escalating after 12, 18 and 24, until there is the receipt of the safety database or a person's word, with reason
-//! and comment, that it is no case. After that it opens to those who may unseal texts (`feedback.texts.unseal`), that
-//! of a medical question to medical roles only (`feedback.medical.unseal`).
+//! heard of; what could not be screened within 12 hours is a candidate. A candidate is read by safety alone, within 24
+//! hours of the wall, escalating after 12, 18 and 24, until there is the receipt of the safety database or a person's
+//! word, with reason and comment, that it is no case. After that it opens to those who may unseal texts
+//! (`feedback.texts.unseal`), that of a medical question to medical roles only (`feedback.medical.unseal`).
 //!
 //! **Cases.** Targets are counted in business time of the case's own calendar; clocks stand in a pause and nowhere else
 //! before the end. What counted so far is stated in the events, so later zone data changes no past.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use chassis::auth::Caller;
 use chassis::deps::Deps;
@@ -14,16 +13,11 @@ use eventstore::{Decider, Executed, Metadata};
 use crate::refusal::{self, NOT_LIVE};
 use crate::rollup::built_in;
 use crate::rollup::definition::{Definition, Series};
-use crate::view::figure::positions_now;
+use crate::view::figure::{PATIENCE, late};
 use crate::view::series::{Cache, live};
 
 mod experiment;
 mod metric;
-
-/// How long a read waits for the positions it was asked to include.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What serves the RPCs.
 #[derive(Clone)]
@@ -56,18 +50,12 @@ impl Api {
             let remedy = format!("Name the sources {} only.", names.join(", "));
             return Err(Problem::field("min_positions", remedy));
         }
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let read = positions_now(&self.deps.store, tenant, series, hash).await?;
-            let late = wanted.iter().find(|(source, position)| read.get(*source) < Some(position));
-            let Some((source, _)) = late else { return Ok(()) };
-            if Instant::now() >= until {
-                let at = read.get(source).copied().unwrap_or_default();
-                let told = Problem::of(BEHIND).with("source", source).with("position", &at);
-                return Err(told.retry_after(PATIENCE));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        let store = &self.deps.store;
+        let Some((source, at)) = late(store, tenant, series, hash, wanted).await? else {
+            return Ok(());
+        };
+        let told = Problem::of(BEHIND).with("source", &source).with("position", &at);
+        Err(told.retry_after(PATIENCE))
     }
 
     /// The definition in force of a metric that exists.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
-use std::time::{Duration, Instant};
 
 use eventstore::{AsOf, Error, ExecuteError, Metadata, Store, Timer, TimerHandler, Timestamp};
 use futures::future::BoxFuture;
@@ -14,17 +13,13 @@ use crate::past::{fill, sweep};
 use crate::rollup::definition::{Definition, Series, series_of};
 use crate::rollup::figure::{Cell, Dimension, Query};
 use crate::rollup::judge::{Judged, Judgement, judge};
-use crate::view::figure::{Read, positions_now, read};
+use crate::view::figure::{Read, late, read};
 use crate::view::series::{Cache, live};
 use crate::view::{FILL, JUDGE};
 
 /// A bucket is judged so long after it closed: events are on their way. What comes later still is seen when the next
 /// bucket closes, because the one before is judged once more.
 pub(crate) const GRACE: i64 = 5 * 60 * 1_000_000;
-/// How long a judgement waits for what is not read yet before its timer is tried again.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Pause between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Everything that falls due.
 pub(crate) struct Due {
@@ -157,18 +152,14 @@ async fn followed(
 ) -> Result<(), Error> {
     let mut ends = BTreeMap::new();
     for source in series.sources() {
-        ends.insert(source, store.log().end(source).await?);
+        ends.insert(source.to_owned(), store.log().end(source).await?);
     }
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let read = positions_now(store, tenant, series, hash).await?;
-        let late = ends.iter().find(|(source, end)| read.get(**source) < Some(*end));
-        let Some((source, end)) = late else { return Ok(()) };
-        if Instant::now() >= until {
-            let what = format!("{} has not read {source} up to {end}", series.name);
-            return Err(Error::unavailable(what));
+    match late(store, tenant, series, hash, &ends).await? {
+        None => Ok(()),
+        Some((source, at)) => {
+            let name = &series.name;
+            Err(Error::unavailable(format!("{name} has read {source} up to {at} only")))
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -11,7 +11,6 @@ use chassis::status::Problem;
 use eventstore::{
     AsOf, Decider, Error, ExecuteError, Executed, Loaded, Metadata, Outcome, Timestamp, Together,
 };
-use futures::FutureExt as _;
 
 use crate::consumers::FEEDS;
 use crate::domain::identifier::Identifier;
@@ -54,14 +53,9 @@ type Handled = Arc<BTreeMap<(String, String), u64>>;
 
 impl Api {
     pub(crate) fn new(deps: &Deps, definitions: &Definitions) -> Self {
-        let store = deps.store.clone();
-        let handled = Together::new(move |asked: Vec<()>| {
-            let store = store.clone();
-            async move {
-                let handled = Arc::new(eventstore::consumer::handled(&store).await?);
-                Ok(vec![handled; asked.len()])
-            }
-            .boxed()
+        let handled = Together::new(deps.store.clone(), |store, asked: Vec<()>| async move {
+            let handled = Arc::new(eventstore::consumer::handled(&store).await?);
+            Ok(vec![handled; asked.len()])
         });
         Self { deps: deps.clone(), definitions: definitions.clone(), handled }
     }

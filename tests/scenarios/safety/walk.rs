@@ -74,6 +74,16 @@ impl<'a> Walk<'a> {
             // NOT_FOUND, or INVALID_ARGUMENT for what is wrong with the rest of the request.
             let is_refused = matches!(&*code(answer), "5" | "3");
             assert!(is_refused, "{path}: {:?} {}", answer.headers, answer.text());
+            println!(
+                "WALK {} {path} {}",
+                code(answer),
+                answer
+                    .headers
+                    .iter()
+                    .find(|it| it.0 == "grpc-message")
+                    .map(|it| it.1.clone())
+                    .unwrap_or_default()
+            );
         };
         self.through(names_a_tenant, refused).await;
     }

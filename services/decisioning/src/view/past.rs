@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use eventstore::{Database, Error, Timestamp, Together};
-use futures::{FutureExt as _, try_join};
+use futures::try_join;
 use rapport_proto::decisioning::v1::Happening;
 
 use super::affinity::{self, Count};
@@ -39,10 +39,8 @@ pub(crate) struct Pasts(Together<Asked, Past>);
 
 impl Pasts {
     pub(crate) fn new(database: &Database) -> Self {
-        let database = database.clone();
-        Self(Together::new(move |asked: Vec<Asked>| {
-            let database = database.clone();
-            async move { of_parties(&database, &asked).await }.boxed()
+        Self(Together::new(database.clone(), |database, asked: Vec<Asked>| async move {
+            of_parties(&database, &asked).await
         }))
     }
 

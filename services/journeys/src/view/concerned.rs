@@ -1,7 +1,6 @@
 //! Whom an event of a party may concern.
 
 use eventstore::{Database, Error, Row, Timestamp, Together, values};
-use futures::FutureExt as _;
 
 /// Ids with the versions they are about.
 #[derive(Clone, Debug, Default)]
@@ -28,10 +27,8 @@ pub(crate) struct Everybody(Together<Happened, Concerned>);
 
 impl Everybody {
     pub(crate) fn of(database: &Database) -> Self {
-        let database = database.clone();
-        Self(Together::new(move |happened: Vec<Happened>| {
-            let database = database.clone();
-            async move { by(&database, &happened).await }.boxed()
+        Self(Together::new(database.clone(), |database, happened: Vec<Happened>| async move {
+            by(&database, &happened).await
         }))
     }
 

@@ -1,10 +1,10 @@
 //! What is hidden because it tells of too few.
 //!
-//! A cell with some but too few parties of a kind is hidden: of patients there are always five at least. That is not enough: whoever knows the whole and all other
-//! cells knows the hidden one. So cells are looked at as a table over everything there ever was, whatever range or filter
-//! was asked for, and along each of its lines (one dimension, or time, with everything else fixed) more cells are hidden
-//! until what is hidden together tells of enough. A total over a range is hidden when what it shares with the hidden
-//! buckets, or leaves of them, would tell too much.
+//! A cell with some but too few parties of a kind is hidden; fewer than five patients always are too few. That is not
+//! enough: whoever knows the whole and all other cells knows the hidden one. So cells are looked at as a table over
+//! everything there ever was, whatever range or filter was asked for, and along each of its lines (one dimension, or time,
+//! with everything else fixed) more cells are hidden until what is hidden together tells of enough. A total over a range is
+//! hidden when what it shares with the hidden buckets, or leaves of them, would tell too much.
 //!
 //! ```text
 //!            DE   US   FR   all            DE   US   FR   all

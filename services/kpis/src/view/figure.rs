@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use eventstore::{Error, Row, Store, Timestamp, Tx, values};
 
@@ -14,6 +15,10 @@ use crate::rollup::suppression::{Guarded, PATIENT, Table};
 
 /// Contributions read at once.
 const PAGE: u64 = 20_000;
+/// How long somebody waits for positions that are not read yet.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// The first and the last instant of a range that has none.
 const ALWAYS: (Timestamp, Timestamp) = (Timestamp(i64::MIN), Timestamp::MAX);
 
@@ -309,8 +314,30 @@ async fn horizon(tx: &mut Tx, tenant: &str, series: &Series) -> Result<Timestamp
     Ok(latest)
 }
 
+/// Waits until a series has read its sources up to these positions; if that takes long, one that it has not, and where it
+/// stands there.
+pub(crate) async fn late(
+    store: &Store,
+    tenant: &str,
+    series: &Series,
+    hash: [u8; 32],
+    wanted: &BTreeMap<String, u64>,
+) -> Result<Option<(String, u64)>, Error> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let read = positions_now(store, tenant, series, hash).await?;
+        let at = |source: &String| read.get(source).copied().unwrap_or_default();
+        let late = wanted.iter().find(|(source, position)| at(source) < **position);
+        let Some((source, _)) = late else { return Ok(None) };
+        if Instant::now() >= until {
+            return Ok(Some((source.clone(), at(source))));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// Up to which position a series has read each of its sources by now.
-pub(crate) async fn positions_now(
+async fn positions_now(
     store: &Store,
     tenant: &str,
     series: &Series,

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eventstore::{Database, Error, Store, Timestamp, Together};
-use futures::FutureExt as _;
 use prost::Message;
 
 use super::change::Index;
@@ -70,9 +69,8 @@ impl Definitions {
     pub(crate) fn new(store: &Store) -> Self {
         let activities = Activities::of(store.database());
         let database = store.database().clone();
-        let revisions = Together::new(move |tenants: Vec<String>| {
-            let database = database.clone();
-            async move { revision::of(&database, &tenants).await }.boxed()
+        let revisions = Together::new(database, |database, tenants: Vec<String>| async move {
+            revision::of(&database, &tenants).await
         });
         Self { store: store.clone(), revisions, activities, known: Arc::default() }
     }

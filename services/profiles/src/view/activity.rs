@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use eventstore::{Database, Error, Row, Timestamp, Together, Value, values};
-use futures::FutureExt as _;
 use prost::Message as _;
 use rapport_proto::profiles::v1::InteractionRecorded;
 use rapport_proto::types::Clear;
@@ -47,10 +46,8 @@ pub(crate) struct Activities(Together<Asked, Done>);
 
 impl Activities {
     pub(crate) fn of(database: &Database) -> Self {
-        let database = database.clone();
-        Self(Together::new(move |asked: Vec<Asked>| {
-            let database = database.clone();
-            async move { of_parties(&database, &asked).await }.boxed()
+        Self(Together::new(database.clone(), |database, asked: Vec<Asked>| async move {
+            of_parties(&database, &asked).await
         }))
     }
 
