@@ -153,7 +153,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// The statement that narrows by one column with an index of its own first, in one direction.
+/// The statement that narrows by one column with an index of its own first, in one direction. The times bound what is
+/// read of that index; the place, with its `+`, asks for no other index.
 macro_rules! page {
     ($narrow:literal, $compare:literal, $order:literal) => {
         concat!(
@@ -165,7 +166,7 @@ macro_rules! page {
             " AND ($2 = '' OR party_id = $2) AND ($3 = '' OR correlation_id = $3)
                  AND ($4 = '' OR subject = $4) AND ($5 = '' OR type = $5) AND ($6 = '' OR source = $6)
                  AND recorded_at >= $7 AND recorded_at < $8
-                 AND (recorded_at, source, position) ",
+                 AND (+recorded_at, source, position) ",
             $compare,
             " ($9, $10, $11)
              ORDER BY recorded_at ",
@@ -212,6 +213,10 @@ pub(crate) async fn search(
     limit: u32,
 ) -> Result<Vec<IndexedEvent>, Error> {
     let [forwards, backwards] = filter.statements();
+    let (from, until) = match newest_first {
+        true => (filter.from, filter.until.min(Timestamp(place.recorded_at.0.saturating_add(1)))),
+        false => (filter.from.max(place.recorded_at), filter.until),
+    };
     let rows = database
         .query(
             if newest_first { backwards } else { forwards },
@@ -222,8 +227,8 @@ pub(crate) async fn search(
                 filter.subject,
                 filter.r#type,
                 filter.source,
-                filter.from,
-                filter.until,
+                from,
+                until,
                 place.recorded_at,
                 &place.source,
                 place.position,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eventstore::consumer::wait_until_reached;
 use eventstore::{AsOf, Clock, Decider, Ids, Loaded, Log, Metadata, Store};
 
 use crate::name::unknown;
@@ -50,6 +51,9 @@ impl Deps {
                 continue;
             }
             for consumer in consumers {
+                let here = wait_until_reached(&self.store, consumer, source, *position);
+                // It passes when another replica follows the source: then its checkpoint tells.
+                let _ = tokio::time::timeout(LOOK_AGAIN, here).await;
                 let mut seen = self.handled(consumer, source).await?;
                 while seen < *position {
                     if Instant::now() >= until {

@@ -36,7 +36,7 @@ use crate::values;
 use crate::view::View;
 
 pub(crate) use checkpoint::{Reached, move_checkpoint};
-pub use checkpoint::{handled, reached, read_checkpoint};
+pub use checkpoint::{handled, reached, read_checkpoint, wait_until_reached};
 pub use parking::{Parked, list_parked, retry_parked};
 
 /// Pauses between two starts; they double while the checkpoint does not move.

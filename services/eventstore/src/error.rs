@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 
+use rusqlite::ErrorCode;
 use sqlx::error::ErrorKind;
 
 /// A failure of the store or the log: ours, not the caller's.
@@ -24,7 +25,7 @@ pub enum Error {
     Fenced(String),
     /// A statement was wrong: a bug.
     #[error("run a statement")]
-    Statement(#[source] sqlx::Error),
+    Statement(#[source] Box<dyn StdError + Send + Sync>),
     /// A view refused a unit under the head lock.
     #[error("refused: {0}")]
     Refused(String),
@@ -78,8 +79,8 @@ impl Error {
     }
 }
 
-/// Sorts a database failure: a broken connection, a full disk, a read-only or restarting server pass;
-/// a wrong statement does not.
+/// Sorts a failure of PostgreSQL: a broken connection, a full disk, a read-only or restarting server pass; a wrong
+/// statement does not. The same goes for SQLite below.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let transient = match &error {
@@ -91,26 +92,41 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
             | sqlx::Error::BeginFailed => true,
             _ => false,
         };
         if transient {
             Self::unavailable_because("use the database", error)
         } else {
-            Self::Statement(error)
+            Self::Statement(error.into())
         }
     }
 }
 
-/// PostgreSQL classes (its documentation, appendix A): 08 connection, 25006 read-only, 25P03 idle in
-/// transaction, 40 rollback, 53 resources, 55P03 lock timeout, 57014 cancelled, 57P operator intervention, 58 system.
-/// SQLite primary codes: 5 busy, 6 locked, 8 read-only, 10 I/O, 13 full, 14 cannot open; extended codes
-/// carry the primary one in their low byte.
-fn passes(code: &str) -> bool {
-    if code.len() == 5 {
-        return ["08", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
-            || ["25006", "25P02", "25P03", "55P03", "57014"].contains(&code);
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let transient = error.sqlite_error().is_some_and(|it| {
+            matches!(
+                it.code,
+                ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::ReadOnly
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::DiskFull
+                    | ErrorCode::CannotOpen
+            )
+        });
+        if transient {
+            Self::unavailable_because("use the database", error)
+        } else {
+            Self::Statement(error.into())
+        }
     }
-    code.parse::<i32>().is_ok_and(|it| [5, 6, 8, 10, 13, 14].contains(&(it & 0xff)))
+}
+
+/// Classes of its documentation, appendix A: 08 connection, 25006 read-only, 25P03 idle in transaction, 40 rollback,
+/// 53 resources, 55P03 lock timeout, 57014 cancelled, 57P operator intervention, 58 system.
+fn passes(code: &str) -> bool {
+    ["08", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class))
+        || ["25006", "25P02", "25P03", "55P03", "57014"].contains(&code)
 }

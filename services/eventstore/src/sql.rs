@@ -6,18 +6,12 @@
 //! for any number of rows), as small multi-row `VALUES` on SQLite.
 
 mod pool;
+mod postgres;
+mod sqlite;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow,
-    SqliteSynchronous,
-};
-use sqlx::{
-    Arguments as _, AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _,
-    ValueRef as _,
-};
+use sqlx::postgres::PgConnection;
 
 use crate::error::Error;
 use pool::{Lent, Pool};
@@ -183,7 +177,7 @@ pub struct Database {
 
 #[derive(Clone, Debug)]
 enum Pools {
-    Sqlite { read: Pool<SqliteConnection>, write: Pool<SqliteConnection> },
+    Sqlite { read: Pool<sqlite::Connection>, write: Pool<sqlite::Connection> },
     Postgres { shared: Pool<PgConnection>, append: Pool<PgConnection> },
 }
 
@@ -192,7 +186,7 @@ impl Database {
     pub async fn open(options: &DatabaseOptions) -> Result<Self, Error> {
         let postgres = options.url.starts_with("postgres");
         let pools =
-            if postgres { open_postgres(options).await? } else { open_sqlite(options).await? };
+            if postgres { postgres::open(options).await? } else { sqlite::open(options).await? };
         let opened = format!("sqlite/{}", crate::Timestamp::real().0);
         Ok(Self { pools, opened })
     }
@@ -222,8 +216,8 @@ impl Database {
     /// Starts a transaction of a lease, a rebuild or a person.
     pub async fn begin(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write, true).await?),
-            Pools::Postgres { shared, .. } => Inner::Postgres(begin_postgres(shared, true).await?),
+            Pools::Sqlite { write, .. } => Inner::Sqlite(sqlite::begin(write, true).await?),
+            Pools::Postgres { shared, .. } => Inner::Postgres(postgres::begin(shared, true).await?),
         }))
     }
 
@@ -240,15 +234,9 @@ impl Database {
 
     async fn snapshot_once(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.pools {
-            Pools::Sqlite { read, .. } => {
-                let mut connection = read.lend().await?;
-                connection.execute("BEGIN").await?;
-                Inner::Sqlite(connection)
-            }
+            Pools::Sqlite { read, .. } => Inner::Sqlite(sqlite::begin_reading(read).await?),
             Pools::Postgres { shared, .. } => {
-                let mut connection = shared.lend().await?;
-                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-                Inner::Postgres(connection)
+                Inner::Postgres(postgres::begin_reading(shared).await?)
             }
         }))
     }
@@ -257,16 +245,18 @@ impl Database {
     /// of its kind after it, but nothing that was committed durably: for what is found missing then and done again.
     pub(crate) async fn begin_relaxed(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write, false).await?),
-            Pools::Postgres { shared, .. } => Inner::Postgres(begin_postgres(shared, false).await?),
+            Pools::Sqlite { write, .. } => Inner::Sqlite(sqlite::begin(write, false).await?),
+            Pools::Postgres { shared, .. } => {
+                Inner::Postgres(postgres::begin(shared, false).await?)
+            }
         }))
     }
 
     /// Starts a transaction on the append connection; its first statement must lock the head.
     pub(crate) async fn begin_append(&self) -> Result<Tx, Error> {
         Ok(Tx(match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(begin_sqlite(write, true).await?),
-            Pools::Postgres { append, .. } => Inner::Postgres(begin_postgres(append, true).await?),
+            Pools::Sqlite { write, .. } => Inner::Sqlite(sqlite::begin(write, true).await?),
+            Pools::Postgres { append, .. } => Inner::Postgres(postgres::begin(append, true).await?),
         }))
     }
 
@@ -321,13 +311,13 @@ impl Database {
         match &self.pools {
             Pools::Sqlite { read, .. } => {
                 let mut connection = read.lend().await?;
-                let rows = query_sqlite(&mut connection, sql, args).await?;
+                let rows = connection.query(sql, args.values()?).await?;
                 connection.give_back();
                 Ok(rows)
             }
             Pools::Postgres { shared, .. } => {
                 let mut connection = shared.lend().await?;
-                let rows = query_postgres(&mut connection, sql, args).await?;
+                let rows = postgres::query(&mut connection, sql, args).await?;
                 connection.give_back();
                 Ok(rows)
             }
@@ -365,97 +355,13 @@ impl Database {
     }
 }
 
-async fn open_sqlite(options: &DatabaseOptions) -> Result<Pools, Error> {
-    let connect: SqliteConnectOptions = options.url.parse()?;
-    let file = connect.get_filename();
-    if !options.create && !file.exists() {
-        return Err(Error::unavailable(format!("there is no database {}", file.display())));
-    }
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|it| Error::unavailable(format!("create {}: {it}", folder.display())))?;
-    }
-    let connect = connect
-        .create_if_missing(options.create)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(options.acquire_timeout)
-        // Written into the database rarely, in one go.
-        .pragma("wal_autocheckpoint", "8000")
-        .statement_cache_capacity(STATEMENTS);
-    let patience = options.acquire_timeout;
-    let write = Pool::<SqliteConnection>::new(connect.clone(), 1, patience);
-    // Makes the file, or says at once why it cannot.
-    write.lend_within(OPENING).await?.give_back();
-    let connect = connect.read_only(true).create_if_missing(false);
-    let read = Pool::new(connect, options.max_connections.max(1), patience);
-    Ok(Pools::Sqlite { read, write })
-}
-
-async fn open_postgres(options: &DatabaseOptions) -> Result<Pools, Error> {
-    // The server notices a vanished client, and a client that sits in a transaction loses it.
-    let connect: PgConnectOptions = options.url.parse::<PgConnectOptions>()?.options([
-        ("lock_timeout", "5s"),
-        ("tcp_keepalives_idle", "5"),
-        ("tcp_keepalives_interval", "2"),
-        ("tcp_keepalives_count", "3"),
-        // Every statement finds its rows by an index. A plan that was made and kept while a table was
-        // small must not scan it when it is large.
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        // Therefore the values do not matter to a plan: it is made once.
-        ("plan_cache_mode", "force_generic_plan"),
-        ("jit", "off"),
-    ]);
-    let connect = connect.statement_cache_capacity(STATEMENTS);
-    let (size, patience) = (options.max_connections.max(2), options.acquire_timeout);
-    let readers = connect.clone().options([("idle_in_transaction_session_timeout", "10s")]);
-    let shared = Pool::<PgConnection>::new(readers, size, patience);
-    shared.lend_within(OPENING).await?.give_back();
-    let writer = connect
-        .options([("idle_in_transaction_session_timeout", "1s"), ("synchronous_commit", "on")]);
-    let append = Pool::new(writer, 1, patience);
-    Ok(Pools::Postgres { shared, append })
-}
-
-/// A durable commit writes the log file's pages of those before it to the disk, too.
-async fn begin_sqlite(
-    pool: &Pool<SqliteConnection>,
-    durable: bool,
-) -> Result<Lent<SqliteConnection>, Error> {
-    let mut connection = pool.lend().await?;
-    let begin = match durable {
-        true => "PRAGMA synchronous = FULL; BEGIN IMMEDIATE",
-        false => "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
-    };
-    connection.execute(begin).await?;
-    Ok(connection)
-}
-
-async fn begin_postgres(
-    pool: &Pool<PgConnection>,
-    durable: bool,
-) -> Result<Lent<PgConnection>, Error> {
-    let mut connection = pool.lend().await?;
-    let begin = match durable {
-        true => "BEGIN",
-        false => "BEGIN; SET LOCAL synchronous_commit = off",
-    };
-    if let Err(error) = connection.execute(begin).await {
-        pool.forget();
-        return Err(error.into());
-    }
-    Ok(connection)
-}
-
 /// A transaction; dropping it rolls back.
 #[derive(Debug)]
 pub struct Tx(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Sqlite(Lent<SqliteConnection>),
+    Sqlite(Lent<sqlite::Connection>),
     Postgres(Lent<PgConnection>),
 }
 
@@ -524,35 +430,27 @@ impl Tx {
 
     /// Commits.
     pub async fn commit(self) -> Result<(), Error> {
-        self.end("COMMIT").await
+        self.end("COMMIT".to_owned()).await
     }
 
-    /// Runs a last statement, which takes no arguments, and commits; on PostgreSQL in one message.
-    pub(crate) async fn commit_after(mut self, last: &str) -> Result<(), Error> {
-        if !self.is_postgres() {
-            self.script(last).await?;
-            return self.commit().await;
-        }
-        self.script(&format!("{last}; COMMIT")).await?;
-        if let Inner::Postgres(connection) = self.0 {
-            connection.give_back();
-        }
-        Ok(())
+    /// Runs a last statement, which takes no arguments, and commits, in one message.
+    pub(crate) async fn commit_after(self, last: &str) -> Result<(), Error> {
+        self.end(format!("{last}; COMMIT")).await
     }
 
     /// Rolls back.
     pub async fn rollback(self) -> Result<(), Error> {
-        self.end("ROLLBACK").await
+        self.end("ROLLBACK".to_owned()).await
     }
 
-    async fn end(self, how: &'static str) -> Result<(), Error> {
+    async fn end(self, how: String) -> Result<(), Error> {
         match self.0 {
             Inner::Sqlite(mut connection) => {
-                connection.execute(how).await?;
+                connection.end(how).await?;
                 connection.give_back();
             }
             Inner::Postgres(mut connection) => {
-                connection.execute(how).await?;
+                postgres::script(&mut connection, how).await?;
                 connection.give_back();
             }
         }
@@ -561,16 +459,10 @@ impl Tx {
 
     /// Runs a script of statements; for migrations only.
     pub(crate) async fn script(&mut self, sql: &str) -> Result<(), Error> {
-        let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match &mut self.0 {
-            Inner::Sqlite(connection) => {
-                (&mut **connection).execute(script).await?;
-            }
-            Inner::Postgres(connection) => {
-                (&mut **connection).execute(script).await?;
-            }
+            Inner::Sqlite(connection) => connection.script(sql.to_owned()).await,
+            Inner::Postgres(connection) => postgres::script(connection, sql.to_owned()).await,
         }
-        Ok(())
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -579,42 +471,17 @@ impl Tx {
 
     async fn query_text(&mut self, sql: String, args: Args) -> Result<Vec<Row>, Error> {
         match &mut self.0 {
-            Inner::Sqlite(connection) => query_sqlite(connection, sql, args).await,
-            Inner::Postgres(connection) => query_postgres(connection, sql, args).await,
+            Inner::Sqlite(connection) => connection.query(sql, args.values()?).await,
+            Inner::Postgres(connection) => postgres::query(connection, sql, args).await,
         }
     }
 
     async fn exec_text(&mut self, sql: String, args: Args) -> Result<u64, Error> {
-        let sql = AssertSqlSafe(sql);
-        Ok(match &mut self.0 {
-            Inner::Sqlite(connection) => {
-                let query = sqlx::query_with(sql, sqlite_args(args)?);
-                query.execute(&mut **connection).await?.rows_affected()
-            }
-            Inner::Postgres(connection) => {
-                let query = sqlx::query_with(sql, postgres_args(args)?);
-                query.execute(&mut **connection).await?.rows_affected()
-            }
-        })
+        match &mut self.0 {
+            Inner::Sqlite(connection) => connection.exec(&sql, &args.values()?).await,
+            Inner::Postgres(connection) => postgres::exec(connection, sql, args).await,
+        }
     }
-}
-
-async fn query_sqlite(
-    connection: &mut SqliteConnection,
-    sql: String,
-    args: Args,
-) -> Result<Vec<Row>, Error> {
-    let query = sqlx::query_with(AssertSqlSafe(sql), sqlite_args(args)?);
-    query.fetch_all(connection).await?.iter().map(from_sqlite).collect()
-}
-
-async fn query_postgres(
-    connection: &mut PgConnection,
-    sql: String,
-    args: Args,
-) -> Result<Vec<Row>, Error> {
-    let query = sqlx::query_with(AssertSqlSafe(sql), postgres_args(args)?);
-    query.fetch_all(connection).await?.iter().map(from_postgres).collect()
 }
 
 /// The statements that run `sql` over a table of keys, with their arguments.
@@ -646,6 +513,15 @@ enum Args {
     Columns(Vec<Vec<Value>>),
 }
 
+impl Args {
+    fn values(self) -> Result<Vec<Value>, Error> {
+        match self {
+            Self::Values(values) => Ok(values),
+            Self::Columns(_) => Err(Error::corrupt("SQLite takes no arrays")),
+        }
+    }
+}
+
 /// `unnest($1::bigint[], $2::text[], …)` for rows like this one.
 fn unnest(row: &[Value]) -> Result<String, Error> {
     let mut arrays = Vec::with_capacity(row.len());
@@ -662,13 +538,10 @@ fn unnest(row: &[Value]) -> Result<String, Error> {
     Ok(format!("unnest({})", arrays.join(", ")))
 }
 
-/// `($1, $2), ($3, $4)` for two rows of two columns.
+/// `(?, ?), (?, ?)` for two rows of two columns.
 fn placeholders(rows: usize, width: usize) -> String {
-    let row = |row: usize| {
-        let columns: Vec<_> = (1..=width).map(|it| format!("${}", row * width + it)).collect();
-        format!("({})", columns.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    let row = format!("({})", vec!["?"; width].join(", "));
+    vec![row; rows].join(", ")
 }
 
 /// Cuts rows into chunks of few sizes, largest first, so that few statements are prepared.
@@ -681,125 +554,4 @@ fn chunks(rows: Vec<Vec<Value>>, sizes: &[usize]) -> Vec<Vec<Vec<Value>>> {
         }
     }
     cut
-}
-
-fn sqlite_args(args: Args) -> Result<SqliteArguments, Error> {
-    let Args::Values(values) = args else {
-        return Err(Error::corrupt("SQLite takes no arrays".to_owned()));
-    };
-    let mut bound = SqliteArguments::default();
-    for value in values {
-        match value {
-            Value::Null => return Err(Error::corrupt("a NULL was to be written".to_owned())),
-            Value::Int(it) => bound.add(it),
-            Value::Text(it) => bound.add(it),
-            Value::Float(it) => bound.add(it),
-            Value::Blob(it) => bound.add(it),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(bound)
-}
-
-fn postgres_args(args: Args) -> Result<PgArguments, Error> {
-    let mut bound = PgArguments::default();
-    match args {
-        Args::Values(values) => {
-            for value in values {
-                match value {
-                    Value::Null => {
-                        return Err(Error::corrupt("a NULL was to be written".to_owned()));
-                    }
-                    Value::Int(it) => bound.add(it),
-                    Value::Text(it) => bound.add(it),
-                    Value::Float(it) => bound.add(it),
-                    Value::Blob(it) => bound.add(it),
-                }
-                .map_err(sqlx::Error::Encode)?;
-            }
-        }
-        Args::Columns(rows) => bind_columns(&mut bound, rows)?,
-    }
-    Ok(bound)
-}
-
-/// Binds one array per column.
-fn bind_columns(bound: &mut PgArguments, rows: Vec<Vec<Value>>) -> Result<(), Error> {
-    let width = rows.first().map_or(0, Vec::len);
-    let mut rows: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
-    for _ in 0..width {
-        let column: Vec<Value> = rows.iter_mut().filter_map(Iterator::next).collect();
-        let mut array = Array::default();
-        for value in column {
-            array.push(value);
-        }
-        match array {
-            Array { ints, .. } if !ints.is_empty() => bound.add(ints),
-            Array { texts, .. } if !texts.is_empty() => bound.add(texts),
-            Array { floats, .. } if !floats.is_empty() => bound.add(floats),
-            Array { blobs, .. } => bound.add(blobs),
-        }
-        .map_err(sqlx::Error::Encode)?;
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct Array {
-    ints: Vec<i64>,
-    texts: Vec<String>,
-    floats: Vec<f64>,
-    blobs: Vec<Vec<u8>>,
-}
-
-impl Array {
-    fn push(&mut self, value: Value) {
-        match value {
-            // `unnest` refused a NULL before.
-            Value::Null => {}
-            Value::Int(it) => self.ints.push(it),
-            Value::Text(it) => self.texts.push(it),
-            Value::Float(it) => self.floats.push(it),
-            Value::Blob(it) => self.blobs.push(it),
-        }
-    }
-}
-
-fn from_sqlite(row: &SqliteRow) -> Result<Row, Error> {
-    let mut values = Vec::with_capacity(row.len());
-    for index in 0..row.len() {
-        let raw = row.try_get_raw(index)?;
-        let kind = raw.type_info().name().to_owned();
-        values.push(match kind.as_str() {
-            _ if raw.is_null() => Value::Null,
-            "REAL" => Value::Float(row.try_get_unchecked(index)?),
-            "TEXT" => Value::Text(row.try_get_unchecked(index)?),
-            "BLOB" => Value::Blob(row.try_get_unchecked(index)?),
-            _ => Value::Int(row.try_get_unchecked(index)?),
-        });
-    }
-    Ok(Row(values))
-}
-
-fn from_postgres(row: &PgRow) -> Result<Row, Error> {
-    let mut values = Vec::with_capacity(row.len());
-    for (index, column) in row.columns().iter().enumerate() {
-        if row.try_get_raw(index)?.is_null() {
-            values.push(Value::Null);
-            continue;
-        }
-        values.push(match column.type_info().name() {
-            "INT8" => Value::Int(row.try_get_unchecked(index)?),
-            "INT4" => Value::Int(row.try_get_unchecked::<i32, _>(index)?.into()),
-            "BOOL" => Value::Int(row.try_get_unchecked::<bool, _>(index)?.into()),
-            "FLOAT8" => Value::Float(row.try_get_unchecked(index)?),
-            "BYTEA" | "blob" => Value::Blob(row.try_get_unchecked(index)?),
-            "TEXT" | "VARCHAR" | "NAME" => Value::Text(row.try_get_unchecked(index)?),
-            other => {
-                let text = format!("column {} has type {other}", column.name());
-                return Err(Error::corrupt(text));
-            }
-        });
-    }
-    Ok(Row(values))
 }

@@ -24,6 +24,10 @@ use chassis::lifecycle::Shutdown;
 use chassis::run::Process;
 use chassis::settings::Settings;
 
+/// Small values come and go all the time, on many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Starts the targets that settings name; tests start the very same thing.
 pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Process> {
     let targets = targets::select(&settings.targets)?;

@@ -1,6 +1,7 @@
 //! Calls everything that is served, made up from the descriptors, so that a call that is added tomorrow is made too.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chassis::auth::edges;
@@ -14,6 +15,16 @@ use rapport_proto::ACCESS;
 use support::{Message, Web};
 
 use crate::stage::{Stage, at};
+
+/// What tells names apart: `tenants/{tenant}/{collection}/{id}`.
+const COLLECTIONS: [&str; 22] = [
+    "parties", "relations", "sources", "segments", "references", "claims", "modules", "policies", "rulepacks",
+    "holdouts", "decisions", "journeys", "instances", "touches", "surveys", "invitations", "responses", "cases",
+    "safetyCandidates", "metrics", "experiments", "alerts",
+];
+
+const INVALID_ARGUMENT: &str = "3";
+const NOT_FOUND: &str = "5";
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -65,27 +76,23 @@ impl<'a> Walk<'a> {
         self.through(is_feedback, |path, answer| shows_not(text, path, answer)).await
     }
 
-    /// Makes every call that names a tenant, changes and all: each is refused.
+    /// Makes every call that names a tenant, changes and all: none is answered, and each says at least once that there
+    /// is no such thing. What is wrong with the rest of a request may be said first.
     pub(super) async fn is_refused(&self) {
         let names_a_tenant = |it: &MethodDescriptor| {
             ["name", "parent"].iter().any(|field| it.input().get_field_by_name(field).is_some())
         };
+        let said = RefCell::new(BTreeMap::<_, BTreeSet<_>>::new());
         let refused = |path: &str, answer: &Message| {
-            // NOT_FOUND, or INVALID_ARGUMENT for what is wrong with the rest of the request.
-            let is_refused = matches!(&*code(answer), "5" | "3");
+            let is_refused = [NOT_FOUND, INVALID_ARGUMENT].contains(&&*code(answer));
             assert!(is_refused, "{path}: {:?} {}", answer.headers, answer.text());
-            println!(
-                "WALK {} {path} {}",
-                code(answer),
-                answer
-                    .headers
-                    .iter()
-                    .find(|it| it.0 == "grpc-message")
-                    .map(|it| it.1.clone())
-                    .unwrap_or_default()
-            );
+            said.borrow_mut().entry(path.to_owned()).or_default().insert(code(answer));
         };
         self.through(names_a_tenant, refused).await;
+        let said = said.into_inner();
+        let silent = said.iter().filter(|it| !it.1.contains(NOT_FOUND));
+        let silent: Vec<_> = silent.map(|it| it.0).collect();
+        assert!(silent.is_empty(), "never said that there is no such thing: {silent:#?}");
     }
 
     async fn through(
@@ -140,10 +147,15 @@ impl<'a> Walk<'a> {
     fn requests(&self, method: &MethodDescriptor, target: &str) -> Vec<DynamicMessage> {
         let input = method.input();
         let has_name = input.get_field_by_name("name").is_some();
-        let names = if has_name { self.names } else { &self.names[..1] };
+        let mut names = self.names[..if has_name { self.names.len() } else { 1 }].to_vec();
+        // Of what there is none the name is asked for all the same.
+        let of = |it: &str| format!("{}/{it}/", self.parent);
+        let absent = COLLECTIONS.iter().map(|it| of(it));
+        let absent = absent.filter(|it| has_name && !self.names.iter().any(|name| name.starts_with(it)));
+        names.extend(absent.map(|it| it + "x").collect::<Vec<_>>());
         let states = if input.get_field_by_name("state").is_some() { 0..5 } else { 0..1 };
         let mut requests = Vec::new();
-        for name in names {
+        for name in &names {
             for state in states.clone() {
                 let mut request = DynamicMessage::new(input.clone());
                 for field in input.fields() {

@@ -1,7 +1,9 @@
 //! Where consumers stand: a row each, and in memory how far beyond it nothing was to be handled.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::event::Head;
@@ -11,7 +13,10 @@ use crate::values;
 
 /// How far the runners of this process came.
 #[derive(Default)]
-pub(crate) struct Reached(Mutex<HashMap<(String, String), Stand>>);
+pub(crate) struct Reached {
+    stands: Mutex<HashMap<(String, String), Stand>>,
+    moved: watch::Sender<()>,
+}
 
 /// Everything up to `reached` is handled, provided that the row stands at `written` or later. It stands
 /// earlier when a person reset the consumer or a backup was put in place: then memory says nothing.
@@ -25,19 +30,22 @@ impl Reached {
     pub(super) fn note(&self, consumer: &str, source: &str, written: Head, reached: Head) {
         let stand = Stand { written: written.position, reached };
         let name = (consumer.to_owned(), source.to_owned());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, stand);
+        self.stands().insert(name, stand);
+        self.moved.send_replace(());
     }
 
     fn position(&self, consumer: &str, source: &str) -> u64 {
-        let stands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let name = (consumer.to_owned(), source.to_owned());
-        stands.get(&name).map_or(0, |it| it.reached.position)
+        self.stands().get(&name).map_or(0, |it| it.reached.position)
+    }
+
+    fn stands(&self) -> MutexGuard<'_, HashMap<(String, String), Stand>> {
+        self.stands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The further one of a row and of what is known beyond it.
     fn beyond(&self, name: &(String, String), row: Head) -> Head {
-        let stands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match stands.get(name) {
+        match self.stands().get(name) {
             Some(it) if it.written <= row.position && row.position < it.reached.position => {
                 it.reached
             }
@@ -56,6 +64,15 @@ pub async fn read_checkpoint(store: &Store, consumer: &str, source: &str) -> Res
 /// Up to where the runner of this process has handled a source, without asking the database.
 pub fn reached(store: &Store, consumer: &str, source: &str) -> u64 {
     store.0.reached.position(consumer, source)
+}
+
+/// Waits until the runner of this process has handled a source up to a position.
+pub async fn wait_until_reached(store: &Store, consumer: &str, source: &str, position: u64) {
+    let mut moved = store.0.reached.moved.subscribe();
+    while reached(store, consumer, source) < position {
+        // It lives as long as the store.
+        let _ = moved.changed().await;
+    }
 }
 
 /// The checkpoint as it is written: where a runner starts.

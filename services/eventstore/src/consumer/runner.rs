@@ -22,7 +22,7 @@ const BATCH: usize = 512;
 /// How long events are waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long the place behind what was passed over stays unwritten, while nothing is handled.
-const UNWRITTEN: Duration = Duration::from_millis(250);
+const UNWRITTEN: Duration = Duration::from_secs(1);
 /// How often the lag is looked at, and whether the checkpoint is where it was left.
 const LOOK: Duration = Duration::from_secs(5);
 /// Parked streams at which a consumer stops.

@@ -23,7 +23,8 @@ fn store(log: &Log, source: &str) -> Result<Store, Error> {
         .ok_or_else(|| Error::unavailable(format!("no store of {source} runs in this process")))
 }
 
-/// At least this long between two pages: what comes alone is read at once, what comes in numbers together.
+/// A reader rests between two pages as long as it was busy with the last one, and at most this long: what comes alone
+/// is read at once, what comes in numbers together.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// Bytes of envelopes that are kept for other readers.
@@ -85,25 +86,25 @@ pub struct Reader {
     source: String,
     position: u64,
     /// When the last page was read.
-    read_at: Option<Instant>,
+    read_at: Instant,
 }
 
 impl Reader {
     pub(super) fn new(log: &Log, source: &str, after: u64) -> Self {
-        Self { log: log.clone(), source: source.to_owned(), position: after, read_at: None }
+        Self { log: log.clone(), source: source.to_owned(), position: after, read_at: Instant::now() }
     }
 
     pub(super) async fn next(&mut self, max: usize, patience: Duration) -> Result<Batch, Error> {
+        let now = Instant::now();
+        let rested = now + (now - self.read_at).min(GATHER);
         let store = store(&self.log, &self.source)?;
         let mut head = store.watch();
         let more = head.wait_for(|it| it.position > self.position);
         if tokio::time::timeout(patience, more).await.is_err() {
             return Ok(Batch::Idle);
         }
-        if let Some(early) = self.read_at.and_then(|it| GATHER.checked_sub(it.elapsed())) {
-            tokio::time::sleep(early).await;
-        }
-        self.read_at = Some(Instant::now());
+        tokio::time::sleep_until(rested.into()).await;
+        self.read_at = Instant::now();
         let mut events = store.0.recent.after(self.position, max);
         if events.is_empty() {
             events = store.read(self.position, max).await?;

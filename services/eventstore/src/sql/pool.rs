@@ -4,15 +4,26 @@
 //! sqlx's own pool asks the server whether a returned connection still lives: a round trip for every
 //! statement, which doubled the cost of a read.
 
+use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
+
+/// What is lent.
+pub(super) trait Connection: Sized + Send + 'static {
+    /// How one is opened.
+    type Options: Debug + Send + Sync;
+
+    fn open(options: &Self::Options) -> impl Future<Output = Result<Self, Error>> + Send;
+
+    /// Closes it; it is gone either way.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
 
 /// So many connections, opened when they are first needed. Cheap to clone.
 #[derive(Debug)]
@@ -75,9 +86,14 @@ impl<C: Connection> Pool<C> {
     }
 
     async fn open(&self) -> Result<C, Error> {
-        let connection = self.0.connect.connect().await?;
+        let connection = C::open(&self.0.connect).await?;
         self.0.opened.fetch_add(1, Ordering::SeqCst);
         Ok(connection)
+    }
+
+    /// How long whoever asks for a connection waits.
+    pub(super) fn patience(&self) -> Duration {
+        self.0.patience
     }
 
     /// Number of connections opened so far.
@@ -95,8 +111,7 @@ impl<C: Connection> Pool<C> {
         self.0.slots.close();
         let free = std::mem::take(&mut *self.free());
         for connection in free {
-            // It is gone either way.
-            let _ = connection.close().await;
+            connection.close().await;
         }
     }
 

@@ -36,8 +36,8 @@ const SHORTEST_REST: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 /// At most this long between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// At least this long between two looks that commits ask for.
-const GATHER: Duration = Duration::from_millis(10);
+/// At least this long between two looks that commits ask for: what is due alone is found at once.
+const GATHER: Duration = Duration::from_millis(2);
 /// How often it is told how many are parked, while there are some.
 const TELL: Duration = Duration::from_secs(5);
 
@@ -119,6 +119,7 @@ impl<'h> Firing<'h> {
         self.parked = Some(Instant::now());
         while !stop.is_cancelled() {
             head.mark_unchanged();
+            let looked_at = Instant::now();
             let next = match self.look().await {
                 Ok(next) => next,
                 Err(error) => {
@@ -133,7 +134,10 @@ impl<'h> Firing<'h> {
                     () = stop.cancelled() => {}
                     () = due => {}
                     // A commit may have set an earlier timer; under load the store grows all the time.
-                    () = async { drop(head.changed().await); tokio::time::sleep(GATHER).await } => {}
+                    () = async {
+                        drop(head.changed().await);
+                        tokio::time::sleep(GATHER.saturating_sub(looked_at.elapsed())).await;
+                    } => {}
                     // Another replica may have set one, or a claim may have run out.
                     () = tokio::time::sleep(LOOK_AGAIN) => {}
                 }
