@@ -20,6 +20,39 @@ in_both_topologies!(nobody_reads_a_text_that_was_not_let_go);
 /// What is looked for in every answer.
 const CANARY: &str = "yellow-canary-4711";
 
+/// Calls that find nothing on this stage, or ask for more than their kind of value; all others that only read are
+/// answered.
+const UNANSWERED: [&str; 25] = [
+    "LibraryService/GetClaim",
+    "ModuleService/CheckUsable",
+    "ModuleService/ListUsableModules",
+    "ModuleService/Render",
+    "DecisionService/CheckOutbound",
+    "DecisionService/ExplainDecision",
+    "DecisionService/GetDecision",
+    "PolicyService/GetPolicy",
+    "DeliveryService/GetWebhookSecret",
+    "FeedbackService/OpenLink",
+    "SafetyService/GetSafetyCandidate",
+    "JourneyService/GetInstance",
+    "JourneyService/GetJourney",
+    "JourneyService/ListInstanceSteps",
+    "ExperimentService/GetExperiment",
+    "MetricService/ListFigureEvents",
+    "ConsentService/CheckConsent",
+    "PartyService/LookupParty",
+    "SegmentService/GetSegment",
+    "SegmentService/ListSegmentMembers",
+    "SegmentService/PreviewSegment",
+    "SourceService/AuthenticateSource",
+    "SourceService/GetSource",
+    "SimulationService/SetTime",
+    "SimulationService/Settle",
+];
+
+/// Tells an address to who may unseal one.
+const UNSEALS: &str = "/rapport.profiles.v1.FactsService/ResolveRecipient";
+
 async fn nobody_reads_a_text_that_was_not_let_go(stage: &mut Stage) {
     asking(stage).await;
     let party = stage.physician("vogel", "DE").await;
@@ -48,6 +81,7 @@ async fn nobody_reads_a_text_that_was_not_let_go(stage: &mut Stage) {
         stage.remote.name("parties", &party),
         stage.remote.name("touches", &touch.request.clone().unwrap_or_default().touch_id),
         stage.remote.name("modules", "ask-nps"),
+        stage.remote.name("rulepacks", "DE"),
     ];
 
     // Perhaps it is screened by now, perhaps not: nobody reads it, whoever they are.
@@ -63,20 +97,11 @@ async fn nobody_reads_a_text_that_was_not_let_go(stage: &mut Stage) {
     names.extend(text_events(stage).await);
     for walk in [Walk::of_everybody(stage, &names), Walk::without_unsealing(stage, &names)] {
         let answers = walk.through_reads(CANARY).await;
-        for call in [
-            "FeedbackService/GetResponse",
-            "FeedbackService/ListResponses",
-            "CaseService/GetCase",
-            "CaseService/ListCases",
-            "SafetyService/ListSafetyCandidates",
-            "AuditService/SearchEvents",
-            "AuditService/GetEvent",
-            "AuditService/ExportEvents",
-            "MetricService/QueryFigures",
-            "EventLogService/ReadEvents",
-        ] {
-            assert!(answers.iter().any(|it| it.ends_with(call)), "{call} answered nothing");
-        }
+        let unanswered =
+            Walk::reads().into_iter().filter(|it| !answers.contains(it) && it != UNSEALS);
+        let unanswered: Vec<_> =
+            unanswered.filter_map(|it| it.rsplit('.').next().map(str::to_owned)).collect();
+        assert_eq!(unanswered, UNANSWERED);
     }
     drill_down(stage).await;
     nobody_of_another_tenant(stage, &names, &party).await;

@@ -18,9 +18,28 @@ use crate::stage::{Stage, at};
 
 /// What tells names apart: `tenants/{tenant}/{collection}/{id}`.
 const COLLECTIONS: [&str; 22] = [
-    "parties", "relations", "sources", "segments", "references", "claims", "modules", "policies", "rulepacks",
-    "holdouts", "decisions", "journeys", "instances", "touches", "surveys", "invitations", "responses", "cases",
-    "safetyCandidates", "metrics", "experiments", "alerts",
+    "parties",
+    "relations",
+    "sources",
+    "segments",
+    "references",
+    "claims",
+    "modules",
+    "policies",
+    "rulepacks",
+    "holdouts",
+    "decisions",
+    "journeys",
+    "instances",
+    "touches",
+    "surveys",
+    "invitations",
+    "responses",
+    "cases",
+    "safetyCandidates",
+    "metrics",
+    "experiments",
+    "alerts",
 ];
 
 const INVALID_ARGUMENT: &str = "3";
@@ -70,6 +89,11 @@ impl<'a> Walk<'a> {
         self.through(is_read, |path, answer| shows_not(text, path, answer)).await
     }
 
+    /// Paths of the calls that change nothing.
+    pub(super) fn reads() -> BTreeSet<String> {
+        methods().iter().filter(|it| is_read(it) && it.full_name() != ENDLESS).map(path).collect()
+    }
+
     /// Makes every call of `feedback`.
     pub(super) async fn through_all_of_feedback(&self, text: &str) -> BTreeSet<String> {
         let is_feedback = |it: &MethodDescriptor| it.full_name().starts_with("rapport.feedback.");
@@ -100,10 +124,8 @@ impl<'a> Walk<'a> {
         wanted: impl Fn(&MethodDescriptor) -> bool,
         told: impl Fn(&str, &Message),
     ) -> BTreeSet<String> {
-        let pool = DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
-        let methods = pool.services().flat_map(|it| it.methods().collect::<Vec<_>>());
         let mut answered = BTreeSet::new();
-        for method in methods.filter(|it| wanted(it)) {
+        for method in methods().into_iter().filter(|it| wanted(it)) {
             let shows = method.full_name() == SAFETY && self.unseals;
             if shows || method.full_name() == ENDLESS {
                 continue;
@@ -146,13 +168,21 @@ impl<'a> Walk<'a> {
     /// Requests that a method takes: for every name there is, and every value of a state.
     fn requests(&self, method: &MethodDescriptor, target: &str) -> Vec<DynamicMessage> {
         let input = method.input();
-        let has_name = input.get_field_by_name("name").is_some();
-        let mut names = self.names[..if has_name { self.names.len() } else { 1 }].to_vec();
-        // Of what there is none the name is asked for all the same.
-        let of = |it: &str| format!("{}/{it}/", self.parent);
-        let absent = COLLECTIONS.iter().map(|it| of(it));
-        let absent = absent.filter(|it| has_name && !self.names.iter().any(|name| name.starts_with(it)));
-        names.extend(absent.map(|it| it + "x").collect::<Vec<_>>());
+        let has = |field| input.get_field_by_name(field).is_some();
+        let mut names = vec![self.parent.clone()];
+        if has("name") || has("parent") {
+            names.extend(self.names.iter().cloned());
+            // Of what there is none the name is asked for all the same.
+            let of = |name: &str| name.split('/').nth(2).map(str::to_owned);
+            let known: BTreeSet<_> = self
+                .names
+                .iter()
+                .filter(|it| it.split('/').count() == 4)
+                .filter_map(|it| of(it))
+                .collect();
+            let absent = COLLECTIONS.iter().filter(|it| !known.contains(**it));
+            names.extend(absent.map(|it| format!("{}/{it}/x", self.parent)));
+        }
         let states = if input.get_field_by_name("state").is_some() { 0..5 } else { 0..1 };
         let mut requests = Vec::new();
         for name in &names {
@@ -185,8 +215,7 @@ impl<'a> Walk<'a> {
             return None;
         }
         match (field.name(), field.kind()) {
-            ("name", Kind::String) => text(name),
-            ("parent", Kind::String) => text(&self.parent),
+            ("name" | "parent", Kind::String) => text(name),
             ("party_id", Kind::String) => text(named("parties").unwrap_or_default()),
             ("invitation_id", Kind::String) => text(named("invitations").unwrap_or_default()),
             // A log is read where it is; everywhere else a source is one of several.
@@ -207,6 +236,11 @@ impl<'a> Walk<'a> {
             _ => None,
         }
     }
+}
+
+fn methods() -> Vec<MethodDescriptor> {
+    let pool = DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
+    pool.services().flat_map(|it| it.methods().collect::<Vec<_>>()).collect()
 }
 
 /// The rule of the project: what changes something takes a `request_id`, and nothing else does.

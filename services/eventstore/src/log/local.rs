@@ -91,7 +91,12 @@ pub struct Reader {
 
 impl Reader {
     pub(super) fn new(log: &Log, source: &str, after: u64) -> Self {
-        Self { log: log.clone(), source: source.to_owned(), position: after, read_at: Instant::now() }
+        Self {
+            log: log.clone(),
+            source: source.to_owned(),
+            position: after,
+            read_at: Instant::now(),
+        }
     }
 
     pub(super) async fn next(&mut self, max: usize, patience: Duration) -> Result<Batch, Error> {
