@@ -350,6 +350,12 @@ impl Settings {
             "Write sqlite://path/{service}.db or postgres://user@host/{service}.",
         );
         check.require(
+            !self.database.is_sqlite() || !self.database.url.contains('?'),
+            "database.url",
+            "gives SQLite parameters",
+            "Write the path alone: sqlite://path/{service}.db.",
+        );
+        check.require(
             self.database.url.contains("{service}"),
             "database.url",
             "gives every service the same database",
@@ -364,10 +370,13 @@ impl Settings {
         );
         let prefix = &self.log.prefix;
         check.require(
-            !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+            !prefix.is_empty()
+                && prefix
+                    .bytes()
+                    .all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-'),
             "log.prefix",
             "is no single subject token",
-            "Use a-z and - only.",
+            "Use a-z, 0-9 and - only.",
         );
         check.require(
             self.is_embedded() || !self.keys.kek_file.as_os_str().is_empty(),

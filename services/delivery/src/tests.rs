@@ -75,6 +75,11 @@ impl World {
         self.harness.deps(target).store.clone()
     }
 
+    /// Where the log ends as the database has it: what is read may be a moment ahead of what the process knows.
+    async fn head(&self) -> u64 {
+        self.store("delivery").read_head().await.expect("read").position
+    }
+
     fn outbox(&self) -> std::path::PathBuf {
         self.harness.deps("delivery").settings.delivery.outbox.clone()
     }

@@ -163,6 +163,15 @@ impl Reader {
         }
     }
 
+    /// Reads rather larger pages than early ones: for views, whose cost is that of their transactions.
+    pub(crate) fn gather_more(&mut self) {
+        match self {
+            Self::Local(reader) => reader.gather_more(),
+            // It gathers by itself.
+            Self::Nats(_) => {}
+        }
+    }
+
     /// Goes on after a position that was reached otherwise.
     pub fn skip_to(&mut self, position: u64) {
         match self {

@@ -161,6 +161,20 @@ fn every_service_needs_a_database_of_its_own() {
 }
 
 #[test]
+fn a_log_has_a_prefix_that_is_one_token() {
+    assert!(load("", &[], &["log.prefix=orders-1"]).is_ok());
+    for wrong in ["log.prefix=", "log.prefix=a.b", "log.prefix=a*", "log.prefix=A"] {
+        assert_eq!(keys(load("", &[], &[wrong])), ["log.prefix"], "{wrong}");
+    }
+}
+
+#[test]
+fn a_database_file_takes_no_parameters() {
+    let url = "database.url=sqlite://{service}.db?mode=ro";
+    assert_eq!(keys(load("", &[], &[url])), ["database.url"]);
+}
+
+#[test]
 fn printing_hides_every_secret_and_nothing_else() {
     let settings = load(PRODUCTION, &[], &[]).expect("valid");
     for text in [settings.print(), format!("{settings:?}")] {

@@ -100,7 +100,7 @@ async fn a_position_that_nobody_has_reached_is_told_and_not_waited_for() {
     let listed = proto::ListTouchesRequest { parent: parent(), ..Default::default() };
     let listed = world.api().list_touches(listed).await.expect("listed").into_inner().touches;
     assert!(listed.is_empty(), "nothing waits for it");
-    let reached = world.store("delivery").head().position;
+    let reached = world.head().await;
     let touch_id = world.request(at("delivery", reached)).await;
     world.reaches(&touch_id, State::Sent).await;
     world.harness.stop().await;

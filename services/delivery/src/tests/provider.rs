@@ -24,10 +24,10 @@ async fn a_report_counts_once() {
     };
     let first = outcomes(&request).await;
     assert_eq!(first, ["recorded", "repeated", "recorded", "unknown_touch"]);
-    let head = world.store("delivery").head().position;
+    let head = world.head().await;
     let other = proto::RecordProviderEventsRequest { request_id: "batch-0002".into(), ..request };
     assert_eq!(outcomes(&other).await, ["repeated", "repeated", "repeated", "unknown_touch"]);
-    assert_eq!(world.store("delivery").head().position, head);
+    assert_eq!(world.head().await, head);
     let touch_id = touch.request.expect("what was asked for").touch_id;
     let touch = world.get(&touch_id).await;
     assert_eq!((touch.delivered, touch.opens, touch.state()), (true, 1, State::Sent));
@@ -326,9 +326,9 @@ async fn a_report_that_never_finds_its_touch_stays_listed() {
         proto::ProviderEvent { touch_id: "tch_none".into(), ..event("e-1", Kind::Opened, &touch) };
     assert_eq!(world.report(none).await, "unknown_touch");
     world.harness.clock.advance(Duration::from_secs(15 * 60));
-    let head = world.store("delivery").head().position;
+    let head = world.head().await;
     assert_eq!(world.report(bounce_of("nobody's")).await, "unknown_touch");
-    assert_eq!(world.store("delivery").head().position, head, "it is kept once");
+    assert_eq!(world.head().await, head, "it is kept once");
     let named: Vec<_> =
         kept(&world).await.into_iter().map(|it| it.provider_id + &it.touch_id).collect();
     assert_eq!(named, ["nobody's", "nobody's either", "tch_none"]);

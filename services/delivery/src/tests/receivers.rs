@@ -284,9 +284,9 @@ async fn a_full_batch_may_settle_and_suppress_with_every_report() {
     let held = world.api().list_suppressions(list).await.expect("listed").into_inner();
     assert_eq!(held.suppressions.len(), 100);
     // A repeat gets the same answer and adds nothing.
-    let head = world.store("delivery").head().position;
+    let head = world.head().await;
     let again = world.api().record_provider_events(request).await.expect("taken in").into_inner();
-    assert_eq!((&again, world.store("delivery").head().position), (&first, head));
+    assert_eq!((&again, world.head().await), (&first, head));
     world.harness.stop().await;
 }
 

@@ -218,13 +218,13 @@ async fn whoever_may_not_be_addressed_any_more_is_no_task_either() {
 async fn a_peer_that_cannot_be_asked_lets_no_task_be_done() {
     let world = World::start().await;
     let touch = open(&world).await;
-    let head = world.store("delivery").head().position;
+    let head = world.head().await;
     for rpc in ["Render", "ResolveRecipient", "CheckOutbound"] {
         world.script.lock().down = rpc;
         let refused = world.api().complete_task(complete(&touch)).await.expect_err("down");
         assert_eq!(told(&refused), (Code::Unavailable, "PEER_UNAVAILABLE".into()));
     }
-    assert_eq!(world.store("delivery").head().position, head, "nothing was recorded");
+    assert_eq!(world.head().await, head, "nothing was recorded");
     world.script.lock().down = "";
     let request = complete(&touch);
     let done = world.api().complete_task(request.clone()).await.expect("done").into_inner();

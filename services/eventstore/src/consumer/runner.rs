@@ -96,7 +96,10 @@ impl<'a> Runner<'a> {
         producer: &'a dyn SourceReader,
     ) -> Result<Self, Error> {
         let checkpoint = read_written(store, &consumer.name, source).await?;
-        let reader = store.log().reader(source, checkpoint.position).await?;
+        let mut reader = store.log().reader(source, checkpoint.position).await?;
+        if matches!(consumer.handler, Handler::View(_)) {
+            reader.gather_more();
+        }
         let now = store.clock().now();
         let mut runner = Self {
             store,

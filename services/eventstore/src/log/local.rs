@@ -23,8 +23,7 @@ fn store(log: &Log, source: &str) -> Result<Store, Error> {
         .ok_or_else(|| Error::unavailable(format!("no store of {source} runs in this process")))
 }
 
-/// A reader rests between two pages as long as it was busy with the last one, and at most this long: what comes alone
-/// is read at once, what comes in numbers together.
+/// A reader rests at most this long between two pages: what comes alone is read at once, what comes in numbers together.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// Bytes of envelopes that are kept for other readers.
@@ -87,6 +86,8 @@ pub struct Reader {
     position: u64,
     /// When the last page was read.
     read_at: Instant,
+    /// It rests so many times as long as it was busy with the last page.
+    rests: u32,
 }
 
 impl Reader {
@@ -96,12 +97,13 @@ impl Reader {
             source: source.to_owned(),
             position: after,
             read_at: Instant::now(),
+            rests: 1,
         }
     }
 
     pub(super) async fn next(&mut self, max: usize, patience: Duration) -> Result<Batch, Error> {
         let now = Instant::now();
-        let rested = now + (now - self.read_at).min(GATHER);
+        let rested = now + ((now - self.read_at) * self.rests).min(GATHER);
         let store = store(&self.log, &self.source)?;
         let mut head = store.watch();
         let more = head.wait_for(|it| it.position > self.position);
@@ -118,6 +120,10 @@ impl Reader {
         let Some(last) = events.last() else { return Ok(Batch::Idle) };
         self.position = last.position;
         Ok(Batch::Events(events))
+    }
+
+    pub(super) fn gather_more(&mut self) {
+        self.rests = 4;
     }
 
     pub(super) fn skip_to(&mut self, position: u64) {

@@ -245,8 +245,8 @@ fn ask(
     loop {
         match rows.next() {
             Ok(Some(row)) => {
-                let values = (0..width).map(|it| row.get_ref(it).map(Value::from));
-                found.push(Row(values.collect::<Result<_, _>>()?));
+                let values = (0..width).map(|it| value(row.get_ref(it)?));
+                found.push(Row(values.collect::<Result<_, Error>>()?));
             }
             Ok(None) => return Ok(Some(found)),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
@@ -286,16 +286,17 @@ impl ToSql for Value {
     }
 }
 
-impl From<ValueRef<'_>> for Value {
-    fn from(value: ValueRef<'_>) -> Self {
-        match value {
-            ValueRef::Null => Self::Null,
-            ValueRef::Integer(it) => Self::Int(it),
-            ValueRef::Real(it) => Self::Float(it),
-            ValueRef::Text(it) => Self::Text(String::from_utf8_lossy(it).into_owned()),
-            ValueRef::Blob(it) => Self::Blob(it.to_vec()),
+fn value(found: ValueRef<'_>) -> Result<Value, Error> {
+    Ok(match found {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(it) => Value::Int(it),
+        ValueRef::Real(it) => Value::Float(it),
+        ValueRef::Text(it) => {
+            let text = str::from_utf8(it).map_err(|_| Error::corrupt("a text is not UTF-8"))?;
+            Value::Text(text.to_owned())
         }
-    }
+        ValueRef::Blob(it) => Value::Blob(it.to_vec()),
+    })
 }
 
 fn lost() -> Error {

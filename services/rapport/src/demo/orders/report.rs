@@ -293,9 +293,11 @@ fn assigned(history: &History) -> Assigned {
 }
 
 impl Report {
-    /// Without what depends on the machine: equal in every topology.
+    /// Without what depends on the machine: equal in every topology. The number of events is such a thing: of what
+    /// happens in two services at the same instant, a journey may learn at once or one after the other, and each time it
+    /// is woken is an event.
     pub fn timeless(&self) -> Self {
-        Self { wall_seconds: 0.0, events_per_second: 0.0, ..self.clone() }
+        Self { events: 0, wall_seconds: 0.0, events_per_second: 0.0, ..self.clone() }
     }
 
     /// For people.
