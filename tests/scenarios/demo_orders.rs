@@ -19,8 +19,12 @@ const PART: Part = Part { share: 0.01, days: 150 };
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_report_is_the_same_in_every_topology() {
     let distributed = report(Topology::Distributed, Calm).await;
-    assert_eq!(distributed, *undisturbed().await);
-    let report: serde_json::Value = serde_json::from_str(&distributed).expect("JSON");
+    assert_eq!(distributed.report, undisturbed().await.report);
+    // How often a journey is woken depends on the moment: of what happens in two services at one instant it learns
+    // at once or one after the other.
+    let apart = distributed.events.abs_diff(undisturbed().await.events);
+    assert!(apart * 100 <= distributed.events, "{apart} of {} events", distributed.events);
+    let report: serde_json::Value = serde_json::from_str(&distributed.report).expect("JSON");
     for (pointer, what) in [
         ("/touches_by_verdict/sent", "letters left"),
         ("/touches_by_verdict/holdout", "some are held out"),
@@ -40,17 +44,23 @@ async fn the_report_is_the_same_when_every_target_was_killed() {
     let seed = u64::from_be_bytes(Ids::system().bytes::<8>());
     println!("seed of the kills: {seed}");
     let disturbed = report(Topology::Distributed, |it| Killer::new(it, seed)).await;
-    assert_eq!(disturbed, *undisturbed().await, "seed {seed}");
+    assert_eq!(disturbed.report, undisturbed().await.report, "seed {seed}");
 }
 
-/// The report of one process; made once.
-async fn undisturbed() -> &'static String {
-    static REPORT: OnceCell<String> = OnceCell::const_new();
-    REPORT.get_or_init(|| report(Topology::Embedded, Calm)).await
+/// What is reported, times aside, and how many events were written.
+struct Told {
+    report: String,
+    events: u64,
 }
 
-/// Tells the story to a platform; what is reported, times aside.
-async fn report<A: Follower>(topology: Topology, follower: impl FnOnce(Platform) -> A) -> String {
+/// What one process reports; told once.
+async fn undisturbed() -> &'static Told {
+    static TOLD: OnceCell<Told> = OnceCell::const_new();
+    TOLD.get_or_init(|| report(Topology::Embedded, Calm)).await
+}
+
+/// Tells the story to a platform.
+async fn report<A: Follower>(topology: Topology, follower: impl FnOnce(Platform) -> A) -> Told {
     let mut platform = Platform::whole(topology, NODE).await;
     let outbox = platform.folder().join("outbox").display().to_string();
     platform.extra.push("clock.mode=simulated".into());
@@ -67,7 +77,8 @@ async fn report<A: Follower>(topology: Topology, follower: impl FnOnce(Platform)
     let folder = tempfile::tempdir().expect("a folder");
     oracle::agreed(&stage.cast.author, folder.path()).await;
     follower.end().await.stop();
-    serde_json::to_string_pretty(&report.timeless()).expect("JSON")
+    let events = report.events;
+    Told { report: serde_json::to_string_pretty(&report.timeless()).expect("JSON"), events }
 }
 
 /// An audience that has the platform.

@@ -51,16 +51,20 @@ impl Deps {
                 continue;
             }
             for consumer in consumers {
-                let here = wait_until_reached(&self.store, consumer, source, *position);
-                // It passes when another replica follows the source: then its checkpoint tells.
-                let _ = tokio::time::timeout(LOOK_AGAIN, here).await;
-                let mut seen = self.handled(consumer, source).await?;
-                while seen < *position {
+                loop {
+                    let here = wait_until_reached(&self.store, consumer, source, *position);
+                    let here = tokio::time::timeout(LOOK_AGAIN, here).await.is_ok();
+                    // What another replica follows shows in its checkpoint alone, and what a person reset too.
+                    let seen = self.handled(consumer, source).await?;
+                    if seen >= *position {
+                        break;
+                    }
                     if Instant::now() >= until {
                         return Err(behind(source, seen));
                     }
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                    seen = self.handled(consumer, source).await?;
+                    if here {
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
                 }
             }
         }

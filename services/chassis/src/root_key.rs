@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use eventstore::{Ids, RootKey};
+use eventstore::{Ids, RootKey, sqlite_file};
 use zeroize::Zeroizing;
 
 use crate::settings::Settings;
@@ -47,10 +47,7 @@ fn path(settings: &Settings) -> PathBuf {
 
 /// Where embedded mode keeps its databases and what stands beside them: `sqlite://./data/{service}.db` → `./data`.
 pub fn folder(settings: &Settings) -> PathBuf {
-    let url = &settings.database.url;
-    let file = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let file = file.split('?').next().unwrap_or_default();
-    let folder = Path::new(file).parent().unwrap_or(Path::new("."));
+    let folder = sqlite_file(&settings.database.url).parent().unwrap_or(Path::new("."));
     // A folder of each service's own has no name yet: the key is one for all of them.
     folder.iter().take_while(|part| !part.to_string_lossy().contains("{service}")).collect()
 }

@@ -63,7 +63,7 @@ pub use lease::Lease;
 pub use log::{Batch, Log, NatsLog, NatsOptions, Reader, Tail, subject_of};
 pub use reconcile::unfence;
 pub use replay::{Fault, Rebuilt};
-pub use sql::{Database, DatabaseOptions, Row, Tx, Value};
+pub use sql::{Database, DatabaseOptions, Row, Tx, Value, sqlite_file};
 pub use store::{AsOf, CommitOptions, ExecuteError, Executed, Loaded, Store, StoreOptions};
 pub use time::{Clock, Timestamp};
 pub use timers::{TIMER_METHOD, Timer, TimerHandler, TimerKey};

@@ -9,6 +9,7 @@ mod pool;
 mod postgres;
 mod sqlite;
 
+use std::path::Path;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
@@ -179,6 +180,12 @@ pub struct Database {
 enum Pools {
     Sqlite { read: Pool<sqlite::Connection>, write: Pool<sqlite::Connection> },
     Postgres { shared: Pool<PgConnection>, append: Pool<PgConnection> },
+}
+
+/// The file an SQLite URL names: `sqlite://data/audit.db` is `data/audit.db`, `sqlite:///data/audit.db` is absolute.
+pub fn sqlite_file(url: &str) -> &Path {
+    let prefix = ["sqlite://", "sqlite:"].into_iter().find_map(|it| url.strip_prefix(it));
+    Path::new(prefix.unwrap_or(url))
 }
 
 impl Database {

@@ -24,7 +24,8 @@ use chassis::lifecycle::Shutdown;
 use chassis::run::Process;
 use chassis::settings::Settings;
 
-/// Small values come and go all the time, on many threads.
+/// Small values come and go all the time, on many threads. It stands in the library for the tests and the benchmarks,
+/// which then allocate like the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -3,7 +3,7 @@
 //! folding the log file into the database, and a question that turned out long.
 
 use std::ffi::c_int;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use rusqlite::{ErrorCode, OpenFlags, ToSql};
 use tokio::task::{consume_budget, spawn_blocking};
 
 use super::pool::{self, Lent, Pool};
-use super::{DatabaseOptions, OPENING, Pools, Row, STATEMENTS, Value};
+use super::{DatabaseOptions, OPENING, Pools, Row, STATEMENTS, Value, sqlite_file};
 use crate::error::Error;
 
 /// Instructions of SQLite's machine between two looks at the patience that is left.
@@ -51,8 +51,7 @@ pub(super) struct Connection {
 
 /// Opens the connections to a file; creates one that is not there, if it may.
 pub(super) async fn open(options: &DatabaseOptions) -> Result<Pools, Error> {
-    let file = options.url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let file = Path::new(file);
+    let file = sqlite_file(&options.url);
     if !options.create && !file.exists() {
         return Err(Error::unavailable(format!("there is no database {}", file.display())));
     }
@@ -179,17 +178,11 @@ impl Connection {
     pub(super) async fn query(&mut self, sql: String, args: Vec<Value>) -> Result<Vec<Row>, Error> {
         consume_budget().await;
         let left = self.left.clone();
-        match ask(self.here()?, &sql, &args, &left)? {
-            Some(rows) => Ok(rows),
-            None => {
-                tracing::debug!(sql, "a long question");
-                self.elsewhere(move |db| {
-                    let endless = AtomicU32::new(0);
-                    Ok(ask(db, &sql, &args, &endless)?.unwrap_or_default())
-                })
-                .await
-            }
+        if let Some(rows) = ask(self.here()?, &sql, &args, Some(&left))? {
+            return Ok(rows);
         }
+        tracing::debug!(sql, "a long question");
+        self.elsewhere(move |db| ask(db, &sql, &args, None)?.ok_or_else(lost)).await
     }
 
     /// Runs a writing statement; the number of rows.
@@ -227,16 +220,17 @@ impl Connection {
     }
 }
 
-/// The rows; nothing when it would take long, and only reads.
+/// The rows. With looks to count: nothing when it would take long, and only reads.
 fn ask(
     db: &rusqlite::Connection,
     sql: &str,
     args: &[Value],
-    left: &AtomicU32,
+    left: Option<&AtomicU32>,
 ) -> Result<Option<Vec<Row>>, Error> {
     let mut statement = db.prepare_cached(sql)?;
     bind(&mut statement, args)?;
-    if statement.readonly() {
+    let left = left.filter(|_| statement.readonly());
+    if let Some(left) = left {
         left.store(PATIENCE, Ordering::Relaxed);
     }
     let width = statement.column_count();
@@ -249,10 +243,11 @@ fn ask(
                 found.push(Row(values.collect::<Result<_, Error>>()?));
             }
             Ok(None) => return Ok(Some(found)),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-                return Ok(None);
+            Err(error) => {
+                let interrupted =
+                    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted);
+                return if left.is_some() && interrupted { Ok(None) } else { Err(error.into()) };
             }
-            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -302,3 +297,6 @@ fn value(found: ValueRef<'_>) -> Result<Value, Error> {
 fn lost() -> Error {
     Error::unavailable("the connection to the database is lost")
 }
+
+#[cfg(test)]
+mod tests;
