@@ -106,7 +106,7 @@ impl AuditService for Api {
         }
         let bound = format!("{filter:?} {}", it.newest_first);
         let page = Page::parse(it.page_size, &it.page_token, &[&caller.tenant, "events", &bound])?;
-        let first = || if it.newest_first { Place::end() } else { Place::start() };
+        let first = || Place::before(if it.newest_first { until } else { from });
         let place = page.cursor::<&str>().and_then(Place::parse).unwrap_or_else(first);
         let database = self.deps.store.database();
         let mut events =

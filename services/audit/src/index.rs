@@ -120,7 +120,7 @@ pub(crate) struct Filter<'a> {
 }
 
 /// A place in the order of events across sources.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) recorded_at: Timestamp,
     pub(crate) source: String,
@@ -128,14 +128,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Before everything.
-    pub(crate) fn start() -> Self {
-        Self { recorded_at: Timestamp(i64::MIN), source: String::new(), position: 0 }
-    }
-
-    /// After everything: no name of a source sorts behind a tilde.
-    pub(crate) fn end() -> Self {
-        Self { recorded_at: Timestamp(i64::MAX), source: "~".to_owned(), position: 0 }
+    /// Before every event of an instant: no source is without a name.
+    pub(crate) fn before(recorded_at: Timestamp) -> Self {
+        Self { recorded_at, source: String::new(), position: 0 }
     }
 
     /// Reads what `Display` wrote.
@@ -153,36 +148,42 @@ impl fmt::Display for Place {
     }
 }
 
-/// The statement that narrows by one column with an index of its own first, in one direction. The times bound what is
-/// read of that index; the place, with its `+`, asks for no other index.
+/// The statement that narrows by one column first, in one direction, and by others where they are given. Column and place
+/// are compared together and ordered together: only the column's own index does both, whatever a database guesses of how
+/// many events there are. `CASE`, for PostgreSQL takes that for every other event, but some `OR`s for hardly one: then it
+/// would read all there are and sort them.
 macro_rules! page {
-    ($narrow:literal, $compare:literal, $order:literal) => {
+    ($order:literal, $($column:literal = $value:literal)?; $($other:literal = $given:literal),*) => {
         concat!(
             "SELECT source, position, event_id, stream, version, type, occurred_at, recorded_at, actor, method,
                  correlation_id, causation_id, party_id, reason
              FROM event_index
-             WHERE tenant = $1",
-            $narrow,
-            " AND ($2 = '' OR party_id = $2) AND ($3 = '' OR correlation_id = $3)
-                 AND ($4 = '' OR subject = $4) AND ($5 = '' OR type = $5) AND ($6 = '' OR source = $6)
-                 AND recorded_at >= $7 AND recorded_at < $8
-                 AND (+recorded_at, source, position) ",
-            $compare,
-            " ($9, $10, $11)
-             ORDER BY recorded_at ",
-            $order,
-            ", source ",
-            $order,
-            ", position ",
-            $order,
-            " LIMIT $12"
+             WHERE tenant = $1
+                 AND (",
+            $($column, ", ",)?
+            "recorded_at, source, position) > (",
+            $($value, ", ",)?
+            "$7, $8, $9)
+                 AND (",
+            $($column, ", ",)?
+            "recorded_at, source, position) < (",
+            $($value, ", ",)?
+            "$10, $11, $12)",
+            $("
+                 AND CASE ", $given, " WHEN '' THEN TRUE ELSE ", $other, " = ", $given, " END",)*
+            "
+             ORDER BY ",
+            $($column, $order, ", ",)?
+            "recorded_at", $order, ", source", $order, ", position", $order,
+            " LIMIT $13"
         )
     };
 }
 
+/// The statement in either direction.
 macro_rules! pages {
-    ($narrow:literal) => {
-        [page!($narrow, ">", ""), page!($narrow, "<", "DESC")]
+    ($($narrow:tt)*) => {
+        [page!("", $($narrow)*), page!(" DESC", $($narrow)*)]
     };
 }
 
@@ -190,16 +191,48 @@ impl Filter<'_> {
     /// The index that narrows most: a party or a correlation has few events, a person more, a type many.
     fn statements(&self) -> [&'static str; 2] {
         if !self.party_id.is_empty() {
-            pages!(" AND party_id = $2")
+            pages!("party_id" = "$2"; "correlation_id" = "$3", "subject" = "$4", "type" = "$5", "source" = "$6")
         } else if !self.correlation_id.is_empty() {
-            pages!(" AND correlation_id = $3")
+            pages!("correlation_id" = "$3"; "subject" = "$4", "type" = "$5", "source" = "$6")
         } else if !self.subject.is_empty() {
-            pages!(" AND subject = $4")
+            pages!("subject" = "$4"; "type" = "$5", "source" = "$6")
         } else if !self.r#type.is_empty() {
-            pages!(" AND type = $5")
+            pages!("type" = "$5"; "source" = "$6")
         } else {
-            pages!("")
+            pages!(; "source" = "$6")
         }
+    }
+
+    /// The statement of a search, with its values.
+    pub(crate) fn asked(
+        &self,
+        tenant: &str,
+        newest_first: bool,
+        place: &Place,
+        limit: u32,
+    ) -> (&'static str, Vec<Value>) {
+        let [forwards, backwards] = self.statements();
+        let (from, until) = (Place::before(self.from), Place::before(self.until));
+        let (sql, after, before) = match newest_first {
+            true => (backwards, &from, place.min(&until)),
+            false => (forwards, place.max(&from), &until),
+        };
+        let values = values![
+            tenant,
+            self.party_id,
+            self.correlation_id,
+            self.subject,
+            self.r#type,
+            self.source,
+            after.recorded_at,
+            &after.source,
+            after.position,
+            before.recorded_at,
+            &before.source,
+            before.position,
+            limit
+        ];
+        (sql, values)
     }
 }
 
@@ -212,31 +245,8 @@ pub(crate) async fn search(
     place: &Place,
     limit: u32,
 ) -> Result<Vec<IndexedEvent>, Error> {
-    let [forwards, backwards] = filter.statements();
-    let (from, until) = match newest_first {
-        true => (filter.from, filter.until.min(Timestamp(place.recorded_at.0.saturating_add(1)))),
-        false => (filter.from.max(place.recorded_at), filter.until),
-    };
-    let rows = database
-        .query(
-            if newest_first { backwards } else { forwards },
-            values![
-                tenant,
-                filter.party_id,
-                filter.correlation_id,
-                filter.subject,
-                filter.r#type,
-                filter.source,
-                from,
-                until,
-                place.recorded_at,
-                &place.source,
-                place.position,
-                limit
-            ],
-        )
-        .await?;
-    rows.iter().map(event).collect()
+    let (sql, values) = filter.asked(tenant, newest_first, place, limit);
+    database.query(sql, values).await?.iter().map(event).collect()
 }
 
 /// The row of an event of a tenant.
@@ -246,32 +256,24 @@ pub(crate) async fn get(
     source: &str,
     position: u64,
 ) -> Result<Option<IndexedEvent>, Error> {
-    let rows = database
-        .query(
-            "SELECT source, position, event_id, stream, version, type, occurred_at, recorded_at, actor, method,
-                 correlation_id, causation_id, party_id, reason
-             FROM event_index WHERE source = $1 AND position = $2 AND tenant = $3",
-            values![source, position, tenant],
-        )
-        .await?;
-    rows.first().map(event).transpose()
+    // Without the tenant in the statement no index is searched by it.
+    let found = entries(database, source, position.saturating_sub(1), position).await?;
+    Ok(found.into_iter().find(|it| it.tenant == tenant).map(|it| it.event))
 }
 
-/// The rows of a source after a position, up to another.
+pub(crate) const ENTRIES: &str =
+    "SELECT source, position, event_id, stream, version, type, occurred_at, recorded_at, actor, method,
+         correlation_id, causation_id, party_id, reason, tenant, subject, chain
+     FROM event_index WHERE source = $1 AND position > $2 AND position <= $3";
+
+/// The rows of a source after a position, up to another, in any order.
 pub(crate) async fn entries(
     database: &Database,
     source: &str,
     after: u64,
     until: u64,
 ) -> Result<Vec<Entry>, Error> {
-    let rows = database
-        .query(
-            "SELECT source, position, event_id, stream, version, type, occurred_at, recorded_at, actor, method,
-                 correlation_id, causation_id, party_id, reason, tenant, subject, chain
-             FROM event_index WHERE source = $1 AND position > $2 AND position <= $3 ORDER BY position",
-            values![source, after, until],
-        )
-        .await?;
+    let rows = database.query(ENTRIES, values![source, after, until]).await?;
     let entry = |row: &Row| {
         Ok(Entry {
             tenant: row.text(14)?.to_owned(),
@@ -283,14 +285,12 @@ pub(crate) async fn entries(
     rows.iter().map(entry).collect()
 }
 
+pub(crate) const LAST: &str =
+    "SELECT COALESCE(MAX(position), 0) FROM event_index WHERE source = $1";
+
 /// Position of the last row of a source.
 pub(crate) async fn last(database: &Database, source: &str) -> Result<u64, Error> {
-    let rows = database
-        .query(
-            "SELECT COALESCE(MAX(position), 0) FROM event_index WHERE source = $1",
-            values![source],
-        )
-        .await?;
+    let rows = database.query(LAST, values![source]).await?;
     rows.first().map_or(Ok(0), |row| row.count(0))
 }
 

@@ -1,6 +1,8 @@
 //! The service through its API: the sources are real stores, what their services would have decided is appended as it
 //! would stand there.
 
+mod indexes;
+
 use std::time::Duration;
 
 use chassis::assembly::Target;
