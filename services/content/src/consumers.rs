@@ -34,6 +34,12 @@ impl View for Plans {
         &["rule_pack", "plan_use"]
     }
 
+    fn reads(&self, type_name: &str) -> bool {
+        let names = ["decisioning.v1.RulePack", "decisioning.v1.Policy", "journeys.v1.Journey"];
+        let name = type_name.strip_prefix("rapport.").unwrap_or_default();
+        names.iter().any(|it| name.starts_with(it))
+    }
+
     fn apply<'a>(&'a self, tx: &'a mut Tx, events: &'a [Recorded]) -> Applied<'a> {
         Box::pin(async move {
             // These facts are rare among many others: one statement each is enough.
