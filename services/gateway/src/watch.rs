@@ -8,13 +8,31 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
+use chassis::telemetry::rpc::OTHER;
+use http::{Method, StatusCode};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Histogram;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::answer::Refusal;
+
+/// Seconds; the boundaries that the OpenTelemetry conventions give `http.server.request.duration`.
+const BOUNDARIES: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// Methods of HTTP; what a client invents is no label, by the same conventions.
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::CONNECT,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::PATCH,
+];
 
 #[derive(Clone)]
 struct Watch {
@@ -31,6 +49,7 @@ pub(crate) fn watched(routes: Router, max_in_flight: usize) -> Router {
             .f64_histogram("http.server.request.duration")
             .with_description("How long requests over plain HTTP took")
             .with_unit("s")
+            .with_boundaries(BOUNDARIES.to_vec())
             .build(),
     };
     routes.layer(middleware::from_fn(move |request: Request, next: Next| {
@@ -42,7 +61,8 @@ pub(crate) fn watched(routes: Router, max_in_flight: usize) -> Router {
 impl Watch {
     async fn answer(&self, request: Request, next: Next) -> Response {
         let began = Instant::now();
-        let method = request.method().to_string();
+        let known = METHODS.contains(request.method());
+        let method = if known { request.method().as_str() } else { OTHER }.to_owned();
         // The template, never the path: a path may hold a personal link.
         let route = request.extensions().get::<MatchedPath>().map(|it| it.as_str().to_owned());
         let route = route.unwrap_or_default();
@@ -68,5 +88,33 @@ impl Watch {
         ];
         self.durations.record(began.elapsed().as_secs_f64(), &labels);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::any;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_client_invents_is_no_label() {
+        let settings = chassis::settings::Settings::default().telemetry;
+        let telemetry = chassis::telemetry::start(&settings, "test").expect("started");
+        let routes = watched(Router::new().route("/tea", any(|| async { "made" })), 8);
+        for method in ["POST", "BREW"] {
+            let request = Request::builder().method(method).uri("/tea").body(Body::empty());
+            let response = routes.clone().oneshot(request.expect("a request")).await;
+            assert_eq!(response.expect("an answer").status(), StatusCode::OK);
+        }
+        let text = telemetry.metrics_text().expect("a text");
+        let of_tea = |it: &&str| it.starts_with("http_server_") && it.contains(r#"route="/tea""#);
+        let lines: Vec<_> = text.lines().filter(of_tea).collect();
+        for wanted in [r#"method="POST""#, r#"method="_OTHER""#, r#"le="0.025""#] {
+            assert!(lines.iter().any(|it| it.contains(wanted)), "{wanted} is not in {lines:#?}");
+        }
+        assert!(!text.contains("BREW"), "{lines:#?}");
     }
 }
