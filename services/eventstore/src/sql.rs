@@ -476,14 +476,14 @@ impl Tx {
         matches!(self.0, Inner::Postgres(_))
     }
 
-    async fn query_text(&mut self, sql: String, args: Args) -> Result<Vec<Row>, Error> {
+    pub(crate) async fn query_text(&mut self, sql: String, args: Args) -> Result<Vec<Row>, Error> {
         match &mut self.0 {
             Inner::Sqlite(connection) => connection.query(sql, args.values()?).await,
             Inner::Postgres(connection) => postgres::query(connection, sql, args).await,
         }
     }
 
-    async fn exec_text(&mut self, sql: String, args: Args) -> Result<u64, Error> {
+    pub(crate) async fn exec_text(&mut self, sql: String, args: Args) -> Result<u64, Error> {
         match &mut self.0 {
             Inner::Sqlite(connection) => connection.exec(&sql, &args.values()?).await,
             Inner::Postgres(connection) => postgres::exec(connection, sql, args).await,
@@ -492,7 +492,7 @@ impl Tx {
 }
 
 /// The statements that run `sql` over a table of keys, with their arguments.
-fn over(
+pub(crate) fn over(
     postgres: bool,
     keys: &str,
     rows: &[Vec<Value>],
@@ -515,7 +515,7 @@ fn over(
 
 /// What a statement is given: one value per placeholder, or rows that travel as one array per column.
 #[derive(Clone)]
-enum Args {
+pub(crate) enum Args {
     Values(Vec<Value>),
     Columns(Vec<Vec<Value>>),
 }

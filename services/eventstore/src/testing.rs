@@ -1,6 +1,7 @@
 //! Given these events, when this command, then those events or that refusal.
 
 pub mod golden;
+mod plan;
 mod servers;
 
 use std::fmt::Debug;
@@ -12,6 +13,7 @@ use crate::event::Stored;
 use crate::store::Store;
 use crate::time::Timestamp;
 
+pub use plan::plan;
 pub use servers::{NatsServer, Postgres, free_port, mounting_is_permitted};
 
 /// Starts from past events.

@@ -1,8 +1,8 @@
 //! How PostgreSQL and SQLite read the index of events: each question from what narrows it most, in its order, and from
 //! where its page begins, however much else there is.
 
-use eventstore::testing::Postgres;
-use eventstore::{Database, DatabaseOptions, Row, Value, values};
+use eventstore::testing::{Postgres, plan};
+use eventstore::{Database, DatabaseOptions, Value, values};
 
 use super::*;
 use crate::index::{self, Filter, Place};
@@ -88,33 +88,10 @@ fn lookups(index: &'static str) -> [Question; 2] {
     ]
 }
 
-fn lines(rows: &[Row], column: usize) -> String {
-    let lines: Vec<_> = rows.iter().map(|it| it.text(column).expect("a line")).collect();
-    lines.join("\n")
-}
-
-/// How PostgreSQL answers, by the plan that it makes once for all values, and what it skips then.
-async fn answer(database: &Database, it: &Question) -> String {
-    let value = |it: &Value| match it {
-        Value::Int(it) => ("bigint", format!("'{it}'")),
-        Value::Text(it) => ("text", format!("'{it}'")),
-        other => panic!("no question has {other:?}"),
-    };
-    let (types, values): (Vec<_>, Vec<_>) = it.values.iter().map(value).unzip();
-    let prepare = format!("PREPARE asked ({}) AS {}", types.join(", "), it.sql).leak();
-    let how = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF)";
-    let explain = format!("{how} EXECUTE asked ({})", values.join(", ")).leak();
-    let mut tx = database.snapshot().await.expect("a snapshot");
-    tx.exec(prepare, vec![]).await.expect("prepared");
-    let rows = tx.query(explain, vec![]).await.expect("answered");
-    tx.exec("DEALLOCATE asked", vec![]).await.expect("forgotten");
-    lines(&rows, 0)
-}
-
 /// Fails unless PostgreSQL goes to the place in the index, and reads from there what it answers and nothing else.
 async fn postgresql_answers(database: &Database) {
     for it in searches().into_iter().chain(lookups("event_index_pkey")) {
-        let plan = answer(database, &it).await;
+        let plan = plan(database, "", it.sql, it.values.clone()).await;
         let line = |start: &str| plan.lines().find_map(|it| it.trim().strip_prefix(start));
         let cond = line("Index Cond: ").unwrap_or_default();
         let other = ["Seq Scan", "Sort"].iter().any(|it| plan.contains(it));
@@ -144,8 +121,7 @@ async fn sqlite_reads_events_from_the_index_that_narrows_most() {
     let world = World::start().await;
     let database = world.harness.deps("audit").store.database();
     for it in searches().into_iter().chain(lookups("sqlite_autoindex_event_index_1")) {
-        let explain = format!("EXPLAIN QUERY PLAN {}", it.sql).leak();
-        let plan = lines(&database.query(explain, it.values.clone()).await.expect("explained"), 3);
+        let plan = plan(database, "", it.sql, it.values.clone()).await;
         let through = format!(" INDEX {} (", it.index);
         let whole = |line: &str| {
             line.starts_with("SEARCH")

@@ -185,13 +185,15 @@ impl Use {
     }
 }
 
-pub(crate) const LIST: &str = "SELECT kind, id, version, place, state
-     FROM (
-         SELECT kind, id, version, place, state FROM part_use WHERE tenant = $1 AND part = $2
-         UNION ALL
-         SELECT kind, id, version, place, 0 FROM plan_use WHERE tenant = $1 AND part = $2
-     ) uses
-     WHERE (kind, id, version, place) > ($3, $4, $5, $6)
+pub(crate) const LIST: &str = "SELECT kind, id, version, place, state FROM (
+         SELECT kind, id, version, place, state FROM part_use
+         WHERE tenant = $1 AND part = $2 AND (kind, id, version, place) > ($3, $4, $5, $6)
+         ORDER BY kind, id, version, place LIMIT $7) parts
+     UNION ALL
+     SELECT kind, id, version, place, 0 FROM (
+         SELECT kind, id, version, place FROM plan_use
+         WHERE tenant = $1 AND part = $2 AND (kind, id, version, place) > ($3, $4, $5, $6)
+         ORDER BY kind, id, version, place LIMIT $7) plans
      ORDER BY kind, id, version, place
      LIMIT $7";
 
