@@ -1,6 +1,6 @@
 # The index of commands. What they need comes from tests/setup, into .tools/.
 .DEFAULT_GOAL := help
-.PHONY: help build run serve test check fmt lint proto proto-release bench bench-peer clean
+.PHONY: help build run serve test check fmt lint proto proto-release image check-image bench bench-peer clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,6 +47,17 @@ proto: ## lint the protos and compare them with the last release
 proto-release: ## record the protos as released: from now on `make proto` compares with these
 	tests/setup buf
 	.tools/bin/buf build proto --exclude-source-info --output proto/released.binpb
+
+image: ## build the container image, without a daemon; prints its id
+	tests/setup compiler buildah
+	deploy/image/program .tools/image/rapport
+	deploy/image/build .tools/image/rapport
+
+check-image: ## build the container image twice, look into it, and run it without rights on PostgreSQL and NATS
+	tests/setup compiler buildah runc hadolint nats postgresql
+	.tools/bin/hadolint deploy/image/Dockerfile deploy/image/Dockerfile.prebuilt
+	deploy/image/program .tools/image/rapport
+	. ./.tools/env && cargo run --package rapport-tests --features image --bin image -- .tools/image/rapport
 
 bench: ## measure, print the table, write target/bench.json
 	tests/setup compiler nats postgresql duckdb
