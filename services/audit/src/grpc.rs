@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use crate::export::{Export, Part, Range};
 use crate::index::{self, Filter, Place};
-use crate::{INDEX, SOURCES, shown, verify};
+use crate::{INDEX, SOURCES, metrics, shown, verify};
 
 /// What serves the RPCs.
 #[derive(Clone)]
@@ -58,7 +58,9 @@ impl Api {
             .position;
         // Where the index was told of more than the source holds now, that is missing there.
         let until = head.max(self.indexed(source, head).await?);
-        verify::source(database, &*self.sources, source, (last, until)).await
+        let found = verify::source(database, &*self.sources, source, (last, until)).await?;
+        metrics::verified(&found);
+        Ok(found)
     }
 
     /// Waits for the index to reach a position as long as it moves; how far it is then.

@@ -25,6 +25,7 @@
 mod export;
 mod grpc;
 mod index;
+mod metrics;
 mod shown;
 mod verify;
 
@@ -39,6 +40,8 @@ use chassis::service::Service;
 use chassis::status::Reason;
 use eventstore::{Consumer, Handler, Migration, Schema};
 use rapport_proto::audit::v1::audit_service_server::AuditServiceServer;
+
+pub use metrics::METRICS;
 
 /// What `audit` answers beside the reasons of the chassis: nothing.
 pub const REASONS: &[Reason] = &[];

@@ -17,7 +17,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::readiness::Readiness;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{self, Telemetry};
 
 /// What the admin port shows.
 #[derive(Clone, Debug)]
@@ -84,6 +84,9 @@ impl Health {
                 } else {
                     readiness.is_target_ready(target)
                 };
+                if name == target && !target.is_empty() {
+                    telemetry::READY.set(f64::from(u8::from(ready)), [target]);
+                }
                 let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
                 self.reporter.set_service_status(name, status).await;
             }

@@ -27,11 +27,12 @@ use crate::root_key;
 use crate::service::{Service, Work};
 use crate::settings::{ClockMode, Settings};
 use crate::status::Reason;
+use crate::telemetry;
 
 /// How often an idle database is asked whether it is there, and the log.
 const PROBE: Duration = Duration::from_secs(1);
 /// The target that passes calls on.
-const GATEWAY: &str = "gateway";
+pub const GATEWAY: &str = "gateway";
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 /// A row of the table of targets.
@@ -408,20 +409,16 @@ async fn follow_store(store: Store, readiness: Readiness) {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             // The store notes by itself what came of it.
-            Err(_) => drop(store.read_head().await),
+            Err(_) => drop(store.measure().await),
         }
     }
 }
 
 /// Shows whether the log can be reached. A target is ready without it, so this is the place to see it is gone.
 async fn follow_log(log: Log) {
-    let connected = crate::telemetry::meter_of_process()
-        .u64_gauge("rapport.log.connected")
-        .with_description("1 while the connection to the log stands, 0 while it does not")
-        .build();
     loop {
         let stands = log.as_nats().is_some_and(NatsLog::is_connected);
-        connected.record(stands.into(), &[]);
+        telemetry::LOG_CONNECTED.set(f64::from(u8::from(stands)), []);
         tokio::time::sleep(PROBE).await;
     }
 }

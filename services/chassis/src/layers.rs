@@ -33,7 +33,7 @@ use crate::status::{
     STOPPING, TOO_MANY_STREAMS,
 };
 use crate::telemetry::propagation;
-use crate::telemetry::rpc::{Instruments, OTHER, server_span};
+use crate::telemetry::rpc::{self, OTHER, server_span};
 
 use body::{Limits, Record};
 use places::{Place, Places};
@@ -56,7 +56,6 @@ pub struct Gate {
     authenticator: Arc<Authenticator>,
     places: Places,
     request_timeout: Duration,
-    instruments: Instruments,
     stopping: CancellationToken,
     aborting: CancellationToken,
 }
@@ -79,15 +78,13 @@ pub struct Parts {
 
 impl Gate {
     pub fn new(parts: Parts) -> Arc<Self> {
-        let instruments = Instruments::new(&crate::telemetry::meter_of_process());
-        let places = Places::new(parts.max_in_flight, parts.max_streams, &instruments);
+        let places = Places::new(parts.max_in_flight, parts.max_streams);
         Arc::new(Self {
             methods: parts.methods,
             served: parts.served,
             authenticator: parts.authenticator,
             places,
             request_timeout: parts.request_timeout,
-            instruments,
             stopping: parts.stopping,
             aborting: parts.aborting,
         })
@@ -115,7 +112,7 @@ impl Gate {
             // Fails without an OpenTelemetry layer only, and then nobody reads the trace.
             let _ = span.set_parent(parent);
         }
-        let record = Record::new(name, Instant::now(), span.clone(), self.instruments.clone());
+        let record = Record::new(name, Instant::now(), span.clone());
         // 2 A panic is this caller's INTERNAL and nobody else's business.
         // 3 The deadline covers everything inside, waiting included; a stream has only the one its caller asked for.
         let deadline = self.deadline(method, asked);
@@ -129,7 +126,7 @@ impl Gate {
             Ok(Err(problem)) => (span.in_scope(|| self.refuse(name, problem)), None),
             Err(panic) => span.in_scope(|| {
                 tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked");
-                self.instruments.panicked(name);
+                rpc::PANICS.add(1, [name]);
                 (Problem::of(PANICKED).into_status().into_http(), None)
             }),
         };
@@ -248,13 +245,13 @@ impl Gate {
     fn refuse(&self, name: &'static str, problem: Problem) -> Response<Body> {
         match problem.reason.code {
             Code::ResourceExhausted if problem.reason == OVERLOADED => {
-                self.instruments.shed(name, "in_flight")
+                rpc::SHED.add(1, ["in_flight", name])
             }
             Code::ResourceExhausted if problem.reason == TOO_MANY_STREAMS => {
-                self.instruments.shed(name, "streams")
+                rpc::SHED.add(1, ["streams", name])
             }
             Code::Unauthenticated | Code::PermissionDenied => {
-                self.instruments.rejected(name, &problem.reason)
+                rpc::REJECTIONS.add(1, [problem.reason.name, name])
             }
             _ => {}
         }

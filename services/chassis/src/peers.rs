@@ -31,7 +31,7 @@ use crate::call::{Call, Deadline};
 use crate::methods::{Method, Methods};
 use crate::status::{DEADLINE_PASSED, PEER_UNAVAILABLE, Problem, chain, is_timeout};
 use crate::telemetry::propagation;
-use crate::telemetry::rpc::{Instruments, OTHER, client_span};
+use crate::telemetry::rpc::{OTHER, client_span};
 
 use outcome::Outcome;
 
@@ -55,19 +55,11 @@ pub struct Directory {
     urls: BTreeMap<String, String>,
     keys: ServiceKeys,
     methods: Methods,
-    instruments: Instruments,
 }
 
 impl Directory {
     pub fn new(urls: BTreeMap<String, String>, keys: ServiceKeys, methods: Methods) -> Arc<Self> {
-        Arc::new(Self {
-            local: Mutex::default(),
-            remote: Mutex::default(),
-            urls,
-            keys,
-            methods,
-            instruments: Instruments::new(&crate::telemetry::meter_of_process()),
-        })
+        Arc::new(Self { local: Mutex::default(), remote: Mutex::default(), urls, keys, methods })
     }
 
     /// Tells where a target of this process is: routes with the layers around them.
@@ -136,7 +128,6 @@ impl Peer {
             target: self.to.clone(),
             began: Instant::now(),
             span: span.clone(),
-            instruments: self.directory.instruments.clone(),
             noted: false,
         };
         match self.send(request, deadline).instrument(span.clone()).await {

@@ -16,6 +16,7 @@ pub mod rpc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use eventstore::metric::{Gauge, Metric, Metrics, Watched};
 use opentelemetry::trace::{TraceContextExt as _, TraceId, TracerProvider as _};
 use opentelemetry::{Context, Key, KeyValue, global};
 use opentelemetry_otlp::WithExportConfig as _;
@@ -33,6 +34,42 @@ use crate::settings;
 
 /// Name of the meter and tracer, and the resource's `service.namespace`.
 const SCOPE: &str = "rapport";
+
+static BUILD_INFO: Metric<Gauge, 1> =
+    Metric::gauge("rapport.build_info", ["version"], "Always 1; the labels tell the build");
+static TASKS: Metric<Watched, 0> = Metric::watched("rapport.runtime.tasks", "Tokio tasks alive");
+static QUEUE: Metric<Watched, 0> = Metric::watched(
+    "rapport.runtime.queue",
+    "Tokio tasks waiting for a worker in the global queue",
+);
+pub(crate) static LOG_CONNECTED: Metric<Gauge, 0> = Metric::gauge(
+    "rapport.log.connected",
+    [],
+    "1 while the connection to the log stands, 0 while it does not",
+);
+pub(crate) static READY: Metric<Gauge, 1> = Metric::gauge(
+    "rapport.ready",
+    ["service"],
+    "1 while a target of this process may get traffic, 0 while it may not",
+);
+
+/// Every metric of this crate.
+pub static METRICS: Metrics = &[
+    &rpc::SERVER_DURATION,
+    &rpc::CLIENT_DURATION,
+    &rpc::IN_FLIGHT,
+    &rpc::IN_FLIGHT_LIMIT,
+    &rpc::STREAMS,
+    &rpc::STREAMS_LIMIT,
+    &rpc::SHED,
+    &rpc::REJECTIONS,
+    &rpc::PANICS,
+    &BUILD_INFO,
+    &TASKS,
+    &QUEUE,
+    &LOG_CONNECTED,
+    &READY,
+];
 
 /// The running telemetry of this process.
 #[derive(Clone, Debug)]
@@ -66,6 +103,7 @@ pub fn start(settings: &settings::Telemetry, service: &str) -> Result<Telemetry,
     let (telemetry, subscriber) = build(settings, service)?;
     let telemetry = RUNNING.get_or_init(|| telemetry).clone();
     global::set_meter_provider(telemetry.meter.clone());
+    eventstore::metric::start();
     global::set_tracer_provider(telemetry.tracer.clone());
     // A test harness may have a subscriber already; its logs are then its own affair.
     let _ = subscriber.try_init();
@@ -148,11 +186,6 @@ pub fn current_trace_id() -> Option<String> {
     (id != TraceId::INVALID).then(|| id.to_string())
 }
 
-/// The meter of every instrument here; fetched when used, so that it belongs to the running provider.
-pub fn meter_of_process() -> opentelemetry::metrics::Meter {
-    global::meter(SCOPE)
-}
-
 /// Spans at INFO and above become OpenTelemetry spans, whatever the log level is. Events stay in the log.
 fn spans<S>(tracer: &SdkTracerProvider) -> impl tracing_subscriber::Layer<S> + use<S>
 where
@@ -213,29 +246,13 @@ fn instance() -> Option<KeyValue> {
 
 /// What an SRE asks about the process itself.
 fn watch_runtime() {
-    let meter = meter_of_process();
-    let version = [KeyValue::new("version", env!("CARGO_PKG_VERSION"))];
-    meter
-        .u64_gauge("rapport.build_info")
-        .with_description("Always 1; the labels tell the build")
-        .build()
-        .record(1, &version);
+    BUILD_INFO.set(1.0, [env!("CARGO_PKG_VERSION")]);
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         return;
     };
     let tasks = runtime.clone();
-    meter
-        .u64_observable_gauge("rapport.runtime.tasks")
-        .with_description("Tokio tasks alive")
-        .with_callback(move |gauge| gauge.observe(tasks.metrics().num_alive_tasks() as u64, &[]))
-        .build();
-    meter
-        .u64_observable_gauge("rapport.runtime.queue")
-        .with_description("Tokio tasks waiting for a worker in the global queue")
-        .with_callback(move |gauge| {
-            gauge.observe(runtime.metrics().global_queue_depth() as u64, &[])
-        })
-        .build();
+    TASKS.watch(move || tasks.metrics().num_alive_tasks() as f64);
+    QUEUE.watch(move || runtime.metrics().global_queue_depth() as f64);
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ mod consumers;
 mod convert;
 mod domain;
 mod grpc;
+mod metrics;
 mod refusal;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -54,6 +55,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use metrics::METRICS;
 pub use refusal::REASONS;
 
 use chassis::deps::Deps;

@@ -53,6 +53,7 @@ mod gate;
 mod grpc;
 mod ledger;
 mod link;
+mod metrics;
 mod refusal;
 mod token;
 mod view;
@@ -61,6 +62,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use metrics::METRICS;
 pub use refusal::REASONS;
 
 use std::sync::Arc;

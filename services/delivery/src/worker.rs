@@ -29,6 +29,7 @@ use crate::domain::touch::{Command, Outcome, State, Status, Touch, is_unasked};
 use crate::gate::{self, Gathered, Judgement};
 use crate::ledger::Ledger;
 use crate::link;
+use crate::metrics;
 use crate::view::provider_event::TAKEN;
 use crate::view::task::RECALL;
 use crate::view::{EXPIRY, REPORT, STEP, touch_of};
@@ -284,12 +285,16 @@ impl Gate<'_> {
             facts.complete(touch.request, &ledger, &neighbours);
             let judgement = gate::judge(&facts.gathered, at);
             ledger.insist();
+            let verdict = metrics::verdict(&judgement.outcome);
             let wish = command(judgement, facts.market(), self.adapter, at);
             if ledger.decide(touch_id, wish, at).is_err() {
                 return Ok(Run::Done);
             }
             match append(store, &ledger, Metadata { at, ..self.meta.clone() }).await? {
-                Appended::Yes => return Ok(self.passed(facts.gathered, ledger)),
+                Appended::Yes => {
+                    metrics::judged(&verdict, &facts.gathered);
+                    return Ok(self.passed(facts.gathered, ledger));
+                }
                 Appended::Elsewhere => return Ok(Run::Done),
                 // Perhaps it moves again: that is one of the things that change a touch.
                 Appended::Conflict if facts.gathered.stands_still() => return Ok(Run::Stale),

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::event::{Head, Metadata, Recorded, Stored};
+use crate::metrics;
 use crate::store::Store;
 use crate::unit::Unit;
 use crate::values;
@@ -136,6 +137,7 @@ pub async fn run(
     while !stop.is_cancelled() {
         let (moved, result) = runner::run(&store, &consumer, &source, &*producer, &stop).await;
         if let Err(error) = result {
+            metrics::CONSUMER_ERRORS.add(1, [store.source(), &consumer.name, &source]);
             tracing::warn!(
                 consumer = consumer.name,
                 source,

@@ -1,76 +1,158 @@
-//! The metrics of the waist, by OpenTelemetry names. Labels are bounded: never a tenant, party or id.
+//! The metrics of the waist.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use opentelemetry::metrics::{Counter, Gauge, Histogram};
-use opentelemetry::{KeyValue, global};
-
 use crate::commit::Outcome;
+use crate::event::Head;
+use crate::metric::{Counter, Gauge, Histogram, Metric, Metrics};
+use crate::store::Store;
 use crate::unit::Unit;
 
 /// Seconds: a commit takes one to a few milliseconds, a timer may be late by seconds.
-const BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-struct Instruments {
-    appended: Counter<u64>,
-    append_duration: Histogram<f64>,
-    conflicts: Counter<u64>,
-    idempotency_hits: Counter<u64>,
-    outbox_pending: Gauge<u64>,
-    outbox_oldest_age: Gauge<f64>,
-    publish_duration: Histogram<f64>,
-    publish_failures: Counter<u64>,
-    consumer_position: Gauge<u64>,
-    consumer_lag: Gauge<u64>,
-    consumer_lag_time: Gauge<f64>,
-    consumer_healed: Counter<u64>,
-    dead_letters: Gauge<u64>,
-    timers_fired: Counter<u64>,
-    timers_lateness: Histogram<f64>,
-}
+const SERVICE: [&str; 1] = ["service"];
+/// The service that reads, its consumer, and the source it reads.
+const CONSUMER: [&str; 3] = ["service", "consumer", "source"];
 
-fn instruments() -> &'static Instruments {
-    static INSTRUMENTS: OnceLock<Instruments> = OnceLock::new();
-    INSTRUMENTS.get_or_init(|| {
-        let meter = global::meter("rapport");
-        let counter = |name, text| meter.u64_counter(name).with_description(text).build();
-        let gauge = |name, text| meter.u64_gauge(name).with_description(text).build();
-        let seconds = |name, text| {
-            let histogram = meter.f64_histogram(name).with_unit("s").with_description(text);
-            histogram.with_boundaries(BUCKETS.to_vec()).build()
-        };
-        Instruments {
-            appended: counter("rapport.events.appended", "Events appended durably"),
-            append_duration: seconds("rapport.append.duration", "Time from unit to durable"),
-            conflicts: counter("rapport.append.conflicts", "Version conflicts"),
-            idempotency_hits: counter("rapport.idempotency.hits", "Repeated requests answered"),
-            outbox_pending: gauge("rapport.outbox.pending", "Events not yet on the log"),
-            outbox_oldest_age: meter
-                .f64_gauge("rapport.outbox.oldest_age")
-                .with_unit("s")
-                .with_description("Age of the oldest event not yet on the log")
-                .build(),
-            publish_duration: seconds("rapport.outbox.publish.duration", "Time to publish a page"),
-            publish_failures: counter("rapport.outbox.publish.failures", "Relay turns that failed"),
-            consumer_position: gauge("rapport.consumer.position", "Checkpoint of a consumer"),
-            consumer_lag: gauge("rapport.consumer.lag", "Events a consumer has yet to read"),
-            consumer_lag_time: meter
-                .f64_gauge("rapport.consumer.lag_time")
-                .with_unit("s")
-                .with_description("Age of the last event applied while there are others to apply; 0 when there are none")
-                .build(),
-            consumer_healed: counter("rapport.consumer.healed", "Events healed from the producer"),
-            dead_letters: gauge("rapport.dead_letters", "Parked events"),
-            timers_fired: counter("rapport.timers.fired", "Timers fired"),
-            timers_lateness: seconds("rapport.timers.lateness", "How late timers fired"),
-        }
-    })
-}
+/// Every metric of this crate.
+pub static METRICS: Metrics = &[
+    &APPENDED,
+    &APPEND_DURATION,
+    &CONFLICTS,
+    &IDEMPOTENCY_HITS,
+    &POSITION,
+    &FENCED,
+    &SCHEMA_VERSION,
+    &CONNECTIONS,
+    &CONNECTIONS_MAX,
+    &OUTBOX_PENDING,
+    &OUTBOX_OLDEST_AGE,
+    &PUBLISH_DURATION,
+    &PUBLISH_FAILURES,
+    &CONSUMER_POSITION,
+    &CONSUMER_LAG,
+    &CONSUMER_LAG_TIME,
+    &CONSUMER_HEALED,
+    &CONSUMER_ERRORS,
+    &PAGE_DURATION,
+    &DEAD_LETTERS,
+    &DEAD_LETTERED,
+    &TIMERS_DUE,
+    &TIMERS_FIRED,
+    &TIMERS_LATENESS,
+    &TIMERS_PARKED,
+    &LEASE_HELD,
+];
 
-fn service(source: &str) -> KeyValue {
-    KeyValue::new("service", source.to_owned())
+pub(crate) static APPENDED: Metric<Counter, 3> = Metric::counter(
+    "rapport.events.appended",
+    ["service", "stream_type", "event_type"],
+    "Events appended durably",
+);
+static APPEND_DURATION: Metric<Histogram, 2> = Metric::seconds(
+    "rapport.append.duration",
+    ["service", "stream_type"],
+    BUCKETS,
+    "Time from unit to durable",
+);
+/// `outcome`: retried, or surfaced to the caller as ABORTED.
+pub(crate) static CONFLICTS: Metric<Counter, 3> = Metric::counter(
+    "rapport.append.conflicts",
+    ["service", "stream_type", "outcome"],
+    "Version conflicts: retried, or surfaced to the caller",
+);
+pub(crate) static IDEMPOTENCY_HITS: Metric<Counter, 1> =
+    Metric::counter("rapport.idempotency.hits", ["method"], "Repeated requests answered");
+static POSITION: Metric<Gauge, 1> = Metric::gauge(
+    "rapport.store.position",
+    SERVICE,
+    "Position of the last event this process knows",
+);
+static FENCED: Metric<Gauge, 1> = Metric::gauge(
+    "rapport.store.fenced",
+    SERVICE,
+    "1 while store and log tell two histories and nothing is written, 0 otherwise",
+);
+pub(crate) static SCHEMA_VERSION: Metric<Gauge, 1> =
+    Metric::gauge("rapport.schema.version", SERVICE, "Last migration applied to the store");
+static CONNECTIONS: Metric<Gauge, 2> = Metric::gauge(
+    "db.client.connection.count",
+    ["db.client.connection.pool.name", "db.client.connection.state"],
+    "Connections to the database, used or idle; the pool is named after its service",
+);
+static CONNECTIONS_MAX: Metric<Gauge, 1> = Metric::gauge(
+    "db.client.connection.max",
+    ["db.client.connection.pool.name"],
+    "Connections that a pool may open",
+);
+pub(crate) static OUTBOX_PENDING: Metric<Gauge, 1> = Metric::gauge(
+    "rapport.outbox.pending",
+    SERVICE,
+    "Events not yet on the log, as the replica sees that relays; 0 on the others",
+);
+pub(crate) static OUTBOX_OLDEST_AGE: Metric<Gauge, 1> = Metric::gauge_s(
+    "rapport.outbox.oldest_age",
+    SERVICE,
+    "Age of the oldest event not yet on the log, as the replica sees that relays; 0 on the others",
+);
+pub(crate) static PUBLISH_DURATION: Metric<Histogram, 1> =
+    Metric::seconds("rapport.outbox.publish.duration", SERVICE, BUCKETS, "Time to publish a page");
+pub(crate) static PUBLISH_FAILURES: Metric<Counter, 1> =
+    Metric::counter("rapport.outbox.publish.failures", SERVICE, "Relay turns that failed");
+pub(crate) static CONSUMER_POSITION: Metric<Gauge, 3> =
+    Metric::gauge("rapport.consumer.position", CONSUMER, "Checkpoint of a consumer");
+pub(crate) static CONSUMER_LAG: Metric<Gauge, 3> =
+    Metric::gauge("rapport.consumer.lag", CONSUMER, "Events a consumer has yet to read");
+pub(crate) static CONSUMER_LAG_TIME: Metric<Gauge, 3> = Metric::gauge_s(
+    "rapport.consumer.lag_time",
+    CONSUMER,
+    "Age of the last event applied while there are others to apply; 0 when there are none",
+);
+pub(crate) static CONSUMER_HEALED: Metric<Counter, 3> =
+    Metric::counter("rapport.consumer.healed", CONSUMER, "Events healed from the producer");
+pub(crate) static CONSUMER_ERRORS: Metric<Counter, 3> = Metric::counter(
+    "rapport.consumer.errors",
+    CONSUMER,
+    "Times a consumer failed and started over after its checkpoint",
+);
+pub(crate) static PAGE_DURATION: Metric<Histogram, 3> = Metric::seconds(
+    "rapport.consumer.page.duration",
+    CONSUMER,
+    BUCKETS,
+    "Time to handle a page of events and commit what follows",
+);
+pub(crate) static DEAD_LETTERS: Metric<Gauge, 3> =
+    Metric::gauge("rapport.dead_letters", CONSUMER, "Parked events");
+pub(crate) static DEAD_LETTERED: Metric<Counter, 3> =
+    Metric::counter("rapport.dead_lettered", CONSUMER, "Times a stream was parked");
+pub(crate) static TIMERS_DUE: Metric<Gauge, 1> = Metric::gauge(
+    "rapport.timers.due",
+    SERVICE,
+    "Timers that this replica has claimed and not yet fired",
+);
+pub(crate) static TIMERS_FIRED: Metric<Counter, 1> =
+    Metric::counter("rapport.timers.fired", SERVICE, "Timers fired");
+pub(crate) static TIMERS_LATENESS: Metric<Histogram, 1> =
+    Metric::seconds("rapport.timers.lateness", SERVICE, BUCKETS, "How late timers fired");
+pub(crate) static TIMERS_PARKED: Metric<Gauge, 1> =
+    Metric::gauge("rapport.timers.parked", SERVICE, "Parked timers");
+pub(crate) static LEASE_HELD: Metric<Gauge, 2> = Metric::gauge(
+    "rapport.lease.held",
+    ["service", "lease"],
+    "1 while this replica holds a lease, 0 while it does not",
+);
+
+/// What the store and its connections look like.
+pub(crate) fn measured(store: &Store, head: Head, fenced: bool) {
+    let source = store.source();
+    POSITION.set_count(head.position, [source]);
+    FENCED.set(f64::from(u8::from(fenced)), [source]);
+    let (used, idle, max) = store.database().connections();
+    CONNECTIONS.set_count(used as u64, [source, "used"]);
+    CONNECTIONS.set_count(idle as u64, [source, "idle"]);
+    CONNECTIONS_MAX.set_count(max as u64, [source]);
 }
 
 /// Kinds of events in a unit: stream type, event type and how many.
@@ -89,73 +171,12 @@ pub(crate) fn kinds(unit: &Unit) -> Kinds {
 }
 
 pub(crate) fn appended(source: &str, kinds: Kinds, took: Duration, outcome: &Outcome) {
-    let stream_type = kinds.first().map_or("", |it| it.0.as_str()).to_owned();
-    let labels = [service(source), KeyValue::new("stream_type", stream_type)];
-    instruments().append_duration.record(took.as_secs_f64(), &labels);
+    let stream_type = kinds.first().map_or("", |it| it.0.as_str());
+    APPEND_DURATION.record(took, [source, stream_type]);
     if !matches!(outcome, Outcome::Committed { .. }) {
         return;
     }
     for (stream_type, event_type, count) in kinds {
-        let labels = [
-            service(source),
-            KeyValue::new("stream_type", stream_type),
-            KeyValue::new("event_type", event_type),
-        ];
-        instruments().appended.add(count, &labels);
+        APPENDED.add(count, [source, &stream_type, &event_type]);
     }
-}
-
-pub(crate) fn conflict(source: &str, stream_type: &'static str, outcome: &'static str) {
-    let labels = [
-        service(source),
-        KeyValue::new("stream_type", stream_type),
-        KeyValue::new("outcome", outcome),
-    ];
-    instruments().conflicts.add(1, &labels);
-}
-
-pub(crate) fn idempotency_hit(method: &str) {
-    instruments().idempotency_hits.add(1, &[KeyValue::new("method", method.to_owned())]);
-}
-
-pub(crate) fn published(source: &str, took: Duration, head: u64, sent: u64) {
-    let labels = [service(source)];
-    instruments().outbox_pending.record(head.saturating_sub(sent), &labels);
-    if !took.is_zero() {
-        instruments().publish_duration.record(took.as_secs_f64(), &labels);
-    }
-}
-
-pub(crate) fn outbox_age(source: &str, age: Duration) {
-    instruments().outbox_oldest_age.record(age.as_secs_f64(), &[service(source)]);
-}
-
-pub(crate) fn publish_failed(source: &str) {
-    instruments().publish_failures.add(1, &[service(source)]);
-}
-
-pub(crate) fn consumed(consumer: &str, source: &str, position: u64) {
-    let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
-    instruments().consumer_position.record(position, &labels);
-}
-
-pub(crate) fn consumer_lag(consumer: &str, source: &str, lag: u64, age: Duration) {
-    let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
-    instruments().consumer_lag.record(lag, &labels);
-    instruments().consumer_lag_time.record(age.as_secs_f64(), &labels);
-}
-
-pub(crate) fn healed(consumer: &str, source: &str, events: usize) {
-    let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
-    instruments().consumer_healed.add(events as u64, &labels);
-}
-
-pub(crate) fn dead_letters(consumer: &str, source: &str, events: u64) {
-    let labels = [KeyValue::new("consumer", consumer.to_owned()), service(source)];
-    instruments().dead_letters.record(events, &labels);
-}
-
-pub(crate) fn timer_fired(source: &str, late: Duration) {
-    instruments().timers_fired.add(1, &[service(source)]);
-    instruments().timers_lateness.record(late.as_secs_f64(), &[service(source)]);
 }

@@ -33,15 +33,31 @@ pub(crate) async fn run(
         // Replicas that start together take turns.
         tx.query("SELECT CAST(pg_advisory_xact_lock(7236820351) AS TEXT)", vec![]).await?;
     }
-    tx.script(
-        "CREATE TABLE IF NOT EXISTS migration (
-             name TEXT PRIMARY KEY, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)",
-    )
-    .await?;
+    // Who applies nothing may have no right to make tables.
+    if apply {
+        tx.script(
+            "CREATE TABLE IF NOT EXISTS migration (
+                 name TEXT PRIMARY KEY, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)",
+        )
+        .await?;
+    }
+    if !apply && !is_there(&mut tx).await? {
+        return Err(Error::unavailable("the store has no tables: run `rapport migrate`"));
+    }
     for step in migrations {
         step_once(&mut tx, step, apply).await?;
     }
     tx.commit().await
+}
+
+/// Whether anything was ever applied.
+async fn is_there(tx: &mut Tx) -> Result<bool, Error> {
+    let look = match tx.is_postgres() {
+        true => "SELECT COUNT(*) FROM pg_class WHERE oid = to_regclass('migration')",
+        false => "SELECT COUNT(*) FROM sqlite_master WHERE name = 'migration'",
+    };
+    let rows = tx.query(look, vec![]).await?;
+    Ok(rows.first().map_or(Ok(0), |it| it.count(0))? > 0)
 }
 
 async fn step_once(tx: &mut Tx, step: &Migration, apply: bool) -> Result<(), Error> {

@@ -27,16 +27,19 @@ pub async fn run(store: Store, stop: CancellationToken) {
     let holder = store.0.ids.random("relay");
     let log = store.log().clone();
     let Some(nats) = log.as_nats() else { return };
+    let mut sent = None;
     while !stop.is_cancelled() {
         let turn = tokio::select! {
             () = stop.cancelled() => break,
-            turn = turn(&store, nats, &holder) => turn,
+            turn = turn(&store, nats, &holder, &mut sent) => turn,
         };
         nats.relays(store.source(), false);
+        metrics::LEASE_HELD.set(0.0, [store.source(), &lease_name(&store)]);
+        tell_waiting(&store, sent.filter(|_| turn.is_err())).await;
         let pause = match turn {
             Ok(()) => Duration::from_secs(1),
             Err(error) => {
-                metrics::publish_failed(store.source());
+                metrics::PUBLISH_FAILURES.add(1, [store.source()]);
                 tracing::warn!(source = store.source(), error = error.chain(), "relay starts over");
                 // What waiting does not mend is looked at less often.
                 Duration::from_millis(if error.is_transient() { 200 } else { 5_000 })
@@ -59,15 +62,22 @@ fn lease_name(store: &Store) -> String {
 }
 
 /// Holds the lease and relays until it is lost or something fails.
-async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> {
+async fn turn(
+    store: &Store,
+    nats: &NatsLog,
+    holder: &str,
+    known: &mut Option<u64>,
+) -> Result<(), Error> {
     let name = lease_name(store);
     let Some(mut lease) = lease::acquire(store.database(), &name, holder, TTL).await? else {
         return Ok(());
     };
+    metrics::LEASE_HELD.set(1.0, [store.source(), &name]);
     failpoint::reach("holding_lease").await;
     nats.relays(store.source(), true);
     let mut pokes = nats.pokes(store.source()).await?;
     let mut sent = resync(store, nats).await?;
+    *known = Some(sent);
     let mut renewed = Instant::now();
     'relaying: loop {
         if renewed.elapsed() > TTL / 3 {
@@ -81,20 +91,20 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
         let mut events = store.read(sent, PAGE).await?;
         while let Some(last) = events.last().map(|it| it.position) {
             failpoint::reach("before_publish").await;
-            metrics::outbox_age(store.source(), age_of_first(store, &events));
+            tell(store, sent, &events);
             let start = Instant::now();
             // While one page is on its way, the next one is read.
             let publish = nats.publish(store.source(), &events);
             let (published, next) = tokio::join!(publish, store.read(last, PAGE));
             published?;
+            metrics::PUBLISH_DURATION.record(start.elapsed(), [store.source()]);
             (events, sent) = (next?, last);
-            metrics::published(store.source(), start.elapsed(), store.head().position, sent);
+            *known = Some(sent);
             if renewed.elapsed() > TTL / 3 {
                 continue 'relaying;
             }
         }
-        metrics::published(store.source(), Duration::ZERO, sent, sent);
-        metrics::outbox_age(store.source(), Duration::ZERO);
+        tell(store, sent, &[]);
         let mut head = store.watch();
         tokio::select! {
             () = async { drop(head.wait_for(|it| it.position > sent).await) } => {}
@@ -104,11 +114,22 @@ async fn turn(store: &Store, nats: &NatsLog, holder: &str) -> Result<(), Error> 
     }
 }
 
-/// How long the oldest event of a page has been waiting.
-fn age_of_first(store: &Store, events: &[Stored]) -> Duration {
-    let recorded = events.first().and_then(|it| it.envelope().ok()?.recorded_at);
+/// Tells what waits while nothing can be sent: that is when it matters. Who does not hold the lease knows of nothing.
+async fn tell_waiting(store: &Store, sent: Option<u64>) {
+    let Some(sent) = sent else { return tell(store, store.head().position, &[]) };
+    if let Ok(events) = store.read(sent, 1).await {
+        tell(store, sent, &events);
+    }
+}
+
+/// Tells how much is not on the log yet, and for how long the first of it has been waiting.
+fn tell(store: &Store, sent: u64, waiting: &[Stored]) {
+    let recorded = waiting.first().and_then(|it| it.envelope().ok()?.recorded_at);
     let recorded = recorded.as_ref().and_then(Timestamp::from_proto);
-    recorded.map_or(Duration::ZERO, |it| store.clock().now().since(it))
+    let age = recorded.map_or(Duration::ZERO, |it| store.clock().now().since(it));
+    let pending = if waiting.is_empty() { 0 } else { store.head().position.saturating_sub(sent) };
+    metrics::OUTBOX_PENDING.set_count(pending, [store.source()]);
+    metrics::OUTBOX_OLDEST_AGE.set(age.as_secs_f64(), [store.source()]);
 }
 
 async fn renew(store: &Store, lease: &Lease) -> Result<Option<Lease>, Error> {

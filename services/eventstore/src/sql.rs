@@ -211,6 +211,15 @@ impl Database {
         matches!(self.pools, Pools::Postgres { .. })
     }
 
+    /// How many connections are used, lie idle, and may be open at most.
+    pub(crate) fn connections(&self) -> (usize, usize, usize) {
+        let (some, others) = match &self.pools {
+            Pools::Sqlite { read, write } => (read.sizes(), write.sizes()),
+            Pools::Postgres { shared, append } => (shared.sizes(), append.sizes()),
+        };
+        (some.0 + others.0, some.1 + others.1, some.2 + others.2)
+    }
+
     /// Number of append connections opened so far: a new one must compare the log's tail first.
     pub(crate) fn generation(&self) -> u64 {
         match &self.pools {

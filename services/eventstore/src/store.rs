@@ -202,6 +202,7 @@ impl Store {
         let database = Database::open(&options.database).await?;
         schema.migrations.splice(..0, crate::migrate::OWN);
         crate::migrate::run(&database, &schema.migrations, options.migrate).await?;
+        metrics::SCHEMA_VERSION.set_count(schema.migrations.len() as u64, [&options.source]);
         let keys = Keyring::new(database.clone(), options.ids.clone(), &options.root_key);
         for view in &schema.views {
             view.opened(&keys);
@@ -301,6 +302,17 @@ impl Store {
         let head = Head { position: row.count(0)?, chain: row.hash(1)? };
         self.0.advance(head);
         Ok(head)
+    }
+
+    /// Looks whether the database is there, and shows what an operator asks about the store.
+    pub async fn measure(&self) -> Result<(), Error> {
+        let rows = self.query("SELECT position, chain, fenced FROM head WHERE one = 1", vec![]);
+        let rows = rows.await?;
+        let row = rows.first().ok_or_else(|| Error::corrupt("the head row is missing"))?;
+        let head = Head { position: row.count(0)?, chain: row.hash(1)? };
+        self.0.advance(head);
+        metrics::measured(self, head, !row.text(2)?.is_empty());
+        Ok(())
     }
 
     /// Reads events after a position, oldest first: at most `limit` of them, and none after the one that
@@ -541,14 +553,16 @@ impl Store {
                 Outcome::Repeated { version, position, .. } => {
                     return self.replay::<D>(id, meta, version, position).await;
                 }
-                Outcome::Conflict => metrics::conflict(&self.0.source, D::AGGREGATE, "retried"),
+                Outcome::Conflict => {
+                    metrics::CONFLICTS.add(1, [&self.0.source, D::AGGREGATE, "retried"]);
+                }
                 Outcome::RequestReused => return Err(ExecuteError::RequestReused),
                 Outcome::Superseded => return Err(ExecuteError::Superseded),
                 Outcome::Refused(reason) => return Err(ExecuteError::Taken(reason)),
                 Outcome::Failed(error) => return Err(ExecuteError::Store(error)),
             }
         }
-        metrics::conflict(&self.0.source, D::AGGREGATE, "surfaced");
+        metrics::CONFLICTS.add(1, [&self.0.source, D::AGGREGATE, "surfaced"]);
         Err(ExecuteError::Conflict)
     }
 
@@ -585,7 +599,7 @@ impl Store {
         version: u64,
         position: u64,
     ) -> Result<Executed<D::State>, ExecuteError<D::Refusal>> {
-        metrics::idempotency_hit(&meta.method);
+        metrics::IDEMPOTENCY_HITS.add(1, [&meta.method]);
         let loaded = self.load::<D>(&meta.tenant, id, AsOf::Version(version)).await?;
         let Loaded { state, created_at, updated_at, .. } = loaded;
         Ok(Executed { state, version, position, created_at, updated_at, repeated: true })

@@ -75,6 +75,8 @@ use eventstore::Schema;
 /// What `gateway` answers beside the reasons of the chassis: nothing over gRPC.
 pub const REASONS: &[Reason] = &[];
 
+pub use watch::METRICS;
+
 /// No tables.
 pub fn schema() -> Schema {
     Schema::default()

@@ -8,18 +8,24 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use chassis::telemetry::rpc::OTHER;
+use chassis::telemetry::rpc::{BOUNDARIES, OTHER};
+use eventstore::metric::{Histogram, Metric, Metrics};
 use http::{Method, StatusCode};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Histogram;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::answer::Refusal;
 
-/// Seconds; the boundaries that the OpenTelemetry conventions give `http.server.request.duration`.
-const BOUNDARIES: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+static DURATION: Metric<Histogram, 3> = Metric::seconds(
+    "http.server.request.duration",
+    ["http.request.method", "http.route", "http.response.status_code"],
+    BOUNDARIES,
+    "How long requests over plain HTTP took",
+);
+
+/// Every metric of this crate.
+pub static METRICS: Metrics = &[&DURATION];
 
 /// Methods of HTTP; what a client invents is no label, by the same conventions.
 const METHODS: [Method; 9] = [
@@ -37,21 +43,12 @@ const METHODS: [Method; 9] = [
 #[derive(Clone)]
 struct Watch {
     places: Arc<Semaphore>,
-    durations: Histogram<f64>,
 }
 
 /// The routes, watched.
 pub(crate) fn watched(routes: Router, max_in_flight: usize) -> Router {
-    let meter = chassis::telemetry::meter_of_process();
-    let watch = Watch {
-        places: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
-        durations: meter
-            .f64_histogram("http.server.request.duration")
-            .with_description("How long requests over plain HTTP took")
-            .with_unit("s")
-            .with_boundaries(BOUNDARIES.to_vec())
-            .build(),
-    };
+    let places = Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)));
+    let watch = Watch { places };
     routes.layer(middleware::from_fn(move |request: Request, next: Next| {
         let watch = watch.clone();
         async move { watch.answer(request, next).await }
@@ -86,7 +83,7 @@ impl Watch {
             KeyValue::new("http.route", route),
             KeyValue::new("http.response.status_code", i64::from(response.status().as_u16())),
         ];
-        self.durations.record(began.elapsed().as_secs_f64(), &labels);
+        DURATION.record_with(began.elapsed(), &labels);
         response
     }
 }

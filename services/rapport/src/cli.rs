@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use chassis::lifecycle::Shutdown;
 use chassis::run::Process;
-use chassis::settings::{Settings, Sources, reference};
+use chassis::settings::{self, Settings, Sources};
 use clap::{Args, Parser, Subcommand};
 
 use crate::people::{self, People, RemoteArgs};
-use crate::{demo, events, health, stores, targets};
+use crate::{demo, events, health, reference, stores, targets};
 
 /// The customer-experience platform for life sciences.
 #[derive(Parser)]
@@ -145,6 +145,10 @@ enum Reference {
     Settings,
     /// Every error reason: code, when, remedy, as Markdown
     Errors,
+    /// Every metric: names, type, unit, labels, meaning, as YAML
+    Metrics,
+    /// Who calls whom, and who reads whose events, as YAML
+    Graph,
 }
 
 /// Runs a command.
@@ -155,8 +159,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     if let Command::Reference(it) = cli.command {
         print(&match it {
-            Reference::Settings => reference(),
+            Reference::Settings => settings::reference(),
             Reference::Errors => chassis::status::catalogue(&stores::reasons()),
+            Reference::Metrics => reference::metrics_yaml(),
+            Reference::Graph => reference::graph_yaml().await?,
         });
         return Ok(ExitCode::SUCCESS);
     }

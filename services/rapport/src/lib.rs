@@ -13,6 +13,7 @@ pub mod demo;
 mod events;
 mod health;
 mod people;
+pub mod reference;
 pub mod remote;
 mod stores;
 mod table;

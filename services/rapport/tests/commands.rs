@@ -273,6 +273,16 @@ fn the_error_catalogue_is_generated_from_the_code() {
     is_generated("deploy/errors.md", &["reference", "errors"]);
 }
 
+#[test]
+fn the_metrics_are_generated() {
+    is_generated("deploy/metrics.yaml", &["reference", "metrics"]);
+}
+
+#[test]
+fn the_graph_in_the_chart_is_generated() {
+    is_generated("charts/rapport/files/graph.yaml", &["reference", "graph"]);
+}
+
 /// A server as a child process on a free port, in embedded mode; killed when it is dropped.
 struct Server {
     child: std::process::Child,

@@ -20,7 +20,7 @@ use crate::status::{
     DEADLINE_PASSED, PANICKED, Problem, STOPPING, code_in, ended_without_status, is_server_fault,
     with_details,
 };
-use crate::telemetry::rpc::{Instruments, close_span};
+use crate::telemetry::rpc::{self, close_span};
 
 use super::places::Place;
 
@@ -37,23 +37,17 @@ pub(super) struct Record {
     method: &'static str,
     started: Instant,
     span: Span,
-    instruments: Instruments,
     done: bool,
 }
 
 impl Record {
-    pub(super) fn new(
-        method: &'static str,
-        started: Instant,
-        span: Span,
-        instruments: Instruments,
-    ) -> Self {
-        Self { method, started, span, instruments, done: false }
+    pub(super) fn new(method: &'static str, started: Instant, span: Span) -> Self {
+        Self { method, started, span, done: false }
     }
 
     fn finish(&mut self, code: i32) {
         if !std::mem::replace(&mut self.done, true) {
-            self.instruments.answered(self.method, code, self.started.elapsed());
+            rpc::answered(self.method, code, self.started.elapsed());
             close_span(&self.span, code, is_server_fault(code));
         }
     }
@@ -144,7 +138,7 @@ impl http_body::Body for Watched {
                 let panic = crate::lifecycle::panic_text(panic.as_ref()).to_owned();
                 tracing::error!(panic, "a stream panicked");
                 if let Some(record) = &this.record {
-                    record.instruments.panicked(record.method);
+                    rpc::PANICS.add(1, [record.method]);
                 }
                 this.end(&Problem::of(PANICKED).into_status())
             }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::metrics::UpDownCounter;
+use eventstore::metric::{Metric, UpDownCounter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::status::{OVERLOADED, Problem, Reason, TOO_MANY_STREAMS};
-use crate::telemetry::rpc::Instruments;
+use crate::telemetry::rpc;
 
 /// When to try again after being shed.
 pub(super) const SHED_RETRY: Duration = Duration::from_millis(250);
@@ -24,7 +24,7 @@ pub(super) struct Places {
 #[derive(Debug)]
 struct Kind {
     free: Arc<Semaphore>,
-    taken: UpDownCounter<i64>,
+    taken: &'static Metric<UpDownCounter, 0>,
     none_left: Reason,
 }
 
@@ -32,21 +32,22 @@ struct Kind {
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
-    taken: UpDownCounter<i64>,
+    taken: &'static Metric<UpDownCounter, 0>,
 }
 
 impl Places {
-    pub(super) fn new(calls: usize, streams: usize, instruments: &Instruments) -> Self {
-        instruments.limits(calls, streams);
-        let kind = |count, taken: &UpDownCounter<i64>, none_left| Kind {
+    pub(super) fn new(calls: usize, streams: usize) -> Self {
+        rpc::IN_FLIGHT_LIMIT.set_count(calls as u64, []);
+        rpc::STREAMS_LIMIT.set_count(streams as u64, []);
+        let kind = |count, taken, none_left| Kind {
             free: Arc::new(Semaphore::new(count)),
-            taken: taken.clone(),
+            taken,
             none_left,
         };
         Self {
-            calls: kind(calls, &instruments.in_flight, OVERLOADED),
-            streams: kind(streams, &instruments.streams, TOO_MANY_STREAMS),
-            public_streams: kind(streams, &instruments.streams, TOO_MANY_STREAMS),
+            calls: kind(calls, &rpc::IN_FLIGHT, OVERLOADED),
+            streams: kind(streams, &rpc::STREAMS, TOO_MANY_STREAMS),
+            public_streams: kind(streams, &rpc::STREAMS, TOO_MANY_STREAMS),
         }
     }
 
@@ -68,13 +69,13 @@ impl Kind {
     fn take(&self) -> Result<Place, Problem> {
         let permit = self.free.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Problem::of(self.none_left).retry_after(SHED_RETRY))?;
-        self.taken.add(1, &[]);
-        Ok(Place { _permit: permit, taken: self.taken.clone() })
+        self.taken.add(1, []);
+        Ok(Place { _permit: permit, taken: self.taken })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.taken.add(-1, &[]);
+        self.taken.add(-1, []);
     }
 }

@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tracing::Span;
 
 use crate::status::{code_in, ended_without_status};
-use crate::telemetry::rpc::{Instruments, close_span};
+use crate::telemetry::rpc::{self, close_span};
 
 /// Notes a call's outcome once; an answer nobody read to its end counts as cancelled.
 #[derive(Debug)]
@@ -22,14 +22,13 @@ pub(super) struct Outcome {
     pub(super) target: Arc<str>,
     pub(super) began: Instant,
     pub(super) span: Span,
-    pub(super) instruments: Instruments,
     pub(super) noted: bool,
 }
 
 impl Outcome {
     pub(super) fn note(&mut self, code: i32) {
         if !std::mem::replace(&mut self.noted, true) {
-            self.instruments.called(self.method, &self.target, code, self.began.elapsed());
+            rpc::called(self.method, &self.target, code, self.began.elapsed());
             close_span(&self.span, code, code != 0);
         }
     }
@@ -93,20 +92,20 @@ mod tests {
     use futures::stream;
     use http::HeaderMap;
     use http_body_util::{BodyExt as _, StreamBody};
-    use opentelemetry::metrics::MeterProvider as _;
-    use opentelemetry_sdk::metrics::SdkMeterProvider;
 
-    /// Codes counted for calls whose answers were read, or not, as told.
-    async fn counted(trailers: &[(&'static str, &'static str)], read: bool) -> String {
-        let registry = prometheus::Registry::new();
-        let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build();
-        let provider = SdkMeterProvider::builder().with_reader(reader.expect("built")).build();
+    /// What the admin port shows after a call whose answer was read, or not, as told.
+    async fn counted(
+        method: &'static str,
+        trailers: &[(&'static str, &'static str)],
+        read: bool,
+    ) -> String {
+        let settings = crate::settings::Settings::default().telemetry;
+        let telemetry = crate::telemetry::start(&settings, "test").expect("started");
         let outcome = Outcome {
-            method: "service/Method",
+            method,
             target: "profiles".into(),
             began: Instant::now(),
             span: Span::none(),
-            instruments: Instruments::new(&provider.meter("test")),
             noted: false,
         };
         let headers = trailers.iter().map(|(name, value)| {
@@ -123,20 +122,27 @@ mod tests {
         } else {
             drop(response);
         }
-        prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("encoded")
+        let text = telemetry.metrics_text().expect("a text");
+        let of_method = format!(r#"rpc_method="{method}""#);
+        text.lines().filter(|it| it.contains(&of_method)).collect()
     }
 
     #[tokio::test]
     async fn an_answer_is_what_its_trailers_say() {
-        for (status, code) in [("0", "OK"), ("8", "RESOURCE_EXHAUSTED"), ("13", "INTERNAL")] {
-            let text = counted(&[("grpc-status", status)], true).await;
+        for (method, status, code) in [
+            ("test/Ok", "0", "OK"),
+            ("test/Full", "8", "RESOURCE_EXHAUSTED"),
+            ("test/Broken", "13", "INTERNAL"),
+        ] {
+            let text = counted(method, &[("grpc-status", status)], true).await;
             assert!(text.contains(&format!(r#"rpc_response_status_code="{code}""#)), "{text}");
         }
     }
 
     #[tokio::test]
     async fn an_answer_that_was_not_read_to_its_status_is_cancelled() {
-        for text in [counted(&[("grpc-status", "0")], false).await, counted(&[], true).await] {
+        let unread = counted("test/Unread", &[("grpc-status", "0")], false).await;
+        for text in [unread, counted("test/Silent", &[], true).await] {
             assert!(text.contains(r#"rpc_response_status_code="CANCELLED""#), "{text}");
         }
     }

@@ -1,3 +1,4 @@
+use eventstore::metric::Counter;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
@@ -20,9 +21,13 @@ const PROFILES: Target = Target {
 async fn metrics_are_served_with_descriptions_and_the_level_can_change() {
     let settings = settings::Settings::default().telemetry;
     let telemetry = start(&settings, "rapport-test").expect("started");
-    meter_of_process().u64_counter("rapport.test").with_description("A test").build().add(1, &[]);
+    static TEST: Metric<Counter, 1> = Metric::counter("rapport.test", ["what"], "A test");
+    TEST.add(1, ["text"]);
+    TEST.add(1, [""]);
     let text = telemetry.metrics_text().expect("encoded");
     assert!(text.contains("# HELP rapport_test_total A test"), "{text}");
+    assert!(text.contains("rapport_test_total{what=\"text\"} 1"), "{text}");
+    assert!(text.contains("rapport_test_total 1"), "an empty label is none: {text}");
     assert!(text.contains("rapport_build_info{version="), "{text}");
     telemetry.set_log_level("warn,chassis=debug").expect("changed");
     assert!(telemetry.log_level().contains("chassis=debug"));

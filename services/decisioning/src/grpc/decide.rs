@@ -18,6 +18,7 @@ use crate::domain::decide::reads::Reads;
 use crate::domain::decide::{Inputs, Wish, decide};
 use crate::domain::decision::{Command, Decision, State};
 use crate::domain::pack::{Answer, Question};
+use crate::metrics;
 use crate::refusal::{self, NO_LIVE_POLICY};
 use crate::view::past::{Asked, Past};
 use crate::view::shared::Shared;
@@ -38,7 +39,9 @@ impl Api {
             &[&meta.tenant, &meta.actor.subject, &meta.method, &meta.request_id, "dec", "0"],
         );
         let began = Instant::now();
-        let made = match self.decided(meta, &decision_id, wish, min_positions).await {
+        let made = self.decided(meta, &decision_id, wish, min_positions).await;
+        metrics::decided(made.as_ref().ok(), began.elapsed());
+        let made = match made {
             Ok(made) => made,
             Err(problem) => {
                 self.deps.unless_repeated(meta, problem).await?;

@@ -191,6 +191,11 @@ impl<'a> Runner<'a> {
         reached.note(&self.consumer.name, self.source, self.written, self.reached);
     }
 
+    /// Who reads what.
+    fn labels(&self) -> [&str; 3] {
+        [self.store.source(), &self.consumer.name, self.source]
+    }
+
     /// Tells how far behind the consumer is: also when nothing moves, which is when it matters.
     async fn look(&mut self) -> Result<(), Error> {
         self.compare().await?;
@@ -204,7 +209,8 @@ impl<'a> Runner<'a> {
         let lag = last.saturating_sub(self.reached.position);
         let behind = self.store.clock().now().since(self.reached_at);
         let age = if lag == 0 { Duration::ZERO } else { behind };
-        metrics::consumer_lag(&self.consumer.name, self.source, lag, age);
+        metrics::CONSUMER_LAG.set_count(lag, self.labels());
+        metrics::CONSUMER_LAG_TIME.set(age.as_secs_f64(), self.labels());
         Ok(())
     }
 
@@ -212,7 +218,7 @@ impl<'a> Runner<'a> {
     pub(super) async fn count_parked(&mut self) -> Result<(), Error> {
         let (streams, events) =
             parking::count(self.store, &self.consumer.name, self.source).await?;
-        metrics::dead_letters(&self.consumer.name, self.source, events);
+        metrics::DEAD_LETTERS.set_count(events, self.labels());
         self.parked = events > 0;
         if streams > MAX_STREAMS || events > MAX_EVENTS {
             let what = format!("{} parked too much and stopped", self.consumer.name);
@@ -262,7 +268,7 @@ impl<'a> Runner<'a> {
                 let what = format!("{} has nothing after {}", self.source, end.position);
                 return Err(Error::unavailable(what));
             }
-            metrics::healed(&self.consumer.name, self.source, events.len());
+            metrics::CONSUMER_HEALED.add(events.len() as u64, self.labels());
             tracing::warn!(
                 consumer = self.consumer.name,
                 source = self.source,
@@ -297,11 +303,13 @@ impl<'a> Runner<'a> {
         if !waiting.is_empty() {
             let stored = waiting.iter().map(|it| it.stored.clone()).collect();
             let events = self.store.recorded(stored).await?;
+            let began = Instant::now();
             self.handle_page(Page { events, waiting, to }).await?;
+            metrics::PAGE_DURATION.record(began.elapsed(), self.labels());
         }
         (self.reached, self.reached_at) = (to, recorded_at);
         self.tell_reached();
-        metrics::consumed(&self.consumer.name, self.source, to.position);
+        metrics::CONSUMER_POSITION.set_count(to.position, self.labels());
         Ok(())
     }
 
@@ -318,6 +326,7 @@ impl<'a> Runner<'a> {
     }
 
     pub(super) fn tell_parked(&self, event: &Recorded, reason: &str) {
+        metrics::DEAD_LETTERED.add(1, self.labels());
         tracing::error!(
             consumer = self.consumer.name,
             source = self.source,

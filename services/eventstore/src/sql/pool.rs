@@ -38,6 +38,7 @@ impl<C: Connection> Clone for Pool<C> {
 #[derive(Debug)]
 struct Inner<C: Connection> {
     connect: C::Options,
+    size: usize,
     slots: Arc<Semaphore>,
     free: Mutex<Vec<C>>,
     patience: Duration,
@@ -56,6 +57,7 @@ impl<C: Connection> Pool<C> {
     pub(super) fn new(connect: C::Options, size: u32, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             connect,
+            size: size as usize,
             slots: Arc::new(Semaphore::new(size as usize)),
             free: Mutex::default(),
             patience,
@@ -99,6 +101,12 @@ impl<C: Connection> Pool<C> {
     /// Number of connections opened so far.
     pub(super) fn opened(&self) -> u64 {
         self.0.opened.load(Ordering::SeqCst)
+    }
+
+    /// How many are lent, lie free, and may be open at most.
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        let lent = self.0.size.saturating_sub(self.0.slots.available_permits());
+        (lent, self.free().len(), self.0.size)
     }
 
     /// Closes those that are free: where one turned out dead, the others are too.

@@ -12,7 +12,7 @@ use rapport_proto::types::{Actor, actor};
 use tokio_util::sync::CancellationToken;
 
 use super::rows::{self, Claimed, Failed};
-use super::{CONSUMER, TIMER_METHOD, Timer, TimerHandler, TimerKey, parked};
+use super::{TIMER_METHOD, Timer, TimerHandler, TimerKey, parked};
 use crate::consumer::guarded;
 use crate::error::Error;
 use crate::event::Metadata;
@@ -159,6 +159,7 @@ impl<'h> Firing<'h> {
     async fn look(&mut self) -> Result<Option<Timestamp>, Error> {
         self.renew().await;
         self.tell_parked().await?;
+        metrics::TIMERS_DUE.set_count(self.held.len() as u64, [self.store.source()]);
         // What waits although there are places waits for its stream.
         let full = self.running.len() >= AT_ONCE && self.waiting.len() >= AT_ONCE;
         if full || self.held.len() >= HELD {
@@ -227,7 +228,8 @@ impl<'h> Firing<'h> {
             let Held { until: claim, failures } = self.held.remove(&timer.key).unwrap_or(none);
             match result {
                 Ok(()) => {
-                    metrics::timer_fired(self.store.source(), late);
+                    metrics::TIMERS_FIRED.add(1, [self.store.source()]);
+                    metrics::TIMERS_LATENESS.record(late, [self.store.source()]);
                     self.resting.remove(&timer.key);
                     self.fired += 1;
                     handled.push((timer.key, claim));
@@ -310,7 +312,7 @@ impl<'h> Firing<'h> {
 
     async fn count_parked(&mut self) -> Result<(), Error> {
         let count = self.beside(parked::count(self.store.database())).await?;
-        metrics::dead_letters(CONSUMER, self.store.source(), count);
+        metrics::TIMERS_PARKED.set_count(count, [self.store.source()]);
         self.parked = (count > 0).then(Instant::now);
         Ok(())
     }
