@@ -28,6 +28,7 @@ use crate::service::{Service, Work};
 use crate::settings::{ClockMode, Settings};
 use crate::status::Reason;
 use crate::telemetry;
+use crate::tls::{self, Tls};
 
 /// How often an idle database is asked whether it is there, and the log.
 const PROBE: Duration = Duration::from_secs(1);
@@ -51,6 +52,8 @@ pub struct Target {
 pub enum Error {
     #[error(transparent)]
     Auth(#[from] auth::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     #[error(transparent)]
     RootKey(#[from] root_key::Error),
     #[error("connect to the log")]
@@ -80,6 +83,9 @@ impl Means {
             Log::local()
         } else {
             let options = NatsOptions {
+                credentials_file: settings.log.credentials_file.clone(),
+                ca_file: settings.log.ca_file.clone(),
+                inbox: inbox(settings),
                 prefix: settings.log.prefix.clone(),
                 replicas: settings.log.replicas,
                 in_flight: settings.log.in_flight,
@@ -88,6 +94,14 @@ impl Means {
             Log::nats(options).await.map_err(Error::Log)?
         };
         Ok(Self { clock, ids: Ids::system(), log })
+    }
+}
+
+/// Where answers of the log arrive: what one target asked for shall reach no other.
+fn inbox(settings: &Settings) -> String {
+    match settings.targets.as_slice() {
+        [target] => format!("_INBOX_{target}"),
+        _ => "_INBOX".to_owned(),
     }
 }
 
@@ -102,6 +116,7 @@ pub struct Assembly {
     pub authenticator: Arc<Authenticator>,
     /// To be printed once; `None` outside embedded mode.
     pub token: Option<DevelopmentToken>,
+    pub(crate) tls: Arc<Tls>,
     /// For tests that speak as a target.
     pub service_keys: ServiceKeys,
     /// Services of targets that run elsewhere, with the way there: what a gateway passes on as it is.
@@ -135,8 +150,8 @@ pub async fn assemble(
     let (authenticator, token) = Authenticator::new(settings, service_keys.clone())?;
     let authenticator = Arc::new(authenticator);
     let methods = Methods::of_contract()?;
-    let peers = settings.peers.clone();
-    let directory = Directory::new(peers, service_keys.clone(), methods.clone());
+    let (peers, tls) = (settings.peers.clone(), Tls::read(&settings.tls)?);
+    let directory = Directory::new(peers, service_keys.clone(), methods.clone(), tls.clone());
     for target in targets {
         readiness.need(target.name, "store");
     }
@@ -174,6 +189,7 @@ pub async fn assemble(
         gate,
         authenticator,
         token,
+        tls,
         service_keys,
         http: built.http,
         work: built.work,
@@ -323,6 +339,10 @@ impl Assembly {
         let remote = self.deps.first().map(|deps| deps.log.clone()).filter(Log::is_remote);
         if let Some(log) = remote {
             spawn(shutdown, "log/health".into(), until(stop.clone(), follow_log(log)));
+        }
+        if self.tls.is_used() {
+            let look = self.tls.clone().keep_looking();
+            spawn(shutdown, "certificates".into(), until(stop.clone(), look));
         }
         if let Some(verifier) = self.authenticator.oidc() {
             let readiness = readiness.clone();

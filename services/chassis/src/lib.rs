@@ -70,6 +70,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+pub mod tls;
 pub mod token;
 
 pub use assembly::Target;

@@ -21,7 +21,7 @@ use http::{HeaderValue, Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -32,6 +32,7 @@ use crate::methods::{Method, Methods};
 use crate::status::{DEADLINE_PASSED, PEER_UNAVAILABLE, Problem, chain, is_timeout};
 use crate::telemetry::propagation;
 use crate::telemetry::rpc::{OTHER, client_span};
+use crate::tls::Tls;
 
 use outcome::Outcome;
 
@@ -51,15 +52,29 @@ pub struct Peers {
 #[derive(Debug)]
 pub struct Directory {
     local: Mutex<HashMap<String, Routes>>,
-    remote: Mutex<HashMap<String, Channel>>,
+    /// Ways to other targets, with the renewal of certificates they were made after.
+    remote: Mutex<HashMap<String, (u64, Channel)>>,
+    tls: Arc<Tls>,
     urls: BTreeMap<String, String>,
     keys: ServiceKeys,
     methods: Methods,
 }
 
 impl Directory {
-    pub fn new(urls: BTreeMap<String, String>, keys: ServiceKeys, methods: Methods) -> Arc<Self> {
-        Arc::new(Self { local: Mutex::default(), remote: Mutex::default(), urls, keys, methods })
+    pub fn new(
+        urls: BTreeMap<String, String>,
+        keys: ServiceKeys,
+        methods: Methods,
+        tls: Arc<Tls>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            local: Mutex::default(),
+            remote: Mutex::default(),
+            tls,
+            urls,
+            keys,
+            methods,
+        })
     }
 
     /// Tells where a target of this process is: routes with the layers around them.
@@ -83,15 +98,17 @@ impl Directory {
             return Ok(Transport::Local(routes.clone()));
         }
         let mut remote = self.remote.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = remote.get(target) {
+        let generation = self.tls.generation();
+        if let Some((_, channel)) = remote.get(target).filter(|(made, _)| *made == generation) {
             return Ok(Transport::Remote(channel.clone()));
         }
         let url = self
             .urls
             .get(target)
             .ok_or_else(|| unavailable(target, "no setting peers names it"))?;
-        let channel = channel(url).map_err(|error| unavailable(target, &chain(&error)))?;
-        remote.insert(target.to_owned(), channel.clone());
+        let channel = channel(url, &self.tls);
+        let channel = channel.map_err(|error| unavailable(target, &chain(&error)))?;
+        remote.insert(target.to_owned(), (generation, channel.clone()));
         Ok(Transport::Remote(channel))
     }
 }
@@ -262,14 +279,14 @@ fn unavailable(target: &str, why: &str) -> Problem {
     Problem::of(PEER_UNAVAILABLE).with("target", target).retry_after(Duration::from_secs(1))
 }
 
-fn channel(url: &str) -> Result<Channel, tonic::transport::Error> {
+fn channel(url: &str, tls: &Tls) -> Result<Channel, tonic::transport::Error> {
     let mut endpoint = Endpoint::from_shared(url.to_owned())?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_while_idle(true);
     if url.starts_with("https://") {
-        endpoint = endpoint.tls_config(ClientTlsConfig::new().with_webpki_roots())?;
+        endpoint = endpoint.tls_config(tls.client())?;
     }
     Ok(endpoint.connect_lazy())
 }

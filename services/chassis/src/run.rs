@@ -27,6 +27,7 @@ use crate::readiness::Readiness;
 use crate::settings::{ClockMode, Faults, Grpc, Settings};
 use crate::simulation::Simulation;
 use crate::telemetry::{self, Telemetry};
+use crate::tls::Tls;
 
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -126,7 +127,9 @@ pub async fn start(
     later.serve(simulation(&settings, &means, &assembly, &readiness, &told));
     let routes = public(&assembly, &health, settings.grpc.reflection)?;
     let calls = stops.calls.clone();
-    let serve = serve_grpc(grpc, routes, settings.grpc.clone(), calls.clone(), shutdown.clone());
+    let tls = assembly.tls.clone();
+    let serve =
+        serve_grpc(grpc, routes, settings.grpc.clone(), tls, (calls.clone(), shutdown.clone()));
     let known = told.clone();
     let grpc = listen(async move {
         if calls.run_until_cancelled(known.cancelled_owned()).await.is_some() {
@@ -248,22 +251,24 @@ async fn serve_grpc(
     listener: TcpListener,
     routes: Routes,
     settings: Grpc,
-    stop: CancellationToken,
-    shutdown: Shutdown,
+    tls: Arc<Tls>,
+    (stop, shutdown): (CancellationToken, Shutdown),
 ) {
-    let served = Server::builder()
+    let server = Server::builder()
         .accept_http1(true)
         .max_connection_age(connection_age(&settings))
         .max_connection_age_grace(settings.shutdown_drain())
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(cors(&settings.web_origins))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.cancelled_owned(),
-        )
-        .await;
+        .add_routes(routes);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let stop = stop.cancelled_owned();
+    let served = if tls.serves() {
+        server.serve_with_incoming_shutdown(Box::pin(tls.incoming(incoming)), stop).await
+    } else {
+        server.serve_with_incoming_shutdown(incoming, stop).await
+    };
     if let Err(error) = served {
         shutdown.fail(Failure {
             task: "grpc".into(),

@@ -32,6 +32,7 @@ pub struct Settings {
     pub clock: Clock,
     pub grpc: Grpc,
     pub admin: Admin,
+    pub tls: Tls,
     pub database: Database,
     pub commit: Commit,
     pub log: Log,
@@ -91,18 +92,35 @@ pub struct Admin {
     pub address: SocketAddr,
 }
 
+/// Files of the gRPC port and of calls to other targets; those that are not named are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    pub client_ca_file: PathBuf,
+    pub ca_file: PathBuf,
+}
+
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
     pub url: String,
     pub max_connections: u32,
     pub migrate: bool,
+    pub runtime_role: String,
 }
 
 impl Database {
     /// The URL of a service's own database.
     pub fn url_for(&self, service: &str) -> String {
         self.url.replace("{service}", service)
+    }
+
+    /// The role that serves from it, if it is another one than the role that migrates.
+    pub fn runtime_role_for(&self, service: &str) -> Option<String> {
+        let role = self.runtime_role.replace("{service}", service);
+        (!role.is_empty()).then_some(role)
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -122,6 +140,8 @@ pub struct Commit {
 #[serde(deny_unknown_fields)]
 pub struct Log {
     pub url: String,
+    pub credentials_file: PathBuf,
+    pub ca_file: PathBuf,
     pub prefix: String,
     pub replicas: usize,
     pub in_flight: usize,
@@ -377,6 +397,32 @@ impl Settings {
             "log.prefix",
             "is no single subject token",
             "Use a-z, 0-9 and - only.",
+        );
+        check.require(
+            self.database.runtime_role.is_empty() || !self.database.is_sqlite(),
+            "database.runtime_role",
+            "names a role where there are none",
+            "Leave it empty: SQLite has no roles.",
+        );
+        let named = |path: &PathBuf| !path.as_os_str().is_empty();
+        check.require(
+            !self.log.is_local()
+                || !(named(&self.log.credentials_file) || named(&self.log.ca_file)),
+            "log",
+            "names files of a server, and no server",
+            "Set log.url too.",
+        );
+        check.require(
+            named(&self.tls.cert_file) == named(&self.tls.key_file),
+            "tls.key_file",
+            "and tls.cert_file do not go together",
+            "Name both, or neither.",
+        );
+        check.require(
+            !named(&self.tls.client_ca_file) || named(&self.tls.cert_file),
+            "tls.client_ca_file",
+            "asks callers for certificates where there is no TLS",
+            "Name tls.cert_file and tls.key_file too.",
         );
         check.require(
             self.is_embedded() || !self.keys.kek_file.as_os_str().is_empty(),

@@ -68,6 +68,7 @@ pub static METRICS: Metrics = &[
     &TASKS,
     &QUEUE,
     &LOG_CONNECTED,
+    &crate::tls::EXPIRES,
     &READY,
 ];
 

@@ -1,6 +1,7 @@
 //! What tests of services and of the platform need: a service served in memory on SQLite, callers with real tokens,
 //! a clock that moves when told, a local OIDC issuer, an OTLP receiver. Nothing here is a mock.
 
+mod certificates;
 mod oidc;
 mod otlp;
 
@@ -26,6 +27,7 @@ use crate::lifecycle::Shutdown;
 use crate::readiness::Readiness;
 use crate::settings::Settings;
 
+pub use certificates::Authority;
 pub use oidc::{AUDIENCE, OidcIssuer, TokenSpec};
 pub use otlp::{OtlpReceiver, ReceivedSpan};
 

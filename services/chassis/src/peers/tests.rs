@@ -12,6 +12,7 @@ use rapport_proto::eventlog::v1::{
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Request;
+use tonic::transport::server::TcpIncoming;
 
 use super::*;
 use crate::auth::{Authenticator, Caller, Kind};
@@ -19,6 +20,7 @@ use crate::layers::{Gate, Parts};
 use crate::settings::Settings;
 use crate::status::reason;
 use crate::telemetry::propagation::current_traceparent;
+use crate::testing::Authority;
 
 /// Tells what reached it.
 struct Mirror;
@@ -63,9 +65,9 @@ impl EventLogService for Mirror {
     }
 }
 
-/// One directory that knows `profiles` in this process, and one that knows it by its URL.
+/// `profiles` in this process, by its URL, and by a URL at which callers show certificates.
 #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
-async fn both_ways() -> [Client<Peer>; 2] {
+async fn every_way() -> [Client<Peer>; 3] {
     let keys = ServiceKeys::generate();
     let methods = Methods::of_contract().expect("decodes");
     let (authenticator, _) =
@@ -83,13 +85,28 @@ async fn both_ways() -> [Client<Peer>; 2] {
     let routes = gate.guard(Routes::new(EventLogServiceServer::new(Mirror)));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let server = tonic::transport::Server::builder().add_routes(routes.clone());
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let server = || tonic::transport::Server::builder().add_routes(routes.clone());
+    tokio::spawn(server().serve_with_incoming(TcpListenerStream::new(listener)));
 
-    let local = Directory::new(BTreeMap::new(), keys.clone(), methods.clone());
-    local.serve("profiles", routes);
-    let remote = Directory::new([("profiles".to_owned(), url)].into(), keys, methods);
-    [local, remote].map(|directory| Client::new(directory.seen_from("kpis").to("profiles")))
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let secured_url = format!("https://{}", listener.local_addr().expect("bound"));
+    let folder = tempfile::tempdir().expect("folder");
+    let tls = Tls::read(&Authority::new().issue(folder.path())).expect("read");
+    let incoming = Box::pin(tls.clone().incoming(TcpIncoming::from(listener)));
+    tokio::spawn(server().serve_with_incoming(incoming));
+
+    let at = |url: String| BTreeMap::from([("profiles".to_owned(), url)]);
+    let directory =
+        |urls, tls: &Arc<Tls>| Directory::new(urls, keys.clone(), methods.clone(), tls.clone());
+    let local = directory(BTreeMap::new(), &no_tls());
+    local.serve("profiles", routes.clone());
+    let (remote, secured) = (directory(at(url), &no_tls()), directory(at(secured_url), &tls));
+    [local, remote, secured]
+        .map(|directory| Client::new(directory.seen_from("kpis").to("profiles")))
+}
+
+fn no_tls() -> Arc<Tls> {
+    Tls::read(&crate::settings::Tls::default()).expect("nothing to read")
 }
 
 fn read(source: &str) -> ReadEventsRequest {
@@ -106,7 +123,7 @@ fn ada(bound: Duration) -> Call {
 
 #[tokio::test]
 async fn a_peer_is_called_as_a_service_for_the_person_at_hand() {
-    for mut client in both_ways().await {
+    for mut client in every_way().await {
         assert!(
             client.read_events(read("")).await.is_ok(),
             "healing needs no person and no tenant"
@@ -118,7 +135,7 @@ async fn a_peer_is_called_as_a_service_for_the_person_at_hand() {
 
 #[tokio::test]
 async fn what_is_left_of_the_deadline_is_passed_on() {
-    for mut client in both_ways().await {
+    for mut client in every_way().await {
         let call = ada(Duration::from_secs(5)).scope(client.read_events(read("")));
         let left =
             Duration::from_micros(call.await.expect("answered").get_ref().next_after_position);
@@ -131,7 +148,7 @@ async fn what_is_left_of_the_deadline_is_passed_on() {
 
 #[tokio::test]
 async fn a_slow_or_panicking_peer_is_the_same_answer_near_and_far() {
-    for mut client in both_ways().await {
+    for mut client in every_way().await {
         let call = ada(Duration::from_millis(200)).scope(client.read_events(read("sleep")));
         let status = call.await.expect_err("too slow");
         assert_eq!(told(&status), (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into()));
@@ -147,7 +164,7 @@ async fn an_unknown_or_unreachable_peer_is_unavailable_never_a_yes() {
     drop(free);
     let keys = ServiceKeys::generate();
     let methods = Methods::of_contract().expect("decodes");
-    let directory = Directory::new([("profiles".to_owned(), url)].into(), keys, methods);
+    let directory = Directory::new([("profiles".to_owned(), url)].into(), keys, methods, no_tls());
     for target in ["profiles", "content"] {
         let mut client = Client::new(directory.seen_from("kpis").to(target));
         let status = client.get_head(GetHeadRequest::default()).await.expect_err("nobody there");

@@ -4,6 +4,7 @@
 //! so the server refuses duplicates, gaps and reordering; the stream's last sequence is the cursor.
 
 use std::collections::{HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,12 @@ use crate::unit::{MAX_HEADERS, MAX_PAYLOAD};
 pub struct NatsOptions {
     /// `nats://…`, several separated by commas.
     pub url: String,
+    /// Credentials of the server's decentralised authorisation, `.creds`; empty: none.
+    pub credentials_file: PathBuf,
+    /// Authorities in PEM that vouch for the server, beside the public ones; empty: those alone.
+    pub ca_file: PathBuf,
+    /// First token of the subjects at which answers arrive.
+    pub inbox: String,
     /// First word of streams and subjects; keeps deployments on one server apart.
     pub prefix: String,
     /// Replicas of each stream.
@@ -44,6 +51,9 @@ impl NatsOptions {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            credentials_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            inbox: "_INBOX".into(),
             prefix: "rapport".into(),
             replicas: 1,
             in_flight: 512,
@@ -78,8 +88,20 @@ pub fn subject_of(prefix: &str, source: &str, stream: &str, type_name: &str) -> 
 impl NatsLog {
     pub(super) async fn connect(options: NatsOptions) -> Result<Self, Error> {
         let servers: Vec<&str> = options.url.split(',').map(str::trim).collect();
-        let client = async_nats::ConnectOptions::new()
+        let mut connect = async_nats::ConnectOptions::new();
+        if !options.credentials_file.as_os_str().is_empty() {
+            let with = connect.credentials_file(&options.credentials_file).await;
+            connect = with.map_err(|it| {
+                let file = options.credentials_file.display();
+                Error::unavailable_because(format!("read the credentials {file}"), it)
+            })?;
+        }
+        if !options.ca_file.as_os_str().is_empty() {
+            connect = connect.add_root_certificates(options.ca_file.clone()).require_tls(true);
+        }
+        let client = connect
             .name("rapport")
+            .custom_inbox_prefix(&options.inbox)
             .max_reconnects(None)
             .connection_timeout(options.timeout)
             .request_timeout(Some(options.timeout))
