@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::sql::Database;
+use crate::status::Held;
 use crate::time::Timestamp;
 use crate::values;
 
@@ -67,6 +68,17 @@ pub(crate) async fn release_held(
 ) -> Result<(), Error> {
     const RELEASE: &str = "UPDATE lease SET expires_at = 0 WHERE name = $1 AND holder = $2";
     database.exec(RELEASE, values![name, holder]).await.map(drop)
+}
+
+/// Every lease, by name, with the time it has left.
+pub(crate) async fn list(tx: &mut crate::Tx) -> Result<Vec<Held>, Error> {
+    let now = now(tx).await?;
+    let rows = tx.query("SELECT name, holder, expires_at FROM lease ORDER BY name", vec![]).await?;
+    let held = |row: &crate::Row| {
+        let (name, holder) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
+        Ok(Held { name, holder, left: row.time(2)?.since(now) })
+    };
+    rows.iter().map(held).collect()
 }
 
 /// The database's clock: replicas on machines whose clocks differ agree on it.

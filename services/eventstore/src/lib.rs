@@ -40,6 +40,7 @@ mod reconcile;
 pub mod relay;
 mod replay;
 mod sql;
+pub mod status;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -63,6 +64,7 @@ pub use keys::{DataKey, KeyState, Keyring, RootKey};
 pub use lease::Lease;
 pub use log::{Batch, Log, NatsLog, NatsOptions, Reader, Tail, subject_of};
 pub use metrics::METRICS;
+pub use migrate::Applied;
 pub use reconcile::unfence;
 pub use replay::{Fault, Rebuilt};
 pub use sql::{Database, DatabaseOptions, Row, Tx, Value, sqlite_file};

@@ -1,5 +1,7 @@
 //! Migrations: append-only, forward-only; the checksum of each applied step is kept and compared.
 
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
@@ -21,6 +23,48 @@ pub(crate) const OWN: [Migration; 2] = [
         include_str!("../migrations/0002_parked_timers.sql"),
     ),
 ];
+
+/// What a store has of the steps that a binary knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Steps this binary knows.
+    pub known: u64,
+    /// Those of them that the store has not.
+    pub pending: Vec<String>,
+    /// Those of them whose text is another one by now.
+    pub edited: Vec<String>,
+    /// Steps the store has and this binary does not know: a newer one made them.
+    pub newer: Vec<String>,
+}
+
+/// Compares what was applied with the event store's own steps and these; changes nothing.
+pub(crate) async fn applied(tx: &mut Tx, steps: &[Migration]) -> Result<Applied, Error> {
+    let mut found = HashMap::new();
+    if is_there(tx).await? {
+        for row in tx.query("SELECT name, checksum FROM migration ORDER BY name", vec![]).await? {
+            found.insert(row.text(0)?.to_owned(), row.text(1)?.to_owned());
+        }
+    }
+    let mut applied = Applied::default();
+    for step in OWN.iter().chain(steps) {
+        applied.known += 1;
+        match found.remove(step.name) {
+            None => applied.pending.push(step.name.to_owned()),
+            Some(checksum) if checksum != step.checksum(tx.is_postgres()) => {
+                applied.edited.push(step.name.to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+    applied.newer = found.into_keys().collect();
+    applied.newer.sort();
+    Ok(applied)
+}
+
+/// Whether a step is the event store's own.
+pub(crate) fn is_own(name: &str) -> bool {
+    OWN.iter().any(|it| it.name == name)
+}
 
 /// Applies what is missing, or says what is.
 pub(crate) async fn run(
@@ -61,8 +105,7 @@ async fn is_there(tx: &mut Tx) -> Result<bool, Error> {
 }
 
 async fn step_once(tx: &mut Tx, step: &Migration, apply: bool) -> Result<(), Error> {
-    let sql = if tx.is_postgres() { step.postgres } else { step.sqlite };
-    let checksum = hex(&Sha256::digest(sql));
+    let (sql, checksum) = (step.sql(tx.is_postgres()), step.checksum(tx.is_postgres()));
     let applied =
         tx.query("SELECT checksum FROM migration WHERE name = $1", values![step.name]).await?;
     if let Some(row) = applied.first() {
@@ -83,4 +126,14 @@ async fn step_once(tx: &mut Tx, step: &Migration, apply: bool) -> Result<(), Err
     )
     .await?;
     Ok(())
+}
+
+impl Migration {
+    fn sql(&self, postgres: bool) -> &'static str {
+        if postgres { self.postgres } else { self.sqlite }
+    }
+
+    fn checksum(&self, postgres: bool) -> String {
+        hex(&Sha256::digest(self.sql(postgres)))
+    }
 }

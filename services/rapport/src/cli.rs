@@ -12,7 +12,7 @@ use chassis::settings::{self, Settings, Sources};
 use clap::{Args, Parser, Subcommand};
 
 use crate::people::{self, People, RemoteArgs};
-use crate::{demo, events, health, reference, stores, targets};
+use crate::{demo, events, health, reference, smoke, status, stores, targets};
 
 /// The customer-experience platform for life sciences.
 #[derive(Parser)]
@@ -56,6 +56,10 @@ enum Command {
         #[arg(long)]
         address: Option<SocketAddr>,
     },
+    /// How the stores of the targets stand; exit code 1 when something needs attention
+    Status,
+    /// Check a running deployment from outside: every target, and a write that is read back everywhere
+    Smoke(smoke::Smoke),
     /// Read the events of a store, one JSON object a line
     #[command(subcommand)]
     Events(Events),
@@ -183,6 +187,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Health { address } => {
             return health::ask(address.unwrap_or(settings.admin.address)).await;
         }
+        Command::Status => return Box::pin(status::show(&settings, remote.output)).await,
+        Command::Smoke(it) => return Box::pin(smoke::run(&it, &remote, &settings)).await,
         Command::Events(Events::Tail(it)) => {
             events::print(&settings, &it.source, it.after, true).await?;
         }

@@ -15,6 +15,8 @@ mod health;
 mod people;
 pub mod reference;
 pub mod remote;
+mod smoke;
+mod status;
 mod stores;
 mod table;
 pub mod targets;

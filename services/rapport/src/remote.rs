@@ -32,6 +32,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::targets::TARGETS;
+
 /// How long a call may take; a server that works gives up before.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -94,6 +96,7 @@ pub struct Clients {
     pub metrics: MetricServiceClient<Http>,
     pub experiments: ExperimentServiceClient<Http>,
     pub audit: AuditServiceClient<Http>,
+    ways: BTreeMap<&'static str, Http>,
 }
 
 impl Remote {
@@ -109,9 +112,11 @@ impl Remote {
                 .connect_lazy();
             Ok(InterceptedService::new(channel, Token::new(token)?))
         };
-        let (profiles, content) = (http("profiles")?, http("content")?);
-        let (decisioning, feedback, kpis) =
-            (http("decisioning")?, http("feedback")?, http("kpis")?);
+        let ways = TARGETS.iter().map(|it| Ok((it.name, http(it.name)?)));
+        let ways: BTreeMap<_, _> = ways.collect::<anyhow::Result<_>>()?;
+        let way = |target: &str| ways[target].clone();
+        let (profiles, content) = (way("profiles"), way("content"));
+        let (decisioning, feedback, kpis) = (way("decisioning"), way("feedback"), way("kpis"));
         Ok(Self(Arc::new(Clients {
             parent: format!("tenants/{tenant}"),
             parties: PartyServiceClient::new(profiles.clone()),
@@ -124,21 +129,27 @@ impl Remote {
             policies: PolicyServiceClient::new(decisioning.clone()),
             packs: RulePackServiceClient::new(decisioning.clone()),
             decisions: DecisionServiceClient::new(decisioning),
-            journeys: JourneyServiceClient::new(http("journeys")?),
-            delivery: DeliveryServiceClient::new(http("delivery")?),
+            journeys: JourneyServiceClient::new(way("journeys")),
+            delivery: DeliveryServiceClient::new(way("delivery")),
             surveys: SurveyServiceClient::new(feedback.clone()),
             feedback: FeedbackServiceClient::new(feedback.clone()),
             cases: CaseServiceClient::new(feedback.clone()),
             safety: SafetyServiceClient::new(feedback),
             metrics: MetricServiceClient::new(kpis.clone()),
             experiments: ExperimentServiceClient::new(kpis),
-            audit: AuditServiceClient::new(http("audit")?),
+            audit: AuditServiceClient::new(way("audit")),
+            ways,
         })))
     }
 
     /// The name of one of the tenant's things, `tenants/{tenant}/{collection}/{id}`.
     pub fn name(&self, collection: &str, id: &str) -> String {
         format!("{}/{collection}/{id}", self.parent)
+    }
+
+    /// The way to a target of [`TARGETS`], for what every target serves.
+    pub(crate) fn way(&self, target: &str) -> Http {
+        self.ways[target].clone()
     }
 }
 

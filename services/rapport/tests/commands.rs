@@ -2,6 +2,8 @@
 
 #[path = "commands/demo.rs"]
 mod demo;
+#[path = "commands/operators.rs"]
+mod operators;
 #[path = "commands/people.rs"]
 mod people;
 
