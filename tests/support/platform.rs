@@ -19,20 +19,26 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use chassis::Target;
+use chassis::settings::{Settings, Sources};
 use rapport::demo::Cast;
+use rapport::reference;
 use rapport::remote::{Addresses, Remote};
 
 use crate::{Node, Time, mirror};
 
 static POSTGRES: LazyLock<Postgres> = LazyLock::new(Postgres::start);
-static NATS: LazyLock<NatsServer> = LazyLock::new(NatsServer::start);
+/// Password of every user of the log.
+const SECRET: &str = "no secret!";
+const SECRET_IN_URL: &str = "no%20secret%21";
 
 /// How the platform is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
     /// One process, SQLite, embedded log.
     Embedded,
-    /// One process per target, PostgreSQL, NATS JetStream, OIDC.
+    /// One process per target, PostgreSQL, NATS JetStream, OIDC; each with a role and a user of its own, which may do
+    /// what serving needs and nothing else.
     Distributed,
 }
 
@@ -50,6 +56,8 @@ pub struct Platform {
     name: String,
     /// Targets with the ports of their nodes; in one process all have the first one's.
     targets: Vec<(&'static str, u16)>,
+    /// The log, where there are several processes.
+    nats: Option<NatsServer>,
     /// Admin ports of the nodes: who drives their time finds one that was started again.
     admins: Vec<u16>,
     nodes: Vec<Node>,
@@ -75,17 +83,12 @@ impl Platform {
     async fn of(topology: Topology, program: &str, targets: Vec<&'static str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let name = letters(&Ids::system().bytes::<12>());
-        if topology == Topology::Distributed {
-            for target in &targets {
-                POSTGRES.psql("postgres", &format!("CREATE DATABASE {name}_{target}"));
-            }
-        }
         let write = |file: &str, text: &str| {
             std::fs::write(folder.path().join(file), text).expect("a file");
         };
         write("kek", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n");
         write("service", "0123456789abcdef0123456789abcdef\n");
-        Self {
+        let platform = Self {
             topology,
             issuer: OidcIssuer::start().await,
             extra: Vec::new(),
@@ -95,8 +98,53 @@ impl Platform {
             name,
             admins: targets.iter().map(|_| free_port()).collect(),
             targets: targets.into_iter().map(|it| (it, free_port())).collect(),
+            nats: None,
             nodes: Vec::new(),
+        };
+        match topology {
+            Topology::Embedded => platform,
+            Topology::Distributed => platform.prepared().await,
         }
+    }
+
+    /// Makes the log's server with a user for each target, and the databases, migrated, with a role for each.
+    async fn prepared(self) -> Self {
+        let rows = self.rows();
+        let subjects = reference::subjects(&rows, &self.name).await.expect("what targets need");
+        let mut users = reference::nats_users(&subjects);
+        for row in &rows {
+            let variable = format!("$RAPPORT_NATS_PASSWORD_{}", row.name.to_uppercase());
+            users = users.replace(&variable, &format!("{SECRET:?}"));
+        }
+        let tester = format!("users = [\n    {{ user: tester, password: {SECRET:?} }}\n");
+        let nats = NatsServer::configured(&users.replacen("users = [\n", &tester, 1));
+        let platform = Self { nats: Some(nats), ..self };
+        for (index, row) in rows.iter().enumerate() {
+            let (name, target) = (&platform.name, row.name);
+            for statement in [
+                format!("CREATE DATABASE {name}_{target}"),
+                format!("CREATE ROLE {name}_{target} LOGIN"),
+                format!("REVOKE CONNECT ON DATABASE {name}_{target} FROM PUBLIC"),
+                format!("GRANT CONNECT ON DATABASE {name}_{target} TO {name}_{target}"),
+            ] {
+                POSTGRES.psql("postgres", &statement);
+            }
+            let mut flags = platform.settings(index);
+            flags.push(format!("database.url={}", platform.database("{service}")));
+            flags.push(format!("database.runtime_role={name}_{{service}}"));
+            let settings = Settings::load(&Sources { flags, ..Sources::default() });
+            let settings = settings.expect("settings of a platform");
+            let row = std::slice::from_ref(row);
+            chassis::assembly::migrate(row, &settings).await.expect("migrated");
+        }
+        platform
+    }
+
+    /// The targets as they are built.
+    fn rows(&self) -> Vec<Target> {
+        let all = [rapport::targets::TARGETS, &[mirror::TARGET]].concat();
+        let row = |name| all.iter().find(|it| it.name == name).copied().expect("a target");
+        self.targets.iter().map(|(name, _)| row(*name)).collect()
     }
 
     /// Starts every node, one of them with a failpoint: the one that runs `profiles`, `mirror` for points inside a
@@ -154,12 +202,15 @@ impl Platform {
             format!("auth.audience={AUDIENCE}"),
             format!("auth.service_key_file={}", path("service")),
             format!("keys.kek_file={}", path("kek")),
-            format!("database.url={}", self.database("{service}")),
             // On a slow machine, too.
             "grpc.request_timeout_ms=600000".into(),
         ];
-        if self.topology == Topology::Distributed {
-            settings.push(format!("log.url={}", NATS.url()));
+        if self.topology == Topology::Embedded {
+            settings.push(format!("database.url={}", self.database("{service}")));
+        } else {
+            settings.push(format!("database.url={}", self.database_of("{service}")));
+            settings.push("database.migrate=false".into());
+            settings.push(format!("log.url={}", self.nats_url(self.targets[index].0)));
             settings.push(format!("log.prefix={}", self.name));
             let peer = |it: &(&str, u16)| format!("peers.{}=http://127.0.0.1:{}", it.0, it.1);
             settings.extend(self.targets.iter().map(peer));
@@ -201,6 +252,29 @@ impl Platform {
     pub fn time(&self) -> Time {
         let token = self.issuer.token("acme", "clock", &["*"]);
         Time::new(self.nodes.iter().map(|it| it.admin.as_str()), &token).expect("addresses")
+    }
+
+    /// First token of every subject of its log.
+    pub fn prefix(&self) -> &str {
+        &self.name
+    }
+
+    /// User, password and server of a target on the log.
+    pub fn nats_user(&self, target: &str) -> (String, String, String) {
+        let server = self.nats.as_ref().expect("several processes have one").url();
+        (target.to_owned(), SECRET.to_owned(), server)
+    }
+
+    /// The database of a target, as its own role.
+    pub fn database_of(&self, target: &str) -> String {
+        let role = format!("{}_{target}", self.name);
+        self.database(target).replace("postgres@", &format!("{role}@"))
+    }
+
+    /// The log's server, for a user of it.
+    fn nats_url(&self, user: &str) -> String {
+        let url = self.nats.as_ref().expect("several processes have one").url();
+        url.replace("nats://", &format!("nats://{user}:{SECRET_IN_URL}@"))
     }
 
     fn database(&self, service: &str) -> String {
@@ -247,8 +321,7 @@ impl Platform {
 
     /// Opens the store of a target beside or after its node.
     pub async fn store(&self, target: &str) -> Store {
-        let rows = [rapport::targets::TARGETS, &[mirror::TARGET]].concat();
-        let row = rows.into_iter().find(|it| it.name == target).expect("a target");
+        let row = self.rows().into_iter().find(|it| it.name == target).expect("a target");
         let options = StoreOptions {
             source: target.to_owned(),
             database: DatabaseOptions::new(self.database(target)),
@@ -294,7 +367,7 @@ impl Platform {
         }
         let options = eventstore::NatsOptions {
             prefix: self.name.clone(),
-            ..eventstore::NatsOptions::new(NATS.url())
+            ..eventstore::NatsOptions::new(self.nats_url("tester"))
         };
         Some(Log::nats(options).await.expect("the log answers"))
     }

@@ -251,7 +251,8 @@ fn build(targets: &[Target], all: &[Deps], max_message_bytes: usize) -> Built {
     Built { routes: router.into(), rpcs, http, work, consumers }
 }
 
-/// Applies pending migrations and compares each store with the log, as a start would, then closes again.
+/// Applies pending migrations and compares each store with the log, as a start would; grants the role that serves what
+/// it needs, if there is one; then closes again.
 pub async fn migrate(targets: &[Target], settings: &Settings) -> Result<(), Error> {
     let mut settings = settings.clone();
     settings.database.migrate = true;
@@ -260,6 +261,10 @@ pub async fn migrate(targets: &[Target], settings: &Settings) -> Result<(), Erro
     let root_key = root_key::read_or_make(settings)?;
     for target in targets {
         let store = open(target, settings, &means, root_key.clone(), Missing::Made).await?;
+        if let Some(role) = settings.database.runtime_role_for(target.name) {
+            let granted = eventstore::roles::grant(store.database(), &role).await;
+            granted.map_err(|source| Error::Store { target: target.name, source })?;
+        }
         store.close().await;
     }
     Ok(())

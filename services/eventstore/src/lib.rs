@@ -39,6 +39,7 @@ mod migrate;
 mod reconcile;
 pub mod relay;
 mod replay;
+pub mod roles;
 mod sql;
 pub mod status;
 mod store;

@@ -153,6 +153,8 @@ enum Reference {
     Metrics,
     /// Who calls whom, and who reads whose events, as YAML
     Graph,
+    /// Users and permissions for the configuration of a NATS server
+    Nats,
 }
 
 /// Runs a command.
@@ -167,6 +169,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Reference::Errors => chassis::status::catalogue(&stores::reasons()),
             Reference::Metrics => reference::metrics_yaml(),
             Reference::Graph => reference::graph_yaml().await?,
+            Reference::Nats => {
+                let prefix = &Settings::load(&sources)?.log.prefix;
+                reference::nats_users(&reference::subjects(targets::TARGETS, prefix).await?)
+            }
         });
         return Ok(ExitCode::SUCCESS);
     }

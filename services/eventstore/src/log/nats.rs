@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::stream::{self, StorageType};
 use async_nats::jetstream::{self, Context};
+use async_nats::{ConnectOptions, HeaderMap, ServerAddr};
 use futures::StreamExt as _;
 use futures::future::join_all;
+use percent_encoding::percent_decode_str;
 
 use crate::error::Error;
 use crate::event::{Hash, Stored};
@@ -87,8 +88,10 @@ pub fn subject_of(prefix: &str, source: &str, stream: &str, type_name: &str) -> 
 
 impl NatsLog {
     pub(super) async fn connect(options: NatsOptions) -> Result<Self, Error> {
-        let servers: Vec<&str> = options.url.split(',').map(str::trim).collect();
-        let mut connect = async_nats::ConnectOptions::new();
+        let servers: Result<Vec<ServerAddr>, _> =
+            options.url.split(',').map(|it| it.trim().parse()).collect();
+        let servers = servers.map_err(|it| Error::unavailable_because("read the log's URL", it))?;
+        let mut connect = of_url(&servers);
         if !options.credentials_file.as_os_str().is_empty() {
             let with = connect.credentials_file(&options.credentials_file).await;
             connect = with.map_err(|it| {
@@ -304,6 +307,18 @@ impl NatsLog {
 async fn acknowledged(ack: Option<PublishAckFuture>) -> Result<(), Error> {
     let Some(ack) = ack else { return Ok(()) };
     ack.await.map(drop).map_err(|it| Error::unavailable_because("publish an event", it))
+}
+
+/// What the first URL with a user says: a user with a password, or a token. The client does not look there itself.
+fn of_url(servers: &[ServerAddr]) -> ConnectOptions {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let Some((user, server)) = servers.iter().find_map(|it| Some((it.username()?, it))) else {
+        return ConnectOptions::new();
+    };
+    match server.password() {
+        Some(password) => ConnectOptions::with_user_and_password(decoded(user), decoded(password)),
+        None => ConnectOptions::with_token(decoded(user)),
+    }
 }
 
 /// CloudEvents 1.0, binary mode (NATS protocol binding): any CloudEvents consumer can read it.

@@ -11,5 +11,6 @@ mod logs;
 mod parking;
 mod passing;
 mod rig;
+mod roles;
 mod runs;
 mod timing;
