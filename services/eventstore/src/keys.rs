@@ -53,6 +53,11 @@ impl RootKey {
     pub fn derive(&self, name: &str) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(mac(&self.0, &[name.as_bytes()]))
     }
+
+    /// By which it is recognised, and not found.
+    pub fn fingerprint(&self) -> String {
+        crate::ids::hex(&self.derive("rapport/fingerprint/v1")[..8])
+    }
 }
 
 /// HMAC-SHA-256 over length-prefixed parts.

@@ -20,6 +20,7 @@
 //!
 //! What must not be found here: gRPC, a domain, a clock or random source that is not an argument.
 
+pub mod backup;
 mod codec;
 mod commit;
 pub mod consumer;

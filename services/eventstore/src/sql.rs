@@ -115,6 +115,11 @@ impl Row {
         }
     }
 
+    /// All of them.
+    pub(crate) fn into_values(self) -> Vec<Value> {
+        self.0
+    }
+
     /// The bytes in a column.
     pub fn blob(&self, column: usize) -> Result<&[u8], Error> {
         match self.0.get(column) {
@@ -428,6 +433,16 @@ impl Tx {
         insert: &'static str,
         rows: Vec<Vec<Value>>,
         conflict: &'static str,
+    ) -> Result<u64, Error> {
+        self.insert_rows(insert, rows, conflict).await
+    }
+
+    /// The same for a table whose name is known when it runs.
+    pub(crate) async fn insert_rows(
+        &mut self,
+        insert: &str,
+        rows: Vec<Vec<Value>>,
+        conflict: &str,
     ) -> Result<u64, Error> {
         let mut changed = 0;
         if self.is_postgres() {

@@ -12,7 +12,7 @@ use chassis::settings::{self, Settings, Sources};
 use clap::{Args, Parser, Subcommand};
 
 use crate::people::{self, People, RemoteArgs};
-use crate::{demo, events, health, reference, smoke, status, stores, targets};
+use crate::{backup, demo, events, health, reference, smoke, status, stores, targets};
 
 /// The customer-experience platform for life sciences.
 #[derive(Parser)]
@@ -60,6 +60,13 @@ enum Command {
     Status,
     /// Check a running deployment from outside: every target, and a write that is read back everywhere
     Smoke(smoke::Smoke),
+    /// Copy the stores of the targets into files of a folder, `<target>.backup`
+    Backup {
+        /// Folder; made when it is not there
+        folder: PathBuf,
+    },
+    /// Fill empty stores of the targets from such files; what happened since comes from the log when they start
+    Restore(backup::Restore),
     /// Read the events of a store, one JSON object a line
     #[command(subcommand)]
     Events(Events),
@@ -195,6 +202,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Status => return Box::pin(status::show(&settings, remote.output)).await,
         Command::Smoke(it) => return Box::pin(smoke::run(&it, &remote, &settings)).await,
+        Command::Backup { folder } => backup::write(&settings, &folder).await?,
+        Command::Restore(it) => backup::restore(&settings, &it).await?,
         Command::Events(Events::Tail(it)) => {
             events::print(&settings, &it.source, it.after, true).await?;
         }

@@ -8,6 +8,7 @@
 //! as any client does ([`remote`]): customers, decisions, content, journeys, touches, and a story to watch
 //! ([`demo`]).
 
+mod backup;
 mod cli;
 pub mod demo;
 mod events;

@@ -1,7 +1,11 @@
 //! The commands, run as an operator runs them, and the documents that are generated from the code.
 
+#[path = "commands/backups.rs"]
+mod backups;
 #[path = "commands/demo.rs"]
 mod demo;
+#[path = "commands/deployment.rs"]
+mod deployment;
 #[path = "commands/operators.rs"]
 mod operators;
 #[path = "commands/people.rs"]

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests stop what they spawn by a token")]
 
 mod append;
+mod backups;
 mod consumers;
 mod faults;
 mod firing;

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use chassis::testing::{AUDIENCE, OidcIssuer, TokenSpec};
-use eventstore::testing::{NatsServer, Postgres};
 use eventstore::{Database, DatabaseOptions};
 use serde_json::Value;
 
+use super::deployment::Deployment;
 use super::{Server, fails, rapport, settings, succeeds, text};
 
 const OTHERS: [&str; 8] =
@@ -142,7 +142,7 @@ async fn change(url: String, sql: &'static str) {
     database.close().await;
 }
 
-fn status(folder: &Path, set: &[String], attention: bool) -> (String, Value) {
+pub(super) fn status(folder: &Path, set: &[String], attention: bool) -> (String, Value) {
     let set: Vec<_> = set.iter().flat_map(|it| ["--set", it.as_str()]).collect();
     let look = |more: &[&str]| {
         let output = rapport(folder, &[&set[..], &["status"], more].concat());
@@ -232,32 +232,13 @@ async fn the_status_tells_positions_and_what_needs_attention() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_tells_what_is_not_on_the_log_yet() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let here = folder.path();
-    let (postgres, mut nats) = (Postgres::start(), NatsServer::start());
-    for target in ["profiles", "audit"] {
-        postgres.psql("postgres", &format!("CREATE DATABASE {target}"));
-    }
-    let issuer = OidcIssuer::start().await;
-    std::fs::write(here.join("service.keys"), "a key that all of this deployment hold\n")
-        .expect("written");
-    std::fs::write(here.join("kek"), "Y29udHJhY3Qta2V5LWVuY3J5cHRpb24ta2V5LTEyMzQ=\n")
-        .expect("written");
-    let set = [
-        "targets=profiles,audit".to_owned(),
-        format!("database.url={}", postgres.url("{service}")),
-        format!("log.url={}", nats.url()),
-        "auth.mode=oidc".to_owned(),
-        format!("auth.issuer={}", issuer.url()),
-        format!("auth.audience={AUDIENCE}"),
-        "auth.service_key_file=service.keys".to_owned(),
-        "keys.kek_file=kek".to_owned(),
-    ];
-    let server = Server::start_with(here, &set);
-    let token = issuer.mint(TokenSpec::new("default", "smoke", &["*"]));
-    let flags: Vec<_> = set.iter().flat_map(|it| ["--set", it.as_str()]).collect();
+    let mut deployment = Deployment::new(true).await;
+    let (folder, set) = (deployment.here().to_owned(), deployment.set.clone());
+    let here = folder.as_path();
+    let server = deployment.serve();
+    let token = deployment.token();
     let smoke = ["--url", &server.url, "--token", &token, "smoke"];
-    succeeds(here, &[&flags[..], &smoke].concat());
+    succeeds(here, &deployment.with(&smoke));
     let profiles = |json: &Value| json["targets"][0].clone();
     // The relay has published it all: `audit` has read it from the log.
     let (told, json) = status(here, &set, false);
@@ -268,16 +249,16 @@ async fn the_status_tells_what_is_not_on_the_log_yet() {
     assert!(at >= 3 && profiles(&json)["log"].as_u64() <= Some(at), "{told}");
     drop(server);
 
-    nats.kill();
+    deployment.nats.kill();
     let (_, json) = status(here, &set, true);
     let attention = json["attention"].to_string();
     assert!(attention.contains("profiles: the log cannot be read: "), "{attention}");
     // A log that has nothing: the relay fills it again.
-    std::fs::remove_dir_all(nats.storage()).expect("removed");
-    nats.launch();
+    std::fs::remove_dir_all(deployment.nats.storage()).expect("removed");
+    deployment.nats.launch();
     let (told, json) = status(here, &set, false);
     assert_eq!(profiles(&json)["outbox"].as_u64(), Some(at), "{told}");
-    let server = Server::start_with(here, &set);
+    let server = deployment.serve();
     let filled = async || {
         let (_, json) = status(here, &set, false);
         profiles(&json)["outbox"] == 0 && profiles(&json)["log"] == at
@@ -290,6 +271,7 @@ async fn the_status_tells_what_is_not_on_the_log_yet() {
     }
     assert!(filled().await);
     drop(server);
+    let postgres = deployment.postgres.as_ref().expect("on PostgreSQL");
     change(postgres.url("profiles"), "UPDATE head SET position = 1").await;
     let (_, json) = status(here, &set, true);
     let attention = json["attention"].to_string();
