@@ -23,6 +23,7 @@ mod delivery_survives_kills;
 mod demo_orders;
 mod figures;
 mod kills_change_nothing;
+mod nobody_without_a_good_token;
 mod one_event_twice_is_one_event;
 mod one_trace_per_command;
 mod only_what_was_signed_is_said;

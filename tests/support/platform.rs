@@ -20,6 +20,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use chassis::Target;
+use chassis::auth::ServiceKeys;
 use chassis::settings::{Settings, Sources};
 use rapport::demo::Cast;
 use rapport::reference;
@@ -223,6 +224,11 @@ impl Platform {
         settings
     }
 
+    /// The keys with which its targets sign what they ask of each other.
+    pub fn service_keys(&self) -> ServiceKeys {
+        ServiceKeys::read(&self.folder.path().join("service")).expect("written before")
+    }
+
     /// Folder of this platform's own; gone with it.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -309,6 +315,9 @@ impl Platform {
     /// Stops every node in order; panics if one does not end well.
     pub fn stop(&mut self) {
         for node in self.nodes.drain(..) {
+            // Who may not read the log heals from the producer, and nobody notices.
+            let said = node.said();
+            assert!(!said.contains("Permissions Violation"), "a right is missing: {said}");
             assert!(node.stop(), "a node did not end well");
         }
     }

@@ -48,6 +48,13 @@ impl Message {
         Ok(Some(message))
     }
 
+    /// The `grpc-status` of an answer by gRPC-Web: from its headers when it is a refusal only, else from its end.
+    pub fn grpc_status(&self) -> String {
+        let text = self.text();
+        let trailer = text.split("grpc-status:").nth(1).and_then(|it| it.lines().next());
+        self.header("grpc-status").or(trailer).unwrap_or_default().trim().to_owned()
+    }
+
     async fn take(
         &mut self,
         from: &mut (impl AsyncBufRead + Unpin),

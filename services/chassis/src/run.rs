@@ -125,7 +125,7 @@ pub async fn start(
     // Who does not know what time it is must not record anything: no call is answered and no event read before.
     let told = CancellationToken::new();
     later.serve(simulation(&settings, &means, &assembly, &readiness, &told));
-    let routes = public(&assembly, &health, settings.grpc.reflection)?;
+    let routes = public(&assembly, &health, settings.reflects())?;
     let calls = stops.calls.clone();
     let tls = assembly.tls.clone();
     let serve =

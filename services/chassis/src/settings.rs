@@ -68,8 +68,17 @@ pub struct Grpc {
     pub max_connection_age_s: u64,
     pub shutdown_delay_ms: u64,
     pub shutdown_drain_ms: u64,
-    pub reflection: bool,
+    pub reflection: Reflection,
     pub web_origins: Vec<String>,
+}
+
+/// Where gRPC reflection is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reflection {
+    Embedded,
+    Always,
+    Never,
 }
 
 impl Grpc {
@@ -321,6 +330,15 @@ impl Settings {
     /// may a process make up its keys and accept a development token.
     pub fn is_embedded(&self) -> bool {
         self.database.is_sqlite() && self.log.is_local() && self.grpc.address.ip().is_loopback()
+    }
+
+    /// Whether gRPC reflection is served.
+    pub fn reflects(&self) -> bool {
+        match self.grpc.reflection {
+            Reflection::Always => true,
+            Reflection::Never => false,
+            Reflection::Embedded => self.is_embedded(),
+        }
     }
 
     /// Whether a development token may be made: in embedded mode, or while time is simulated on this machine, when

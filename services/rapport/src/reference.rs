@@ -129,7 +129,7 @@ pub async fn subjects(
             let stream = format!("{prefix}-{source}");
             publish.push(format!("$JS.API.STREAM.INFO.{stream}"));
             publish.push(format!("$JS.API.STREAM.MSG.GET.{stream}"));
-            publish.push(format!("$JS.API.CONSUMER.CREATE.{stream}.>"));
+            publish.push(format!("$JS.API.CONSUMER.CREATE.{stream}"));
             publish.push(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.>"));
         }
         let subscribe = vec![format!("{prefix}-poke.{target}"), format!("_INBOX_{target}.>")];

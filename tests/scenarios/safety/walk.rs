@@ -108,9 +108,9 @@ impl<'a> Walk<'a> {
         };
         let said = RefCell::new(BTreeMap::<_, BTreeSet<_>>::new());
         let refused = |path: &str, answer: &Message| {
-            let is_refused = [NOT_FOUND, INVALID_ARGUMENT].contains(&&*code(answer));
+            let is_refused = [NOT_FOUND, INVALID_ARGUMENT].contains(&&*answer.grpc_status());
             assert!(is_refused, "{path}: {:?} {}", answer.headers, answer.text());
-            said.borrow_mut().entry(path.to_owned()).or_default().insert(code(answer));
+            said.borrow_mut().entry(path.to_owned()).or_default().insert(answer.grpc_status());
         };
         self.through(names_a_tenant, refused).await;
         let said = said.into_inner();
@@ -272,19 +272,7 @@ fn path(method: &MethodDescriptor) -> String {
 
 /// Whether it was answered, not refused.
 fn is_well(answer: &Message) -> bool {
-    answer.status() == 200 && code(answer) == "0"
-}
-
-/// The `grpc-status` of an answer, from its headers when it is a refusal only.
-fn code(answer: &Message) -> String {
-    let header = answer.headers.iter().find(|it| it.0 == "grpc-status").map(|it| it.1.clone());
-    let text = answer.text();
-    let trailer = text.split("grpc-status:").nth(1);
-    header
-        .or_else(|| trailer.map(|it| it.lines().next().unwrap_or_default().to_owned()))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    answer.status() == 200 && answer.grpc_status() == "0"
 }
 
 fn instant(field: &FieldDescriptor, text: &str) -> Option<Value> {

@@ -11,6 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
 use crate::service::Service;
+use crate::settings::Reflection;
 use crate::testing::embedded;
 
 const QUIET: Target = Target {
@@ -125,7 +126,7 @@ async fn reflection_lists_what_is_served_and_can_be_switched_off() {
     process.stop().await.expect("stopped as asked");
 
     let mut settings = embedded(&folder);
-    settings.grpc.reflection = false;
+    settings.grpc.reflection = Reflection::Never;
     let process = started(settings).await;
     let refused = list(&process).await.expect_err("off");
     assert_eq!(refused.code(), tonic::Code::Unimplemented);

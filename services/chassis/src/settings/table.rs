@@ -85,7 +85,7 @@ pub const TABLE: &[Setting] = table! {
     "grpc.max_connection_age_s", whole(1, 86_400), "300", "Seconds after which a connection is asked to reconnect, so that load spreads after a rollout; each process adds up to a tenth.";
     "grpc.shutdown_delay_ms", whole(0, 10 * MINUTE_MS), "0", "Milliseconds between turning not ready and refusing new connections, for balancers to notice.";
     "grpc.shutdown_drain_ms", whole(100, 10 * MINUTE_MS), "20000", "Milliseconds that calls and background work get to finish after that; then they are aborted.";
-    "grpc.reflection", Kind::Flag, "true", "Serve gRPC reflection (v1 and v1alpha).";
+    "grpc.reflection", Kind::Choice(&["embedded", "always", "never"]), r#""embedded""#, "Where gRPC reflection (v1 and v1alpha) is served, without a token: in embedded mode only, always, or never.";
     "grpc.web_origins", Kind::List, r#"["*"]"#, "Origins whose browsers may call through gRPC-Web; * allows any.";
     "admin.address", Kind::Address, r#""127.0.0.1:9090""#, "Where health, /livez, /readyz, /metrics, /build-info and /log-level listen, in plaintext.";
     "tls.cert_file", Kind::Path, r#""""#, "File with the certificate chain of the gRPC port in PEM, the own certificate first; read again when it changes. Empty: plaintext.";

@@ -85,7 +85,7 @@ fn what_is_not_there_fails_within_the_timeout() {
         here,
         &[
             "targets=content".into(),
-            "grpc.reflection=false".into(),
+            "grpc.reflection=never".into(),
             "database.url=sqlite://off/{service}.db".into(),
         ],
     );
