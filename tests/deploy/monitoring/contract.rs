@@ -1,0 +1,99 @@
+//! Rules and dashboards name metrics that there are, and dashboards say what they show.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::promql::names;
+use super::{files, panels, root, rules, text};
+
+/// Metrics of others, with their labels.
+const FOREIGN: [(&str, &[&str]); 2] =
+    [("up", &[]), ("kube_job_failed", &["condition", "job_name"])];
+/// Labels that scraping adds.
+const SCRAPED: [&str; 2] = ["job", "instance"];
+
+/// The labels of every series by its name: those of `deploy/metrics.yaml`, of recording rules, and of others.
+fn series() -> BTreeMap<String, BTreeSet<String>> {
+    let mut series = BTreeMap::new();
+    let contract = text(&root().join("deploy/metrics.yaml"));
+    for metric in contract.split("\n  - name: ").skip(1) {
+        let field = |name: &str| {
+            let found = metric.lines().find_map(|it| it.trim().strip_prefix(name));
+            found.unwrap_or_else(|| panic!("no {name} in {metric}")).to_owned()
+        };
+        let labels = field("labels: ").replace(['[', ']', ' '], "").replace('.', "_");
+        let mut labels: BTreeSet<_> =
+            labels.split(',').filter(|it| !it.is_empty()).map(ToOwned::to_owned).collect();
+        labels.extend(SCRAPED.map(ToOwned::to_owned));
+        let name = field("prometheus: ");
+        if field("type: ") == "histogram" {
+            series.insert(format!("{name}_count"), labels.clone());
+            series.insert(format!("{name}_sum"), labels.clone());
+            labels.insert("le".to_owned());
+            series.insert(format!("{name}_bucket"), labels);
+        } else {
+            series.insert(name, labels);
+        }
+    }
+    for query in rules::queries().into_iter().filter(|it| it.of.contains(':')) {
+        series.insert(query.of, BTreeSet::from(["job".to_owned()]));
+    }
+    for (name, labels) in FOREIGN {
+        let labels = labels.iter().chain(&SCRAPED).map(|&it| it.to_owned()).collect();
+        series.insert(name.to_owned(), labels);
+    }
+    series
+}
+
+#[test]
+fn rules_and_dashboards_name_metrics_and_labels_that_exist() {
+    let series = series();
+    let mut offences = Vec::new();
+    for query in rules::queries().into_iter().chain(panels()) {
+        let named = names(&query.expr);
+        let unknown = named.metrics.iter().filter(|it| !series.contains_key(*it));
+        offences.extend(unknown.map(|it| format!("{}: no metric {it}", query.of)));
+        let known: BTreeSet<_> =
+            named.metrics.iter().filter_map(|it| series.get(it)).flatten().collect();
+        let unknown = named.labels.iter().filter(|it| !known.contains(it));
+        offences.extend(unknown.map(|it| format!("{}: no label {it}", query.of)));
+    }
+    assert!(offences.is_empty(), "not in deploy/metrics.yaml:\n  {}", offences.join("\n  "));
+}
+
+#[test]
+fn every_metric_is_shown_or_watched() {
+    let queries = rules::queries().into_iter().chain(panels());
+    let used: BTreeSet<_> = queries.flat_map(|it| names(&it.expr).metrics).collect();
+    let whole = |it: &str| {
+        let cut = ["_bucket", "_sum", "_count"].iter().find_map(|end| it.strip_suffix(end));
+        cut.unwrap_or(it).to_owned()
+    };
+    let used: BTreeSet<_> = used.iter().map(|it| whole(it)).collect();
+    let idle: Vec<_> = series().into_keys().filter(|it| !used.contains(&whole(it))).collect();
+    assert!(idle.is_empty(), "in no rule and no dashboard: {idle:?}");
+}
+
+#[test]
+fn dashboards_are_complete() {
+    let mut ids = BTreeSet::new();
+    for path in files("charts/rapport/files/dashboards") {
+        let board: serde_json::Value = serde_json::from_str(&text(&path)).expect("JSON");
+        let file = path.display();
+        let id = board["uid"].as_str().unwrap_or_default().to_owned();
+        assert!(!id.is_empty() && ids.insert(id), "{file}: no uid, or that of another");
+        let source = &board["templating"]["list"][0];
+        assert_eq!(
+            (&source["name"], &source["type"]),
+            (&"datasource".into(), &"datasource".into())
+        );
+        let mut panels = BTreeSet::new();
+        for panel in board["panels"].as_array().expect("panels") {
+            let title = &panel["title"];
+            assert!(panels.insert(panel["id"].as_u64()), "{file}: {title} has the id of another");
+            for part in [title, &panel["description"], &panel["fieldConfig"]["defaults"]["unit"]] {
+                assert!(part.as_str().is_some_and(|it| !it.is_empty()), "{file}: {title}: {panel}");
+            }
+            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{file}: {title}");
+        }
+    }
+}
