@@ -1,6 +1,6 @@
 # The index of commands. What they need comes from tests/setup, into .tools/.
 .DEFAULT_GOAL := help
-.PHONY: help build run serve test check fmt lint proto proto-release image check-image bench bench-peer clean
+.PHONY: help build run serve test check fmt lint proto proto-release image check-image check-deploy chart bench bench-peer clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -58,6 +58,14 @@ check-image: ## build the container image twice, look into it, and run it withou
 	.tools/bin/hadolint deploy/image/Dockerfile deploy/image/Dockerfile.prebuilt
 	deploy/image/program .tools/image/rapport
 	. ./.tools/env && cargo run --package rapport-tests --features image --bin image -- .tools/image/rapport
+
+check-deploy: ## render the chart in every scenario, and check what it makes
+	tests/setup compiler helm manifests crd trivy gpg prometheus
+	cargo test --package rapport-tests --all-features --test deploy
+
+chart: ## write the chart's schema, its README and the golden manifests anew
+	tests/setup compiler helm
+	cargo test --package rapport-tests --all-features --test deploy write -- --ignored
 
 bench: ## measure, print the table, write target/bench.json
 	tests/setup compiler nats postgresql duckdb

@@ -3,17 +3,21 @@
 {{- $path := .path -}}
 {{- range $key, $value := .table }}
 {{- if not (kindIs "map" $value) }}
-{{ toJson $key }} = {{ toJson $value }}
+{{ include "rapport.toml.key" $key }} = {{ toJson $value }}
 {{- end }}
 {{- end }}
 {{- range $key, $value := .table }}
 {{- if kindIs "map" $value }}
-{{- $inner := ternary (toJson $key) (printf "%s.%s" $path (toJson $key)) (eq $path "") }}
+{{- $inner := printf "%s.%s" $path (include "rapport.toml.key" $key) | trimPrefix "." }}
 
 [{{ $inner }}]
 {{- include "rapport.toml" (dict "path" $inner "table" $value) }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{- define "rapport.toml.key" -}}
+{{- ternary . (toJson .) (regexMatch "^[A-Za-z0-9_-]+$" .) -}}
 {{- end -}}
 
 {{/* What every process of this release is told. */}}
@@ -71,10 +75,12 @@ tls:
   {{- end }}
 {{- end }}
 delivery:
+  survey_url: {{ quote .root.Values.delivery.surveyUrl }}
+  {{- if has .name (list "delivery" "all") }}
   outbox: /var/lib/rapport/outbox
   email: {{ ternary "smtp" "file" (ne .root.Values.delivery.smtp.existingSecret "") }}
   webhook: {{ ternary "http" "file" .root.Values.delivery.webhooks }}
-  survey_url: {{ quote .root.Values.delivery.surveyUrl }}
+  {{- end }}
 {{- if include "rapport.providers" . }}
 gateway:
   provider_secret_files:

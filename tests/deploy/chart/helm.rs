@@ -1,0 +1,141 @@
+//! The real `helm`, and what it makes of the chart in every scenario.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::yaml;
+
+pub(super) const RELEASE: &str = "r";
+pub(super) const NAMESPACE: &str = "rapport";
+/// The newest that the schemas are known of.
+pub(super) const NEWEST: &str = "1.37";
+
+/// One way to install the chart: `ci/minimal.yaml`, perhaps a preset before it and one more file of `ci/` after it.
+pub(super) struct Scenario {
+    pub(super) name: String,
+    pub(super) files: Vec<PathBuf>,
+    /// What `helm template` prints.
+    pub(super) text: String,
+    pub(super) objects: Vec<Value>,
+}
+
+/// Every scenario, rendered once.
+pub(super) fn scenarios() -> &'static [Scenario] {
+    static ALL: OnceLock<Vec<Scenario>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let mut files = listed(&chart().join("ci"), "yaml");
+        files.sort();
+        assert!(files.len() >= 12, "{files:?}");
+        files.into_iter().map(Scenario::of).collect()
+    })
+}
+
+pub(super) fn scenario(name: &str) -> &'static Scenario {
+    scenarios().iter().find(|it| it.name == name).expect("a file of ci/")
+}
+
+impl Scenario {
+    fn of(file: PathBuf) -> Self {
+        let name = stem(&file);
+        let minimal = chart().join("ci/minimal.yaml");
+        let mut files: Vec<PathBuf> = match name.as_str() {
+            "dev" | "ha" => vec![chart().join(format!("values-{name}.yaml"))],
+            _ => Vec::new(),
+        };
+        files.push(minimal.clone());
+        if file != minimal {
+            files.push(file);
+        }
+        let text = succeeds(template(&files).args(["--kube-version", NEWEST]));
+        let objects = yaml::documents(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { name, files, text, objects }
+    }
+}
+
+/// `helm template` with files of values.
+pub(super) fn template(files: &[PathBuf]) -> Command {
+    let mut command = helm();
+    command.args(["template", RELEASE]).arg(chart()).args(["--namespace", NAMESPACE]);
+    for file in files {
+        command.arg("--values").arg(file);
+    }
+    command
+}
+
+/// `helm`, kept from what the machine has set up for it.
+pub(super) fn helm() -> Command {
+    let mut command = program("helm");
+    let home = std::env::temp_dir().join("rapport-helm");
+    for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+        command.env(name, &home);
+    }
+    command.env_remove("KUBECONFIG");
+    command
+}
+
+/// A program that tests/setup has installed.
+pub(super) fn program(name: &str) -> Command {
+    let path = root().join(".tools/bin").join(name);
+    assert!(path.exists(), "{} is missing: run tests/setup", path.display());
+    Command::new(path)
+}
+
+#[track_caller]
+pub(super) fn succeeds(command: &mut Command) -> String {
+    let output = outcome(command);
+    let told = told(&output);
+    assert!(output.status.success(), "{command:?}: {}\n{told}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+pub(super) fn fails(command: &mut Command) -> String {
+    let output = outcome(command);
+    let told = told(&output);
+    assert!(!output.status.success(), "{command:?} succeeded:\n{told}");
+    told
+}
+
+pub(super) fn outcome(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("the program starts")
+}
+
+pub(super) fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Files of a folder whose names end so.
+pub(super) fn listed(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|it| it.expect("an entry").path());
+    let mut files: Vec<_> =
+        paths.filter(|it| it.extension().is_some_and(|it| it == extension)).collect();
+    files.sort();
+    files
+}
+
+pub(super) fn stem(path: &Path) -> String {
+    path.file_stem().expect("a name").to_string_lossy().into_owned()
+}
+
+pub(super) fn chart() -> PathBuf {
+    root().join("charts/rapport")
+}
+
+pub(super) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the crate stands in it")
+}
+
+pub(super) fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A rule that holds for every scenario.
+#[track_caller]
+pub(super) fn obeyed(rule: &str, offences: &[String]) {
+    assert!(offences.is_empty(), "{rule}\n  {}\n", offences.join("\n  "));
+}
