@@ -125,7 +125,8 @@ impl NatsLog {
         let context = jetstream::ContextBuilder::new()
             .timeout(options.timeout)
             .ack_timeout(options.timeout)
-            .max_ack_inflight(options.in_flight * 2)
+            // `publish` bounds each source. A bound over all of them would let each wait for what the others hold.
+            .max_ack_inflight(tokio::sync::Semaphore::MAX_PERMITS)
             .build(client.clone());
         Ok(Self { client, context, options, relaying: RwLock::default() })
     }

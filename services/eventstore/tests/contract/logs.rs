@@ -6,10 +6,10 @@ pub(crate) mod line;
 mod restored;
 
 use eventstore::testing::NatsServer;
-use eventstore::{Clock, Error, Ids, Log, NatsOptions};
+use eventstore::{Clock, Error, Ids, Log, NatsOptions, Store};
 
 use crate::on_both_servers;
-use crate::rig::{START, eventually, fill, log, open, options};
+use crate::rig::{POSTGRES, START, eventually, fill, log, open, options, schema, store_options};
 use line::{
     Counter, Line, Load, On, Running, copy_folder, everything, grows_to, put_back, replies_hold,
     stream,
@@ -23,6 +23,7 @@ on_both_servers! {
     deleted_messages_are_healed_from_the_producer
     a_purge_is_healed_from_the_producer
     two_relays_at_once_publish_one_history
+    many_sources_of_one_process_catch_up_together
     a_copied_store_that_relays_too_does_no_harm
 }
 
@@ -113,6 +114,34 @@ async fn a_purge_is_healed_from_the_producer(server: NatsServer, on: On) {
     fill(&line.store, "b", 20).await;
     line.settles(&purged).await;
     late.agrees(&line.store).await;
+}
+
+/// A backlog of each, as after an outage: they share a connection, and none may wait for what another one holds.
+async fn many_sources_of_one_process_catch_up_together(server: NatsServer, on: On) {
+    let few = NatsOptions { in_flight: 16, ..options(&server.url()) };
+    let (shared, folder) = (log(Some(&few)).await, tempfile::tempdir().unwrap());
+    let clock = Clock::manual(START);
+    let mut stores = Vec::new();
+    for number in 0..8 {
+        let source = format!("source{number}");
+        let database = match on {
+            On::Sqlite => format!("sqlite://{}/{source}.db", folder.path().display()),
+            On::Postgres => POSTGRES.database(),
+        };
+        let options = store_options(&source, &database, shared.clone(), &clock);
+        let store = Store::open(options, schema()).await.unwrap();
+        fill(&store, "a", 100).await;
+        stores.push(store);
+    }
+    let relays: Vec<_> = stores.iter().map(Running::relay).collect();
+    for store in &stores {
+        eventually("everything is on the log", || async {
+            let tail = shared.tail(store.source()).await.unwrap();
+            tail.is_some_and(|it| it.last == 101)
+        })
+        .await;
+    }
+    drop(relays);
 }
 
 /// A lease that is taken away again and again: its holder publishes on until it renews.
