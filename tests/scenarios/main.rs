@@ -11,6 +11,7 @@ mod an_event_and_its_timeout_at_once;
 mod an_exit_criterion_is_met_while_queued;
 #[cfg(feature = "failpoints")]
 mod an_order_before_the_wait_for_it;
+mod behind_certificates;
 mod calls_through_the_gateway;
 mod caps_hold_under_concurrency;
 mod clocks_and_calendars;

@@ -16,12 +16,12 @@ use rapport_proto::types::Envelope;
 use tempfile::TempDir;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, ClientTlsConfig};
 use tonic::{Request, Status};
 
 use chassis::Target;
 use chassis::auth::ServiceKeys;
-use chassis::settings::{Settings, Sources};
+use chassis::settings::{Settings, Sources, Tls};
 use rapport::demo::Cast;
 use rapport::reference;
 use rapport::remote::{Addresses, Remote};
@@ -47,6 +47,8 @@ pub enum Topology {
 pub struct Platform {
     pub topology: Topology,
     pub issuer: OidcIssuer,
+    /// Certificates of every node, which all of them show and ask for; none by default.
+    pub tls: Option<Tls>,
     /// Further settings for every node.
     pub extra: Vec<String>,
     /// Further environment variables for every node.
@@ -92,6 +94,7 @@ impl Platform {
         let platform = Self {
             topology,
             issuer: OidcIssuer::start().await,
+            tls: None,
             extra: Vec::new(),
             variables: Vec::new(),
             program: program.to_owned(),
@@ -213,15 +216,28 @@ impl Platform {
             settings.push("database.migrate=false".into());
             settings.push(format!("log.url={}", self.nats_url(self.targets[index].0)));
             settings.push(format!("log.prefix={}", self.name));
-            let peer = |it: &(&str, u16)| format!("peers.{}=http://127.0.0.1:{}", it.0, it.1);
+            let scheme = if self.tls.is_some() { "https" } else { "http" };
+            let peer = |it: &(&str, u16)| format!("peers.{}={scheme}://127.0.0.1:{}", it.0, it.1);
             settings.extend(self.targets.iter().map(peer));
             // In one process that is where everything is.
             let gateway = self.targets.iter().find(|it| it.0 == "gateway");
             settings
                 .extend(gateway.map(|it| format!("delivery.survey_url=http://127.0.0.1:{}", it.1)));
         }
+        if let Some(tls) = &self.tls {
+            settings.push(format!("tls.cert_file={}", tls.cert_file.display()));
+            settings.push(format!("tls.key_file={}", tls.key_file.display()));
+            settings.push(format!("tls.client_ca_file={}", tls.client_ca_file.display()));
+            settings.push(format!("tls.ca_file={}", tls.ca_file.display()));
+        }
         settings.extend(self.extra.iter().cloned());
         settings
+    }
+
+    /// What a caller trusts and shows, by the certificates as they are now.
+    pub fn client_tls(&self) -> Option<ClientTlsConfig> {
+        let files = self.tls.as_ref()?;
+        Some(chassis::tls::Tls::read(files).expect("certificates").client())
     }
 
     /// The keys with which its targets sign what they ask of each other.
@@ -245,7 +261,8 @@ impl Platform {
         let url = |it: &Node| format!("http://{}", it.grpc);
         let named =
             self.targets.iter().map(|it| (it.0.to_owned(), url(&self.nodes[self.index(it.0)])));
-        let addresses = Addresses { all: url(&self.nodes[0]), named: named.collect() };
+        let addresses =
+            Addresses { all: url(&self.nodes[0]), named: named.collect(), ..Addresses::default() };
         Remote::new(&addresses, tenant, &token).expect("clients of a running platform")
     }
 

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chassis::settings::Settings;
+use chassis::tls::Tls;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -313,6 +314,7 @@ impl RemoteArgs {
         let mut addresses =
             Addresses::parse(&self.url, &format!("http://{}", settings.grpc.address));
         addresses.named.splice(0..0, settings.peers.clone());
+        addresses.tls = Some(Tls::read(&settings.tls)?.client());
         let first = settings.tenants.first().cloned().unwrap_or_default();
         let tenant = self.tenant.clone().unwrap_or(first);
         let mut token = self.token(settings)?;

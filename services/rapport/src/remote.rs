@@ -29,7 +29,7 @@ use rapport_proto::profiles::v1::source_service_client::SourceServiceClient;
 use serde_json::json;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, ClientTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::targets::TARGETS;
@@ -47,12 +47,14 @@ pub struct Addresses {
     pub all: String,
     /// `(target, URL)` of those that are elsewhere.
     pub named: Vec<(String, String)>,
+    /// Who vouches for those with https, and what they are shown; the public authorities, and nothing, by default.
+    pub tls: Option<ClientTlsConfig>,
 }
 
 impl Addresses {
     /// Reads `http://…` and `target=http://…`.
     pub fn parse(texts: &[String], default: &str) -> Self {
-        let mut addresses = Self { all: default.to_owned(), named: Vec::new() };
+        let mut addresses = Self { all: default.to_owned(), ..Self::default() };
         for text in texts {
             match text.split_once('=') {
                 Some((target, url)) if !target.contains(':') => {
@@ -66,6 +68,18 @@ impl Addresses {
 
     fn of(&self, target: &str) -> &str {
         self.named.iter().rfind(|it| it.0 == target).map_or(self.all.as_str(), |it| it.1.as_str())
+    }
+
+    /// A channel that connects at its first call.
+    fn channel(&self, target: &str) -> anyhow::Result<Channel> {
+        let url = self.of(target);
+        let mut endpoint = Channel::from_shared(url.to_owned())
+            .with_context(|| format!("--url: {url:?} is no URL; use the form http://HOST:PORT"))?;
+        if url.starts_with("https://") {
+            let public = || ClientTlsConfig::new().with_webpki_roots();
+            endpoint = endpoint.tls_config(self.tls.clone().unwrap_or_else(public))?;
+        }
+        Ok(endpoint.timeout(PATIENCE).connect_lazy())
     }
 }
 
@@ -103,14 +117,7 @@ impl Remote {
     /// Clients that connect at their first call.
     pub fn new(addresses: &Addresses, tenant: &str, token: &str) -> anyhow::Result<Self> {
         let http = |target: &str| -> anyhow::Result<Http> {
-            let url = addresses.of(target);
-            let channel = Channel::from_shared(url.to_owned())
-                .with_context(|| {
-                    format!("--url: {url:?} is no URL; use the form http://HOST:PORT")
-                })?
-                .timeout(PATIENCE)
-                .connect_lazy();
-            Ok(InterceptedService::new(channel, Token::new(token)?))
+            Ok(InterceptedService::new(addresses.channel(target)?, Token::new(token)?))
         };
         let ways = TARGETS.iter().map(|it| Ok((it.name, http(it.name)?)));
         let ways: BTreeMap<_, _> = ways.collect::<anyhow::Result<_>>()?;

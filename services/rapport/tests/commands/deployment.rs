@@ -91,7 +91,7 @@ impl Deployment {
     }
 
     pub(super) fn remote(&self, server: &Server) -> Remote {
-        let addresses = Addresses { all: server.url.clone(), named: Vec::new() };
+        let addresses = Addresses { all: server.url.clone(), ..Addresses::default() };
         Remote::new(&addresses, "default", &self.token()).expect("clients")
     }
 }

@@ -36,7 +36,7 @@ impl Office {
             format!("auth.audience={}", chassis::testing::AUDIENCE),
         ];
         let server = Server::start_with(folder.path(), &settings);
-        let addresses = Addresses { all: server.url.clone(), named: Vec::new() };
+        let addresses = Addresses { all: server.url.clone(), ..Addresses::default() };
         let cast = Cast::new(|person, roles| {
             let token = TokenSpec::new("default", person, &["*"]).roles(roles);
             Remote::new(&addresses, "default", &issuer.mint(token))

@@ -85,7 +85,7 @@ impl Served {
     /// The people and the clock of it.
     pub(crate) fn stage(&self) -> anyhow::Result<Stage> {
         let gateway = format!("http://{}", self.process.grpc);
-        let addresses = Addresses { all: gateway.clone(), named: Vec::new() };
+        let addresses = Addresses { all: gateway.clone(), ..Addresses::default() };
         // A development token has every role.
         let person = |name: &str, _: &[&str]| {
             Remote::new(&addresses, &self.tenant, &format!("{}+{name}", self.token))
