@@ -1,5 +1,6 @@
 //! `charts/rapport`: what it accepts, what it makes in every scenario, and that both are as written down.
 
+mod alerts;
 mod golden;
 mod helm;
 mod kubernetes;

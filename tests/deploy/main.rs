@@ -2,3 +2,6 @@
 
 mod chart;
 mod monitoring;
+
+/// The program, as it is built with the tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_program");

@@ -1,6 +1,7 @@
 //! Rules, runbooks and dashboards: that they fit each other, the metrics there are, and what a real run answers.
 
 mod contract;
+mod live;
 mod promql;
 mod rules;
 

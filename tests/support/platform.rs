@@ -107,7 +107,7 @@ impl Platform {
         };
         match topology {
             Topology::Embedded => platform,
-            Topology::Distributed => platform.prepared().await,
+            Topology::Distributed => Box::pin(platform.prepared()).await,
         }
     }
 
