@@ -136,6 +136,8 @@ impl Platform {
             let mut flags = platform.settings(index);
             flags.push(format!("database.url={}", platform.database("{service}")));
             flags.push(format!("database.runtime_role={name}_{{service}}"));
+            // As the chart does it: what migrates needs no user of the log.
+            flags.push("log.url=".into());
             let settings = Settings::load(&Sources { flags, ..Sources::default() });
             let settings = settings.expect("settings of a platform");
             let row = std::slice::from_ref(row);

@@ -173,6 +173,7 @@ pub async fn assemble(
         authenticator: authenticator.clone(),
         max_in_flight: settings.grpc.max_in_flight,
         max_streams: settings.grpc.max_streams,
+        tenant_requests_per_second: settings.grpc.tenant_requests_per_second,
         request_timeout: settings.grpc.request_timeout(),
         stopping: ends.stopping,
         aborting: ends.aborting,

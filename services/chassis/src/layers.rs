@@ -28,9 +28,10 @@ use crate::auth::{Authenticator, Caller, Kind, edges, service::Verified};
 use crate::call::{Call, Deadline};
 use crate::lifecycle::panic_text;
 use crate::methods::{Method, Methods};
+use crate::rate::Rate;
 use crate::status::{
     Code, DEADLINE_PASSED, METHOD_UNKNOWN, OVERLOADED, PANICKED, PERMISSION_MISSING, Problem,
-    STOPPING, TOO_MANY_STREAMS,
+    STOPPING, TENANT_TOO_FAST, TOO_MANY_STREAMS,
 };
 use crate::telemetry::propagation;
 use crate::telemetry::rpc::{self, OTHER, server_span};
@@ -55,6 +56,8 @@ pub struct Gate {
     served: BTreeSet<String>,
     authenticator: Arc<Authenticator>,
     places: Places,
+    /// By tenant; nothing when people may call as often as they like.
+    rate: Option<Rate<String>>,
     request_timeout: Duration,
     stopping: CancellationToken,
     aborting: CancellationToken,
@@ -69,6 +72,8 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     pub max_in_flight: usize,
     pub max_streams: usize,
+    /// Calls of people of one tenant; 0 for no limit.
+    pub tenant_requests_per_second: u32,
     pub request_timeout: Duration,
     /// Cancelled when streams shall end.
     pub stopping: CancellationToken,
@@ -79,11 +84,13 @@ pub struct Parts {
 impl Gate {
     pub fn new(parts: Parts) -> Arc<Self> {
         let places = Places::new(parts.max_in_flight, parts.max_streams);
+        let rate = parts.tenant_requests_per_second;
         Arc::new(Self {
             methods: parts.methods,
             served: parts.served,
             authenticator: parts.authenticator,
             places,
+            rate: (rate > 0).then(|| Rate::new(rate)),
             request_timeout: parts.request_timeout,
             stopping: parts.stopping,
             aborting: parts.aborting,
@@ -163,7 +170,9 @@ impl Gate {
         // 6 May they: by the contract's permission, or for a target by the call graph. Not listed is not allowed.
         let method = method.ok_or(Problem::of(METHOD_UNKNOWN))?;
         self.authorise(&verified, method)?;
-        // 7 The handler, with the caller and the deadline at hand.
+        // 7 Not too often: one tenant's haste is no other tenant's wait.
+        self.paced(&verified.caller)?;
+        // 8 The handler, with the caller and the deadline at hand.
         let call = Call::of_caller(&verified.caller, deadline);
         request.extensions_mut().insert(verified.caller);
         request.extensions_mut().insert(method);
@@ -229,6 +238,15 @@ impl Gate {
         }
     }
 
+    /// People are counted where they enter; what targets ask of each other follows from that.
+    fn paced(&self, caller: &Caller) -> Result<(), Problem> {
+        let Some(rate) = self.rate.as_ref().filter(|_| caller.kind != Kind::Service) else {
+            return Ok(());
+        };
+        let taken = rate.take(caller.tenant.clone(), Instant::now());
+        taken.map_err(|after| Problem::of(TENANT_TOO_FAST).retry_after(after))
+    }
+
     /// A service token is good for one callee, for the edges of the call graph, and without a tenant for healing only.
     fn is_edge(&self, caller: &Caller, audience: Option<&str>, method: Method) -> bool {
         let Some((from, audience)) = caller.target().zip(audience) else {
@@ -249,6 +267,9 @@ impl Gate {
             }
             Code::ResourceExhausted if problem.reason == TOO_MANY_STREAMS => {
                 rpc::SHED.add(1, ["streams", name])
+            }
+            Code::ResourceExhausted if problem.reason == TENANT_TOO_FAST => {
+                rpc::SHED.add(1, ["tenant_rate", name])
             }
             Code::Unauthenticated | Code::PermissionDenied => {
                 rpc::REJECTIONS.add(1, [problem.reason.name, name])

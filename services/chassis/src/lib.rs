@@ -58,6 +58,7 @@ pub mod methods;
 pub mod name;
 pub mod page;
 pub mod peers;
+pub mod rate;
 pub mod readiness;
 pub mod request_id;
 pub mod root_key;

@@ -65,6 +65,7 @@ pub struct Grpc {
     pub request_timeout_ms: u64,
     pub max_in_flight: usize,
     pub max_streams: usize,
+    pub tenant_requests_per_second: u32,
     pub max_connection_age_s: u64,
     pub shutdown_delay_ms: u64,
     pub shutdown_drain_ms: u64,

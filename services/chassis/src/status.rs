@@ -124,6 +124,7 @@ reasons! {
         KEYS_UNAVAILABLE: Unavailable, "the issuer's keys have not been read yet", "Retry; check that the issuer can be reached.";
         OVERLOADED: ResourceExhausted, "the server works on as many calls as grpc.max_in_flight allows", "Retry after the delay given, with jitter.";
         TOO_MANY_STREAMS: ResourceExhausted, "the server holds as many streams open as grpc.max_streams allows", "Close streams that nobody reads; retry after the delay given, with jitter.";
+        TENANT_TOO_FAST: ResourceExhausted, "people of the tenant make more calls a second than grpc.tenant_requests_per_second allows", "Retry after the delay given, with jitter.";
         STOPPING: Unavailable, "the server is shutting down", "Retry; another replica answers.";
         DEADLINE_PASSED: DeadlineExceeded, "the call took longer than its deadline or grpc.request_timeout_ms", "Retry a read; repeat a command with the same request_id to learn its outcome.";
         COMMAND_TOO_LARGE: InvalidArgument, "the command leads to more or larger events than one command may", "Split the request.";

@@ -62,7 +62,6 @@ mod message;
 mod page;
 mod place;
 mod provider;
-mod rate;
 mod record;
 mod tracking;
 mod watch;

@@ -9,6 +9,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use chassis::deps::Deps;
+use chassis::rate::Rate;
+use eventstore::Hash;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -17,7 +19,6 @@ use crate::body;
 use crate::keys::{self, Keys};
 use crate::message::{self, Around, Kind};
 use crate::place::{Place, nowhere};
-use crate::rate::Rate;
 use crate::record::{self, Outcome, Recorded};
 
 /// Items of a batch.
@@ -30,7 +31,7 @@ const MOST_BYTES: usize = 500 << 10;
 pub(crate) struct Tracking {
     deps: Deps,
     keys: Arc<Keys>,
-    rate: Arc<Rate>,
+    rate: Arc<Rate<Hash>>,
 }
 
 pub(crate) fn routes(deps: &Deps) -> Router {

@@ -101,6 +101,10 @@ fn fixture(max_in_flight: usize) -> Fixture {
 }
 
 fn fixture_with(max_in_flight: usize, request_timeout: Duration) -> Fixture {
+    fixture_of(max_in_flight, request_timeout, 0)
+}
+
+fn fixture_of(max_in_flight: usize, request_timeout: Duration, per_second: u32) -> Fixture {
     let services = ServiceKeys::generate();
     let (authenticator, token) =
         Authenticator::new(&Settings::default(), services.clone()).expect("embedded");
@@ -111,6 +115,7 @@ fn fixture_with(max_in_flight: usize, request_timeout: Duration) -> Fixture {
         authenticator: Arc::new(authenticator),
         max_in_flight,
         max_streams: 2,
+        tenant_requests_per_second: per_second,
         request_timeout,
         stopping: stopping.clone(),
         aborting: CancellationToken::new(),
@@ -214,6 +219,33 @@ async fn a_panic_is_internal_for_its_caller_and_nobody_else() {
         assert!(stream.message().await.expect("first").is_some());
         let status = stream.message().await.expect_err("panicked");
         assert_eq!(told(&status), (tonic::Code::Internal, "PANICKED".into()));
+    });
+}
+
+#[tokio::test]
+async fn people_of_a_tenant_wait_when_they_are_too_fast_and_targets_do_not() {
+    let fixture = fixture_of(8, Duration::from_secs(120), 1);
+    both_ways!(fixture, client => {
+        // A machine that stands still for a second lets another one through.
+        let mut status = None;
+        for _ in 0..100 {
+            status = client.read_events(fixture.read("")).await.err();
+            if status.is_some() {
+                break;
+            }
+        }
+        let status = status.expect("too fast");
+        assert_eq!(told(&status), (tonic::Code::ResourceExhausted, "TENANT_TOO_FAST".into()));
+        let after = retry_delay(&status).expect("a time to retry");
+        assert!(after > Duration::ZERO && after <= Duration::from_secs(1), "{after:?}");
+        let grant = Grant { from: "kpis", to: "profiles", tenant: "default", on_behalf_of: None };
+        let token = fixture.services.mint(grant);
+        for _ in 0..5 {
+            let asked = ReadEventsRequest::default();
+            client.read_events(with_token(asked, &token)).await.expect("a target");
+        }
+        tokio::time::sleep(after).await;
+        client.read_events(fixture.read("")).await.expect("after the time to retry");
     });
 }
 

@@ -78,6 +78,7 @@ async fn every_way() -> [Client<Peer>; 3] {
         authenticator: Arc::new(authenticator),
         max_in_flight: 8,
         max_streams: 8,
+        tenant_requests_per_second: 0,
         request_timeout: Duration::from_secs(30),
         stopping: tokio_util::sync::CancellationToken::new(),
         aborting: tokio_util::sync::CancellationToken::new(),

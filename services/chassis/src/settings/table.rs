@@ -82,6 +82,7 @@ pub const TABLE: &[Setting] = table! {
     "grpc.request_timeout_ms", whole(100, 10 * MINUTE_MS), "30000", "Milliseconds; the longest a unary call may take, whatever deadline it asks for.";
     "grpc.max_in_flight", whole(1, 1_000_000), "1024", "Unary calls worked on at once by the process; one more is answered RESOURCE_EXHAUSTED.";
     "grpc.max_streams", whole(1, 1_000_000), "256", "Streams held open at once by the process for callers, and as many for health and reflection, which need no token; one more is answered RESOURCE_EXHAUSTED.";
+    "grpc.tenant_requests_per_second", whole(0, 1_000_000), "0", "Calls a second that people of one tenant may make to one process; one more is answered RESOURCE_EXHAUSTED. 0: as many as they like. Calls of other targets are not counted.";
     "grpc.max_connection_age_s", whole(1, 86_400), "300", "Seconds after which a connection is asked to reconnect, so that load spreads after a rollout; each process adds up to a tenth.";
     "grpc.shutdown_delay_ms", whole(0, 10 * MINUTE_MS), "0", "Milliseconds between turning not ready and refusing new connections, for balancers to notice.";
     "grpc.shutdown_drain_ms", whole(100, 10 * MINUTE_MS), "20000", "Milliseconds that calls and background work get to finish after that; then they are aborted.";

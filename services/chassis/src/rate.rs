@@ -1,17 +1,18 @@
-//! How often a write key may call: a bucket of tokens that fills evenly and holds a second's worth.
+//! How often somebody may call: a bucket of tokens that fills evenly and holds a second's worth.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Beyond this many keys the buckets start afresh.
 const MOST_KEYS: usize = 10_000;
 
-/// The buckets of this process.
+/// The buckets of this process, by who calls.
 #[derive(Debug)]
-pub(crate) struct Rate {
+pub struct Rate<K> {
     per_second: f64,
-    buckets: Mutex<HashMap<[u8; 32], Bucket>>,
+    buckets: Mutex<HashMap<K, Bucket>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +21,13 @@ struct Bucket {
     at: Instant,
 }
 
-impl Rate {
-    pub(crate) fn new(per_second: u32) -> Self {
+impl<K: Eq + Hash> Rate<K> {
+    pub fn new(per_second: u32) -> Self {
         Self { per_second: f64::from(per_second), buckets: Mutex::default() }
     }
 
     /// Takes a token, or says when there is one again.
-    pub(crate) fn take(&self, key: [u8; 32], now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MOST_KEYS && !buckets.contains_key(&key) {
             buckets.clear();
