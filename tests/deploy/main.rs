@@ -1,6 +1,7 @@
 //! What deploys and watches Rapport, checked without a cluster.
 
 mod chart;
+mod compose;
 mod monitoring;
 
 /// The program, as it is built with the tests.
