@@ -1,24 +1,15 @@
 //! `deploy/compose.yaml`: that it is a compose file, and fits the program, the chart and the files beside it. It is not run.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use chassis::settings::{Settings, Sources};
 use rapport::targets::TARGETS;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
+use crate::{read, root, tool};
 
 fn validated(path: &Path) -> bool {
-    let program = root().join(".tools/bin/check-jsonschema");
-    assert!(program.exists(), "check-jsonschema is missing: run tests/setup");
-    let mut check = Command::new(program);
+    let mut check = tool("check-jsonschema");
     check.args(["--builtin-schema", "vendor.compose-spec"]).arg(path);
     check.output().expect("it runs").status.success()
 }
@@ -29,7 +20,7 @@ fn it_is_a_compose_file() {
     assert!(validated(&path), "run check-jsonschema to see why");
     let folder = tempfile::tempdir().expect("a folder");
     let broken = folder.path().join("compose.yaml");
-    let text = read("deploy/compose.yaml").replacen("depends_on:", "depend_on:", 1);
+    let text = read(&root().join("deploy/compose.yaml")).replacen("depends_on:", "depend_on:", 1);
     std::fs::write(&broken, text).expect("written");
     assert!(!validated(&broken), "a misspelt key is accepted");
 }
@@ -53,7 +44,7 @@ fn filled(value: &str) -> String {
 
 #[test]
 fn the_program_takes_its_settings() {
-    let text = read("deploy/compose.yaml");
+    let text = read(&root().join("deploy/compose.yaml"));
     let lines = under(&text, "environment: &settings");
     let pair = |line: &&str| {
         let (name, value) = line.trim().split_once(": ").expect("a name and a value");
@@ -77,7 +68,7 @@ fn the_program_takes_its_settings() {
         }
     }
     // The ports are those of the chart's golden pods.
-    let golden = read("tests/deploy/golden/dev.yaml");
+    let golden = read(&root().join("tests/deploy/golden/dev.yaml"));
     for port in ["8080", "9090"] {
         assert!(golden.contains(&format!("containerPort: {port}")), "{port}");
     }
@@ -85,9 +76,11 @@ fn the_program_takes_its_settings() {
 
 #[test]
 fn every_target_is_served_watched_and_has_a_database() {
-    let text = read("deploy/compose.yaml");
-    let (scraped, databases) =
-        (read("deploy/prometheus/prometheus.yml"), read("deploy/compose/postgres.sql"));
+    let text = read(&root().join("deploy/compose.yaml"));
+    let (scraped, databases) = (
+        read(&root().join("deploy/prometheus/prometheus.yml")),
+        read(&root().join("deploy/compose/postgres.sql")),
+    );
     let names: BTreeSet<_> = TARGETS.iter().map(|it| it.name).collect();
     for name in &names {
         let service = under(&text, &format!("{name}:")).join("\n");
@@ -101,7 +94,7 @@ fn every_target_is_served_watched_and_has_a_database() {
 
 #[test]
 fn what_it_mounts_and_builds_is_there() {
-    let text = read("deploy/compose.yaml");
+    let text = read(&root().join("deploy/compose.yaml"));
     let mut mounted = 0;
     for line in text.lines().map(str::trim) {
         let line = line.trim_start_matches("- ").trim_start_matches("volumes: [\"");

@@ -5,16 +5,10 @@ mod live;
 mod promql;
 mod rules;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in the repository")
-}
-
-fn text(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|it| panic!("{}: {it}", path.display()))
-}
+use crate::{read, root};
 
 /// Files of a folder, by name.
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -22,13 +16,6 @@ fn files(folder: &str) -> Vec<PathBuf> {
     let mut files: Vec<_> = entries.map(|it| it.expect("an entry").path()).collect();
     files.sort();
     files
-}
-
-/// A program that `tests/setup prometheus` installs.
-fn tool(name: &str) -> Command {
-    let path = root().join(".tools/bin").join(name);
-    assert!(path.exists(), "{name} is missing: run `tests/setup prometheus`");
-    Command::new(path)
 }
 
 /// Runs a program; returns its exit code and what it wrote.
@@ -49,7 +36,7 @@ struct Query {
 fn panels() -> Vec<Query> {
     let mut queries = Vec::new();
     for path in files("charts/rapport/files/dashboards") {
-        let board: serde_json::Value = serde_json::from_str(&text(&path)).expect("JSON");
+        let board: serde_json::Value = serde_json::from_str(&read(&path)).expect("JSON");
         let file = path.file_stem().unwrap_or_default().to_string_lossy();
         for panel in board["panels"].as_array().expect("panels") {
             for target in panel["targets"].as_array().expect("targets") {

@@ -3,6 +3,7 @@
 mod a_click_unsubscribes;
 mod a_holdout_gets_nothing;
 mod a_journey_is_checked_before_it_is_published;
+mod a_log_that_is_gone;
 mod a_paused_journey_says_nothing;
 mod a_policy_is_tried_on_what_was_decided;
 mod a_restart_in_the_middle;

@@ -5,8 +5,9 @@ use chassis::auth::ServiceKeys;
 use chassis::auth::edges;
 use chassis::auth::service::Grant;
 use chassis::testing::TokenSpec;
+use prost_reflect::DescriptorPool;
 use rapport::targets::TARGETS;
-use rapport_proto::ACCESS;
+use rapport_proto::{ACCESS, FILE_DESCRIPTOR_SET};
 use support::{Platform, Topology, Web};
 
 use crate::NODE;
@@ -30,9 +31,10 @@ async fn in_topology(topology: Topology) {
     // Only read by a process that is asked to.
     platform.extra.push("auth.roles.clerk=profiles.parties.read".into());
     platform.start(None);
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the contract");
     let others = ServiceKeys::generate();
     let ours = platform.service_keys();
-    let (mut asked, mut let_in) = (0, 0);
+    let (mut asked, mut let_in, mut welcome) = (0, 0, 0);
     for (path, permission) in ACCESS {
         let method = path.trim_start_matches('/');
         let for_all = method.starts_with(edges::EVENT_LOG);
@@ -48,6 +50,14 @@ async fn in_topology(topology: Topology) {
                 let code = door.ask(Some(&token)).await;
                 assert_eq!(code, PERMISSION_DENIED, "{path} of {served}: {what}");
                 asked += 1;
+            }
+            // Some streams never end.
+            for (what, spec) in with(permission).into_iter().filter(|_| !streams(&pool, path)) {
+                let token = platform.issuer.mint(spec);
+                let code = door.ask(Some(&token)).await;
+                let refused = [UNAUTHENTICATED, PERMISSION_DENIED].contains(&&*code);
+                assert!(!refused, "{path} of {served}: {what}: {code}");
+                welcome += 1;
             }
             for from in TARGETS.iter().map(|it| it.name) {
                 let mint = |keys: &ServiceKeys, to| {
@@ -73,6 +83,7 @@ async fn in_topology(topology: Topology) {
     }
     // Nothing was asked in vain: whoever may call got further than the door.
     assert!(asked > 10 * ACCESS.len() && let_in > 0, "{asked} asked, {let_in} let in");
+    assert!(welcome > ACCESS.len(), "{welcome} let in with just what they need");
 
     // What drives a simulated clock is not even there.
     let mut door =
@@ -116,6 +127,23 @@ fn without(permission: &str) -> Vec<(&'static str, TokenSpec)> {
         some.push(("a role for something else", role("clerk")));
     }
     some
+}
+
+/// Somebody, who may do this and nothing else.
+fn with(permission: &str) -> Vec<(&'static str, TokenSpec)> {
+    let mut some = vec![("this permission", TokenSpec::new("acme", "clerk", &[permission]))];
+    if permission == "profiles.parties.read" {
+        some.push(("a role for it", TokenSpec::new("acme", "clerk", &[]).roles(&["clerk"])));
+    }
+    some
+}
+
+/// Whether a method answers with a stream.
+fn streams(pool: &DescriptorPool, path: &str) -> bool {
+    let (service, method) = path.trim_start_matches('/').split_once('/').expect("a full name");
+    let service = pool.get_service_by_name(service).expect("it is described");
+    let method = service.methods().find(|it| it.name() == method).expect("it is described");
+    method.is_server_streaming()
 }
 
 /// Whether a target serves a method.

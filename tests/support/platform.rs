@@ -290,6 +290,11 @@ impl Platform {
         (target.to_owned(), SECRET.to_owned(), server)
     }
 
+    /// The log's server, to be killed and launched again.
+    pub fn log_server(&mut self) -> &mut NatsServer {
+        self.nats.as_mut().expect("several processes have one")
+    }
+
     /// The database of a target, as its own role.
     pub fn database_of(&self, target: &str) -> String {
         let role = format!("{}_{target}", self.name);

@@ -100,7 +100,7 @@ impl Means {
 /// Where answers of the log arrive: what one target asked for shall reach no other.
 fn inbox(settings: &Settings) -> String {
     match settings.targets.as_slice() {
-        [target] => format!("_INBOX_{target}"),
+        [target] if target != "all" => format!("_INBOX_{target}"),
         _ => "_INBOX".to_owned(),
     }
 }

@@ -32,14 +32,15 @@
 //! ```
 //!
 //! **A call.** [`layers`] stand inside the routes, so that a call over the network and one from a target in the same
-//! process meet the same: trace and metrics, panics, deadline, load, token, permission; then the handler, which finds
-//! its [`auth::Caller`] in the request's extensions. The handler takes its [`eventstore::Metadata`] from
+//! process meet the same: trace and metrics, panics, deadline, load, token, the tenant's pace, permission; then the
+//! handler, which finds its [`auth::Caller`] in the request's extensions. The handler takes its [`eventstore::Metadata`] from
 //! [`deps::Deps::metadata`], answers refusals as a [`status::Problem`], and calls other targets through
 //! [`peers::Peers`].
 //!
 //! **A process.** [`run::start`] binds both ports, opens and migrates the stores, builds the services of its targets,
 //! refuses any RPC without a permission, starts relays, consumers and workers, and turns ready when every latch of
-//! [`readiness`] is. [`lifecycle::Shutdown`] takes it down in two stages.
+//! [`readiness`] is. [`tls`] is at the listener and on the way to other targets, and renews itself.
+//! [`lifecycle::Shutdown`] takes it down in two stages.
 //!
 //! What must not be found here: a target's name outside [`auth::edges`]; a status code outside [`status`]; a task
 //! that nobody waits for; a token, a key or a person's data in a log line.

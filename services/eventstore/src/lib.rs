@@ -18,6 +18,9 @@
 //! stream's sequence is the position and the server refuses everything else. Either side can refill the
 //! other; two histories are told apart by their chains and nobody writes until a person decides.
 //!
+//! **Operation.** [`roles`] says what serving may do in the database, [`status`] how a store stands, [`metric`] what a
+//! metric is; [`backup`] copies a store into a file and back.
+//!
 //! What must not be found here: gRPC, a domain, a clock or random source that is not an argument.
 
 pub mod backup;

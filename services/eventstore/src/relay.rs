@@ -27,6 +27,7 @@ pub async fn run(store: Store, stop: CancellationToken) {
     let holder = store.0.ids.random("relay");
     let log = store.log().clone();
     let Some(nats) = log.as_nats() else { return };
+    // Position that the log is known to have; kept while turns fail.
     let mut sent = None;
     while !stop.is_cancelled() {
         let turn = tokio::select! {
@@ -35,7 +36,11 @@ pub async fn run(store: Store, stop: CancellationToken) {
         };
         nats.relays(store.source(), false);
         metrics::LEASE_HELD.set(0.0, [store.source(), &lease_name(&store)]);
-        tell_waiting(&store, sent.filter(|_| turn.is_err())).await;
+        if turn.is_ok() {
+            // Others relay now.
+            sent = None;
+        }
+        tell_waiting(&store, sent).await;
         let pause = match turn {
             Ok(()) => Duration::from_secs(1),
             Err(error) => {
@@ -66,7 +71,7 @@ async fn turn(
     store: &Store,
     nats: &NatsLog,
     holder: &str,
-    known: &mut Option<u64>,
+    sent: &mut Option<u64>,
 ) -> Result<(), Error> {
     let name = lease_name(store);
     let Some(mut lease) = lease::acquire(store.database(), &name, holder, TTL).await? else {
@@ -76,8 +81,7 @@ async fn turn(
     failpoint::reach("holding_lease").await;
     nats.relays(store.source(), true);
     let mut pokes = nats.pokes(store.source()).await?;
-    let mut sent = resync(store, nats).await?;
-    *known = Some(sent);
+    let sent = sent.insert(resync(store, nats).await?);
     let mut renewed = Instant::now();
     'relaying: loop {
         if renewed.elapsed() > TTL / 3 {
@@ -86,28 +90,28 @@ async fn turn(
                 None => return Ok(()),
             }
             renewed = Instant::now();
-            sent = resync(store, nats).await?;
+            *sent = resync(store, nats).await?;
         }
-        let mut events = store.read(sent, PAGE).await?;
+        let mut events = store.read(*sent, PAGE).await?;
         while let Some(last) = events.last().map(|it| it.position) {
             failpoint::reach("before_publish").await;
-            tell(store, sent, &events);
+            tell(store, *sent, &events);
             let start = Instant::now();
             // While one page is on its way, the next one is read.
             let publish = nats.publish(store.source(), &events);
             let (published, next) = tokio::join!(publish, store.read(last, PAGE));
             published?;
             metrics::PUBLISH_DURATION.record(start.elapsed(), [store.source()]);
-            (events, sent) = (next?, last);
-            *known = Some(sent);
+            *sent = last;
+            events = next?;
             if renewed.elapsed() > TTL / 3 {
                 continue 'relaying;
             }
         }
-        tell(store, sent, &[]);
+        tell(store, *sent, &[]);
         let mut head = store.watch();
         tokio::select! {
-            () = async { drop(head.wait_for(|it| it.position > sent).await) } => {}
+            () = async { drop(head.wait_for(|it| it.position > *sent).await) } => {}
             _ = pokes.next() => {}
             () = tokio::time::sleep(POLL) => {}
         }

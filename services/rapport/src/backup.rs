@@ -1,8 +1,7 @@
 //! `rapport backup` and `rapport restore`: copies of stores in files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufReader, BufWriter, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -12,6 +11,7 @@ use chassis::settings::Settings;
 use clap::Args;
 use eventstore::backup::{self, Manifest, Tombstone};
 use eventstore::{Database, DatabaseOptions, hex};
+use tempfile::NamedTempFile;
 
 use crate::cli::print;
 use crate::targets;
@@ -25,33 +25,36 @@ pub(crate) struct Restore {
     tombstones: Vec<PathBuf>,
 }
 
-/// Copies each store. A file has its name once it is whole.
+/// Copies each store. A file is there once it is whole; nothing is begun while one of them would replace another.
 pub(crate) async fn write(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
     let root_key = root_key::read(settings)?;
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    for target in targets::select(&settings.targets)? {
-        let path = file_of(folder, target.name);
+    let targets = targets::select(&settings.targets)?;
+    for path in targets.iter().map(|it| file_of(folder, it.name)) {
         anyhow::ensure!(!path.exists(), "{} is there already", path.display());
-        let partial = path.with_extension("partial");
-        let mut how = OpenOptions::new();
-        how.write(true).create(true).truncate(true).mode(0o600);
-        let file = how.open(&partial).with_context(|| format!("make {}", partial.display()))?;
-        let mut out = BufWriter::new(file);
+    }
+    for target in targets {
+        let path = file_of(folder, target.name);
+        // Only who made it may read it; gone if anything fails.
+        let partial = NamedTempFile::new_in(folder);
+        let partial = partial.with_context(|| format!("write in {}", folder.display()))?;
+        let mut out = BufWriter::new(partial);
         let database = open(settings, &target, false).await?;
         let schema = (target.schema)();
         let copied = backup::write(&database, target.name, &schema, &root_key, &mut out).await;
         database.close().await;
         let manifest = copied.with_context(|| format!("copy {}", target.name))?;
-        keep(out, &partial, &path).with_context(|| format!("write {}", path.display()))?;
+        keep(out, &path).with_context(|| format!("write {}", path.display()))?;
         tell(&target, &manifest);
     }
     Ok(())
 }
 
-fn keep(mut out: BufWriter<File>, partial: &Path, path: &Path) -> std::io::Result<()> {
-    out.flush()?;
-    out.get_ref().sync_all()?;
-    std::fs::rename(partial, path)?;
+fn keep(out: BufWriter<NamedTempFile>, path: &Path) -> std::io::Result<()> {
+    let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    file.flush()?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 

@@ -17,7 +17,7 @@ use crate::{backup, demo, events, health, reference, smoke, status, stores, targ
 /// The customer-experience platform for life sciences.
 #[derive(Parser)]
 #[command(name = "rapport", version)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
@@ -165,7 +165,7 @@ enum Reference {
 }
 
 /// Runs a command.
-pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let sources = cli.settings.sources()?;
     if let Command::Config(Config::Check) = cli.command {
         return check(&sources);

@@ -22,16 +22,28 @@ mod stores;
 mod table;
 pub mod targets;
 
-pub use cli::{Cli, run};
+use std::process::ExitCode;
 
 use chassis::lifecycle::Shutdown;
 use chassis::run::Process;
 use chassis::settings::Settings;
+use clap::Parser as _;
 
 /// Small values come and go all the time, on many threads. It stands in the library for the tests and the benchmarks,
 /// which then allocate like the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Runs the command that the process was started with.
+pub async fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("rapport: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Starts the targets that settings name; tests start the very same thing.
 pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Process> {

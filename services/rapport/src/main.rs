@@ -1,17 +1,6 @@
-//! Parse, run, exit code.
-
-use std::process::ExitCode;
-
-use clap::Parser as _;
-use rapport::{Cli, run};
+//! The binary; everything is in the library.
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("rapport: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+async fn main() -> std::process::ExitCode {
+    rapport::main().await
 }

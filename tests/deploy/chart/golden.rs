@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::helm::{read, root, scenario};
+use super::helm::scenario;
+use crate::{read, root};
 
 /// Small ones, and what differs from one target to another.
 const SCENARIOS: [&str; 3] = ["dev", "some-targets", "single"];

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use super::yaml;
+use crate::{root, tool};
 
 pub(super) const RELEASE: &str = "r";
 pub(super) const NAMESPACE: &str = "rapport";
@@ -68,20 +69,13 @@ pub(super) fn template(files: &[PathBuf]) -> Command {
 
 /// `helm`, kept from what the machine has set up for it.
 pub(super) fn helm() -> Command {
-    let mut command = program("helm");
+    let mut command = tool("helm");
     let home = std::env::temp_dir().join("rapport-helm");
     for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         command.env(name, &home);
     }
     command.env_remove("KUBECONFIG");
     command
-}
-
-/// A program that tests/setup has installed.
-pub(super) fn program(name: &str) -> Command {
-    let path = root().join(".tools/bin").join(name);
-    assert!(path.exists(), "{} is missing: run tests/setup", path.display());
-    Command::new(path)
 }
 
 #[track_caller]
@@ -124,14 +118,6 @@ pub(super) fn stem(path: &Path) -> String {
 
 pub(super) fn chart() -> PathBuf {
     root().join("charts/rapport")
-}
-
-pub(super) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the crate stands in it")
-}
-
-pub(super) fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A rule that holds for every scenario.

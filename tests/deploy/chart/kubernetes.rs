@@ -8,10 +8,10 @@ use rapport::targets::TARGETS;
 use serde_json::{Value, json};
 
 use super::helm::{
-    NEWEST, chart, fails, helm, listed, outcome, program, root, scenario, scenarios, succeeds,
-    template, told,
+    NEWEST, chart, fails, helm, listed, outcome, scenario, scenarios, succeeds, template, told,
 };
 use super::objects::kind;
+use crate::{root, tool};
 
 const OLDEST: &str = "1.30";
 
@@ -37,7 +37,7 @@ fn the_oldest_and_the_newest_kubernetes_know_every_field() {
     let documents: Vec<_> = shapes.values().map(|it| format!("---\n{it}\n")).collect();
     fs::write(file.path(), documents.concat()).expect("written");
     for version in [OLDEST, NEWEST] {
-        let mut check = program("kubernetes-validate");
+        let mut check = tool("kubernetes-validate");
         let output = outcome(check.args(["--strict", "-k", version]).arg(file.path()));
         let told = told(&output);
         assert!(output.status.success() && !told.contains("WARN"), "{version}: {told}");
@@ -63,7 +63,7 @@ fn a_field_that_kubernetes_does_not_know_is_found() {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
     let text = scenario("minimal").text.replace("readinessProbe", "readinesProbe");
     fs::write(file.path(), text).expect("written");
-    let mut check = program("kubernetes-validate");
+    let mut check = tool("kubernetes-validate");
     let told = fails(check.args(["--strict", "-k", NEWEST]).arg(file.path()));
     assert!(told.contains("readinesProbe"), "{told}");
 }
@@ -144,7 +144,7 @@ fn problems(objects: &[(&str, &Value)]) -> Vec<String> {
     let of = |(from, object): &(&str, &Value)| json!({"from": from, "module": package(object), "object": object});
     let list: Vec<_> = objects.iter().map(of).collect();
     fs::write(file.path(), Value::from(list).to_string()).expect("written");
-    let mut node = program("node");
+    let mut node = tool("node");
     let told = succeeds(
         node.args(["--input-type=module", "-e", CHECK]).arg(file.path()).current_dir(folder),
     );

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use chassis::auth::edges::EDGES;
 use serde_json::Value;
 
-use super::helm::{chart, read, scenario, scenarios};
+use super::helm::{chart, scenario, scenarios};
 use super::objects::{items, of, selects, workloads};
 use super::yaml;
+use crate::read;
 
 type Edges = BTreeSet<(String, String)>;
 

@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::helm::{chart, fails, helm, listed, read, succeeds};
+use super::helm::{chart, fails, helm, listed, succeeds};
 use super::yaml;
+use crate::read;
 
 /// A key ring with one key.
 fn ring(folder: &Path) -> PathBuf {

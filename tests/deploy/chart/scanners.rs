@@ -5,9 +5,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::helm::{obeyed, outcome, program, read, root, scenario, succeeds, told};
+use super::helm::{obeyed, outcome, scenario, succeeds, told};
 use super::objects::items;
 use super::yaml;
+use crate::{read, root, tool};
 
 /// Between them they have every kind of object and of pod.
 const SCENARIOS: [&str; 3] = ["digest", "single", "monitoring-all"];
@@ -49,7 +50,7 @@ fn manifests() -> tempfile::TempDir {
 #[test]
 fn checkov_finds_nothing_new() {
     let folder = manifests();
-    let mut checkov = program("checkov");
+    let mut checkov = tool("checkov");
     checkov.args(["--framework", "kubernetes", "--skip-download", "--quiet", "--compact"]);
     checkov.args(["--output", "json", "--soft-fail", "--directory"]).arg(folder.path());
     let report: Value = serde_json::from_str(&succeeds(&mut checkov)).expect("JSON");
@@ -63,7 +64,7 @@ fn checkov_finds_nothing_new() {
 #[test]
 fn trivy_finds_nothing_new() {
     let folder = manifests();
-    let mut trivy = program("trivy");
+    let mut trivy = tool("trivy");
     trivy.args(["config", "--skip-check-update", "--quiet", "--format", "json", "--cache-dir"]);
     trivy.arg(folder.path().join("cache")).arg(folder.path());
     let report: Value = serde_json::from_str(&succeeds(&mut trivy)).expect("JSON");
@@ -81,7 +82,7 @@ fn yamllint_finds_nothing() {
                  empty-lines: {max-end: 1}, indentation: {spaces: 2, indent-sequences: whatever}, braces: {max-spaces-inside: 0}, \
                  octal-values: disable}}";
     let chart = root().join("charts/rapport");
-    let mut lint = program("yamllint");
+    let mut lint = tool("yamllint");
     lint.args(["--strict", "-d", rules]).arg(folder.path());
     for written in ["values.yaml", "values-dev.yaml", "values-ha.yaml", "Chart.yaml", "ci"] {
         lint.arg(chart.join(written));

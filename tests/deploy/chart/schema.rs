@@ -3,7 +3,8 @@
 use chassis::settings::{Kind, TABLE};
 use serde_json::{Map, Value, json};
 
-use super::helm::{chart, program, scenarios, succeeds};
+use super::helm::{chart, scenarios, succeeds};
+use crate::tool;
 
 pub(super) fn definitions() -> Map<String, Value> {
     let count = |minimum: u32| json!({"type": "integer", "minimum": minimum});
@@ -72,12 +73,12 @@ fn kind(kind: Kind) -> Value {
 #[test]
 fn the_schema_is_a_schema() {
     let path = chart().join("values.schema.json");
-    succeeds(program("check-jsonschema").arg("--check-metaschema").arg(path));
+    succeeds(tool("check-jsonschema").arg("--check-metaschema").arg(path));
 }
 
 #[test]
 fn another_validator_accepts_the_same_values() {
-    let mut check = program("check-jsonschema");
+    let mut check = tool("check-jsonschema");
     check.arg("--schemafile").arg(chart().join("values.schema.json"));
     check.arg(chart().join("values.yaml"));
     // What takes a default away is null, and gone before Helm looks.

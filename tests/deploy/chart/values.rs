@@ -6,9 +6,10 @@ use std::fs;
 
 use serde_json::{Map, Value, json};
 
-use super::helm::{chart, read};
+use super::helm::chart;
 use super::schema::definitions;
 use super::yaml;
+use crate::read;
 
 const START: &str = "<!-- values: written by `make chart` -->";
 const END: &str = "<!-- end of values -->";

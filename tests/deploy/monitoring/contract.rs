@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::promql::names;
-use super::{files, panels, root, rules, text};
+use super::{files, panels, rules};
+use crate::{read, root};
 
 /// Metrics of others, with their labels.
 const FOREIGN: [(&str, &[&str]); 2] =
@@ -12,9 +13,9 @@ const FOREIGN: [(&str, &[&str]); 2] =
 const SCRAPED: [&str; 2] = ["job", "instance"];
 
 /// The labels of every series by its name: those of `deploy/metrics.yaml`, of recording rules, and of others.
-fn series() -> BTreeMap<String, BTreeSet<String>> {
+pub(super) fn series() -> BTreeMap<String, BTreeSet<String>> {
     let mut series = BTreeMap::new();
-    let contract = text(&root().join("deploy/metrics.yaml"));
+    let contract = read(&root().join("deploy/metrics.yaml"));
     for metric in contract.split("\n  - name: ").skip(1) {
         let field = |name: &str| {
             let found = metric.lines().find_map(|it| it.trim().strip_prefix(name));
@@ -77,7 +78,7 @@ fn every_metric_is_shown_or_watched() {
 fn dashboards_are_complete() {
     let mut ids = BTreeSet::new();
     for path in files("charts/rapport/files/dashboards") {
-        let board: serde_json::Value = serde_json::from_str(&text(&path)).expect("JSON");
+        let board: serde_json::Value = serde_json::from_str(&read(&path)).expect("JSON");
         let file = path.display();
         let id = board["uid"].as_str().unwrap_or_default().to_owned();
         assert!(!id.is_empty() && ids.insert(id), "{file}: no uid, or that of another");

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use eventstore::testing::free_port;
 use serde_json::Value;
 
-use super::{panels, root, rules, run, text, tool};
-use crate::PROGRAM;
+use super::{contract, panels, promql, rules, run};
+use crate::{PROGRAM, read, root, tool};
 
 /// What leaves a panel empty in one process, on the embedded log, with nothing wrong: a part of its question, and why.
 const MAY_BE_EMPTY: &[(&str, &str)] = &[
@@ -94,6 +94,26 @@ fn configuration(admin: &str, folder: &Path) -> std::path::PathBuf {
     path
 }
 
+/// What is measured though `deploy/metrics.yaml` does not say so.
+fn beyond_the_contract(scraped: &str) -> Vec<String> {
+    let contract = contract::series();
+    let mut offences = Vec::new();
+    let samples = scraped.lines().filter(|it| !it.is_empty() && !it.starts_with('#'));
+    // What runs, by the conventions of the exporter.
+    for sample in samples.filter(|it| !it.starts_with("target_info{")) {
+        let names = promql::names(sample.rsplit_once(' ').expect("a value").0);
+        for metric in &names.metrics {
+            let labels = contract.get(metric);
+            let known =
+                labels.is_some_and(|it| names.labels.iter().all(|label| it.contains(label)));
+            if !known {
+                offences.push(format!("not in the contract: {sample}"));
+            }
+        }
+    }
+    offences
+}
+
 #[test]
 fn a_real_prometheus_answers_every_rule_and_every_panel() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -146,7 +166,7 @@ fn a_real_prometheus_answers_every_rule_and_every_panel() {
         said.lines().filter(|it| !it.starts_with("db_client_connection_count ")).collect();
     assert!(odd.is_empty(), "promtool check metrics: {odd:?}");
 
-    let mut offences = Vec::new();
+    let mut offences = beyond_the_contract(&scraped);
     for query in rules::queries() {
         if let Err(why) = ask(&prometheus, &query.expr) {
             offences.push(format!("{}: {why}", query.of));
@@ -166,7 +186,7 @@ fn a_real_prometheus_answers_every_rule_and_every_panel() {
         let used = panels().iter().any(|it| it.expr.contains(part));
         assert!(used, "no panel asks {part}: {why}");
     }
-    assert!(offences.is_empty(), "{}\n{}", offences.join("\n"), text(&configuration));
+    assert!(offences.is_empty(), "{}\n{}", offences.join("\n"), read(&configuration));
 
     let answer = get(&prometheus, "/api/v1/rules").expect("rules");
     let answer: Value = serde_json::from_str(&answer).expect("JSON");

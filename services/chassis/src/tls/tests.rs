@@ -59,6 +59,10 @@ async fn a_process_speaks_tls_to_who_trusts_it_and_nothing_else() {
     assert!(!answers(&url.replace("https", "http"), None).await, "it speaks in clear");
     let admin = format!("http://{}", process.admin);
     assert!(answers(&admin, None).await, "probes need no certificate");
+    let metrics = reqwest::get(format!("{admin}/metrics")).await.expect("answered");
+    let metrics = metrics.text().await.expect("text");
+    let ends = "rapport_certificate_expires_seconds{";
+    assert!(metrics.lines().any(|it| it.starts_with(ends) && !it.ends_with(" 0")), "{metrics}");
     process.stop().await.expect("stopped");
 }
 

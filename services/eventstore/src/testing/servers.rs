@@ -310,11 +310,11 @@ impl NatsServer {
 
     /// Starts a current server with a configuration file.
     pub fn configured(config: &str) -> Self {
-        let written = folder("natsconf");
-        let path = written.path().join("nats.conf");
+        let folder = folder("nats");
+        let path = folder.path().join("nats.conf");
         fs::write(&path, config).expect("a configuration file");
-        // The server reads it once, when it starts; it is not launched again.
-        Self::with(program("TEST_NATS", CURRENT), &["-c".to_owned(), path.display().to_string()])
+        let extra = ["-c".to_owned(), path.display().to_string()];
+        Self::within(folder, program("TEST_NATS", CURRENT), &extra)
     }
 
     /// Starts a three-node cluster.
@@ -343,7 +343,10 @@ impl NatsServer {
     }
 
     fn with(program: PathBuf, extra: &[String]) -> Self {
-        let folder = folder("nats");
+        Self::within(folder("nats"), program, extra)
+    }
+
+    fn within(folder: TempDir, program: PathBuf, extra: &[String]) -> Self {
         let (port, extra) = (free_port(), extra.to_vec());
         let mut server = Self { folder, program, port, extra, server: None };
         server.launch();
