@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use anyhow::Result;
 use eventstore::testing::{NatsServer, Postgres};
 use eventstore::{
-    Clock, CommitOptions, DatabaseOptions, Ids, Log, NatsOptions, RootKey, Schema, Store,
+    Clock, CommitOptions, DatabaseOptions, Ids, Log, NatsOptions, Schema, Secret, Store,
     StoreOptions,
 };
 
@@ -45,7 +45,7 @@ pub(crate) async fn open(
         database: DatabaseOptions::new(database),
         migrate: true,
         commit,
-        root_key: RootKey::new([7; 32]),
+        kms: Some(Secret::new([7; 32]).into()),
         clock: Clock::system(),
         ids: Ids::system(),
         log,

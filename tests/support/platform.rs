@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis::testing::{AUDIENCE, OidcIssuer, TokenSpec};
 use eventstore::testing::{NatsServer, Postgres, free_port};
-use eventstore::{Clock, DatabaseOptions, Ids, Log, RootKey, Store, StoreOptions};
+use eventstore::{Clock, DatabaseOptions, Ids, Log, Secret, Store, StoreOptions};
 use prost::Message as _;
 use rapport_proto::eventlog::v1::ReadEventsRequest;
 use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
@@ -360,7 +360,7 @@ impl Platform {
             database: DatabaseOptions::new(self.database(target)),
             migrate: true,
             commit: Default::default(),
-            root_key: RootKey::new([7; 32]),
+            kms: Some(Secret::new([7; 32]).into()),
             clock: Clock::system(),
             ids: Ids::system(),
             log: Log::local(),

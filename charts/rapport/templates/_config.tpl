@@ -34,6 +34,12 @@ auth:
   {{- end }}
 keys:
   kek_file: /run/secrets/rapport/kek/key
+  {{- with .Values.keys.others }}
+  other_kek_files:
+    {{- range $index, $key := . }}
+    - /run/secrets/rapport/kek/other-{{ $index }}
+    {{- end }}
+  {{- end }}
 database:
   migrate: false
   max_connections: {{ .Values.database.maxConnections }}

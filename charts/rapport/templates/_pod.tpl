@@ -38,7 +38,11 @@ database:
   env: {RAPPORT_DATABASE_URL_FILE: url}
 kek:
   secret: {{ $values.keys.existingSecret }}
-  items: {key: {{ $values.keys.key }}}
+  items:
+    key: {{ $values.keys.key }}
+    {{- range $index, $key := $values.keys.others }}
+    other-{{ $index }}: {{ $key }}
+    {{- end }}
 service-key:
   secret: {{ $values.auth.serviceKey.existingSecret }}
   items: {key: {{ $values.auth.serviceKey.key }}}

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventstore::{
-    Clock, CommitOptions, Consumer, DatabaseOptions, Ids, Log, NatsLog, NatsOptions, RootKey,
-    Schema, Store, StoreOptions, Timestamp,
+    Clock, CommitOptions, Consumer, DatabaseOptions, Ids, Log, NatsLog, NatsOptions, Schema, Store,
+    StoreOptions, Timestamp,
 };
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use crate::lifecycle::Shutdown;
 use crate::methods::{self, Methods};
 use crate::peers::{Directory, Forward};
 use crate::readiness::Readiness;
-use crate::root_key;
+use crate::root_key::{self, Kms};
 use crate::service::{Service, Work};
 use crate::settings::{ClockMode, Settings};
 use crate::status::Reason;
@@ -205,13 +205,13 @@ async fn equip(
     means: &Means,
     directory: &Arc<Directory>,
 ) -> Result<Vec<Deps>, Error> {
-    let root_key = root_key::read_or_make(settings)?;
+    let kms = root_key::read_or_make(settings)?;
     let shared = Arc::new(settings.clone());
     let mut all = Vec::new();
     for target in targets {
         all.push(Deps {
             target: target.name,
-            store: open(target, settings, means, root_key.clone(), Missing::Made).await?,
+            store: open(target, settings, means, Some(kms.clone()), Missing::Made).await?,
             log: means.log.clone(),
             clock: means.clock.clone(),
             ids: means.ids.clone(),
@@ -259,9 +259,9 @@ pub async fn migrate(targets: &[Target], settings: &Settings) -> Result<(), Erro
     settings.database.migrate = true;
     let settings = &settings;
     let means = Means::of(settings).await?;
-    let root_key = root_key::read_or_make(settings)?;
+    let kms = root_key::read_or_make(settings)?;
     for target in targets {
-        let store = open(target, settings, &means, root_key.clone(), Missing::Made).await?;
+        let store = open(target, settings, &means, Some(kms.clone()), Missing::Made).await?;
         if let Some(role) = settings.database.runtime_role_for(target.name) {
             let granted = eventstore::roles::grant(store.database(), &role).await;
             granted.map_err(|source| Error::Store { target: target.name, source })?;
@@ -277,9 +277,9 @@ pub async fn open_existing(
     target: &Target,
     settings: &Settings,
     means: &Means,
-    root_key: RootKey,
+    kms: Option<Kms>,
 ) -> Result<Store, Error> {
-    open(target, settings, means, root_key, Missing::Refused).await
+    open(target, settings, means, kms, Missing::Refused).await
 }
 
 /// What becomes of a database or migration that is missing.
@@ -294,7 +294,7 @@ async fn open(
     target: &Target,
     settings: &Settings,
     means: &Means,
-    root_key: RootKey,
+    kms: Option<Kms>,
     missing: Missing,
 ) -> Result<Store, Error> {
     let make = missing == Missing::Made;
@@ -312,7 +312,7 @@ async fn open(
             wait: Duration::from_micros(settings.commit.wait_us),
             ..CommitOptions::default()
         },
-        root_key,
+        kms,
         clock: means.clock.clone(),
         ids: means.ids.clone(),
         log: means.log.clone(),

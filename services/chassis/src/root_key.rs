@@ -1,12 +1,13 @@
-//! The deployment's key-encryption key: from its file, or in embedded mode made once beside the databases.
+//! The deployment's key-encryption keys: from their files, or in embedded mode one made once beside the databases.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use eventstore::{Ids, RootKey, sqlite_file};
+use eventstore::{Ids, KeyManagement, LocalKeys, Secret, sqlite_file};
 use zeroize::Zeroizing;
 
 use crate::settings::Settings;
@@ -22,18 +23,23 @@ pub enum Error {
     Malformed { path: String },
 }
 
-/// The key the settings name. Only embedded mode makes one: elsewhere every replica must be given the same.
-pub fn read_or_make(settings: &Settings) -> Result<RootKey, Error> {
+/// What the settings name as key management.
+pub type Kms = Arc<dyn KeyManagement>;
+
+/// The keys the settings name. Only embedded mode makes one: elsewhere every replica must be given the same.
+pub fn read_or_make(settings: &Settings) -> Result<Kms, Error> {
     let path = path(settings);
     if path != settings.keys.kek_file && !path.exists() {
         make(&path)?;
     }
-    read_file(&path)
+    read(settings)
 }
 
-/// The key the settings name, or the one that embedded mode made before: for commands that make nothing.
-pub fn read(settings: &Settings) -> Result<RootKey, Error> {
-    read_file(&path(settings))
+/// The keys the settings name, or the one that embedded mode made before: for commands that make nothing.
+pub fn read(settings: &Settings) -> Result<Kms, Error> {
+    let current = read_file(&path(settings))?;
+    let others = settings.keys.other_kek_files.iter().map(|it| read_file(Path::new(it)));
+    Ok(Arc::new(LocalKeys::new(current, others.collect::<Result<_, _>>()?)))
 }
 
 fn path(settings: &Settings) -> PathBuf {
@@ -52,13 +58,13 @@ pub fn folder(settings: &Settings) -> PathBuf {
     folder.iter().take_while(|part| !part.to_string_lossy().contains("{service}")).collect()
 }
 
-fn read_file(path: &Path) -> Result<RootKey, Error> {
+fn read_file(path: &Path) -> Result<Secret, Error> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map(Zeroizing::new);
     let text = text.map_err(|source| Error::Read { path: shown.clone(), source })?;
     let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new);
     let bytes = bytes.ok().and_then(|bytes| bytes.as_slice().try_into().ok());
-    bytes.map(RootKey::new).ok_or(Error::Malformed { path: shown })
+    bytes.map(Secret::new).ok_or(Error::Malformed { path: shown })
 }
 
 /// Writes a new key for its owner's eyes only. Two processes that start at once agree on the file that came first.
@@ -97,10 +103,6 @@ mod tests {
         settings
     }
 
-    fn derived(key: &RootKey) -> Vec<u8> {
-        key.derive("test").to_vec()
-    }
-
     #[test]
     fn embedded_mode_makes_one_key_and_keeps_it() {
         use std::os::unix::fs::PermissionsExt as _;
@@ -109,8 +111,8 @@ mod tests {
         assert!(matches!(read(&settings), Err(Error::Read { .. })), "reading makes none");
         assert!(!folder.path().join("data").exists());
         let first = read_or_make(&settings).expect("made");
-        assert_eq!(derived(&read(&settings).expect("there now")), derived(&first));
-        assert_eq!(derived(&read_or_make(&settings).expect("read")), derived(&first));
+        assert_eq!(read(&settings).expect("there now").current(), first.current());
+        assert_eq!(read_or_make(&settings).expect("read").current(), first.current());
         let about =
             std::fs::metadata(folder.path().join("data/root.key")).expect("beside the databases");
         assert_eq!(about.permissions().mode() & 0o777, 0o600);
@@ -125,10 +127,8 @@ mod tests {
         std::fs::write(&settings.keys.kek_file, STANDARD.encode([7; 31])).expect("written");
         assert!(matches!(read_or_make(&settings), Err(Error::Malformed { .. })));
         std::fs::write(&settings.keys.kek_file, STANDARD.encode([7; 32])).expect("written");
-        assert_eq!(
-            derived(&read_or_make(&settings).expect("read")),
-            derived(&RootKey::new([7; 32]))
-        );
+        let read = read_or_make(&settings).expect("read");
+        assert_eq!(read.current(), Secret::new([7; 32]).fingerprint());
     }
 
     #[test]

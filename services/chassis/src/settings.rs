@@ -188,6 +188,7 @@ pub enum AuthMode {
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     pub kek_file: PathBuf,
+    pub other_kek_files: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]

@@ -16,8 +16,8 @@ use std::io::{Read, Write};
 
 use crate::error::Error;
 use crate::event::{Head, digest, next_chain};
-use crate::keys::RootKey;
 use crate::migrate;
+use crate::secret::{self, KeyManagement};
 use crate::sql::{Database, Tx, Value};
 use crate::time::Timestamp;
 use crate::values;
@@ -48,7 +48,6 @@ pub async fn write(
     database: &Database,
     source: &str,
     schema: &Schema,
-    root_key: &RootKey,
     out: &mut (impl Write + Send),
 ) -> Result<Manifest, Error> {
     let mut tx = database.snapshot().await?;
@@ -61,7 +60,7 @@ pub async fn write(
         chain: head.hash(1)?.to_vec(),
         taken_at: Timestamp::real().to_string(),
         steps,
-        key: root_key.fingerprint(),
+        key: secret::key(&mut tx).await?,
     };
     let mut out = Writer::new(out);
     out.write(Frame::Manifest(manifest.clone()))?;
@@ -89,7 +88,7 @@ pub async fn restore(
     database: &Database,
     source: &str,
     schema: &Schema,
-    root_key: &RootKey,
+    kms: &dyn KeyManagement,
     copy: &mut (impl Read + Send),
     tombstones: &[Tombstone],
 ) -> Result<Manifest, Error> {
@@ -97,11 +96,6 @@ pub async fn restore(
     let manifest = copy.manifest()?;
     if manifest.source != source {
         return Err(Error::refused(format!("the copy is one of {}", manifest.source)));
-    }
-    if manifest.key != root_key.fingerprint() {
-        return Err(Error::refused(
-            "the copy's subject keys are wrapped by another key-encryption key than this one",
-        ));
     }
     let migrations: Vec<_> = migrate::OWN.iter().chain(&schema.migrations).copied().collect();
     migrate::run(database, &migrations, true).await?;
@@ -123,6 +117,7 @@ pub async fn restore(
         }
     }
     fill(&mut tx, &mut copy, &manifest, &tables).await?;
+    secret::verify(&mut tx, source, kms).await?;
     for it in tombstones {
         bury(&mut tx, it).await?;
     }

@@ -1,5 +1,5 @@
-//! Subject keys: one per (tenant, subject), wrapped by the deployment's key, and everything else that
-//! is derived from that key: blind indexes and request digests.
+//! Subject keys: one per (tenant, subject), wrapped by a key of the store's, and everything else that is
+//! derived from the store's [`Secret`]: blind indexes and request digests.
 //!
 //! Destroying a subject's key leaves ciphertext, hashes and proofs as they are and makes the personal
 //! fields unreadable for ever. Plaintext keys stay in memory for at most five minutes.
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::event::Hash;
 use crate::ids::Ids;
+use crate::secret::Secret;
 use crate::sql::{Database, Tx};
 use crate::time::Timestamp;
 use crate::values;
@@ -39,29 +40,8 @@ const KEPT: Duration = Duration::from_secs(300);
 /// Beyond this many cached keys the cache starts afresh.
 const CACHED: usize = 100_000;
 
-/// The deployment's key, 32 bytes; every other key is derived from it or wrapped by one that is.
-#[derive(Clone)]
-pub struct RootKey(Zeroizing<[u8; 32]>);
-
-impl RootKey {
-    /// From 32 secret bytes.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// A key for one use: HMAC-SHA-256 of the use's name under the root (NIST SP 800-108, one block).
-    pub fn derive(&self, name: &str) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(mac(&self.0, &[name.as_bytes()]))
-    }
-
-    /// By which it is recognised, and not found.
-    pub fn fingerprint(&self) -> String {
-        crate::ids::hex(&self.derive("rapport/fingerprint/v1")[..8])
-    }
-}
-
 /// HMAC-SHA-256 over length-prefixed parts.
-fn mac(key: &[u8; 32], parts: &[&[u8]]) -> Hash {
+pub(crate) fn mac(key: &[u8; 32], parts: &[&[u8]]) -> Hash {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     for part in parts {
         mac.update(&(part.len() as u64).to_be_bytes());
@@ -122,13 +102,13 @@ struct Inner {
 }
 
 impl Keyring {
-    pub(crate) fn new(database: Database, ids: Ids, root: &RootKey) -> Self {
+    pub(crate) fn new(database: Database, ids: Ids, secret: &Secret) -> Self {
         Self(Arc::new(Inner {
             database,
             ids,
-            wrapping: root.derive("rapport/subject-keys/v1"),
-            index: root.derive("rapport/blind-index/v1"),
-            digest: root.derive("rapport/request-digest/v1"),
+            wrapping: secret.derive("rapport/subject-keys/v1"),
+            index: secret.derive("rapport/blind-index/v1"),
+            digest: secret.derive("rapport/request-digest/v1"),
             cache: Mutex::default(),
         }))
     }
@@ -292,7 +272,7 @@ impl Keyring {
             Some(DataKey { key_id: key_id.to_owned(), secret: Arc::new(Zeroizing::new(secret)) })
         };
         open().ok_or_else(|| {
-            Error::corrupt(format!("{key_id} does not open with this deployment's key"))
+            Error::corrupt(format!("{key_id} does not open with the keys of this store"))
         })
     }
 
@@ -373,7 +353,7 @@ mod tests {
             database: DatabaseOptions::new(url),
             migrate: true,
             commit: CommitOptions::default(),
-            root_key: RootKey::new([7; 32]),
+            kms: Some(Secret::new([7; 32]).into()),
             clock: Clock::manual(Timestamp(1)),
             ids: Ids::system(),
             log: Log::local(),

@@ -44,6 +44,7 @@ mod reconcile;
 pub mod relay;
 mod replay;
 pub mod roles;
+mod secret;
 mod sql;
 pub mod status;
 mod store;
@@ -65,13 +66,14 @@ pub use event::{
     About, CheckpointMove, Hash, Head, Metadata, ORIGIN, Recorded, Stored, digest, next_chain,
 };
 pub use ids::{Ids, derive_id, draw, hex};
-pub use keys::{DataKey, KeyState, Keyring, RootKey};
+pub use keys::{DataKey, KeyState, Keyring};
 pub use lease::Lease;
 pub use log::{Batch, Log, NatsLog, NatsOptions, Reader, Tail, subject_of};
 pub use metrics::METRICS;
 pub use migrate::Applied;
 pub use reconcile::unfence;
 pub use replay::{Fault, Rebuilt};
+pub use secret::{KeyManagement, LocalKeys, Secret};
 pub use sql::{Database, DatabaseOptions, Row, Tx, Value, sqlite_file};
 pub use store::{AsOf, CommitOptions, ExecuteError, Executed, Loaded, Store, StoreOptions};
 pub use time::{Clock, Timestamp};

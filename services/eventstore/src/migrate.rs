@@ -12,7 +12,7 @@ use crate::values;
 use crate::view::Migration;
 
 /// The event store's own tables: the only SQL with a dialect.
-pub(crate) const OWN: [Migration; 2] = [
+pub(crate) const OWN: [Migration; 3] = [
     Migration {
         name: "eventstore/0001_eventstore",
         sqlite: include_str!("../migrations/sqlite/0001_eventstore.sql"),
@@ -21,6 +21,10 @@ pub(crate) const OWN: [Migration; 2] = [
     Migration::portable(
         "eventstore/0002_parked_timers",
         include_str!("../migrations/0002_parked_timers.sql"),
+    ),
+    Migration::portable(
+        "eventstore/0003_store_secret",
+        include_str!("../migrations/0003_store_secret.sql"),
     ),
 ];
 

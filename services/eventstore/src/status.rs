@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::event::Head;
 use crate::lease;
 use crate::migrate::{self, Applied};
+use crate::secret;
 use crate::sql::{Database, Row, Tx};
 use crate::view::Schema;
 
@@ -25,6 +26,8 @@ pub struct Tables {
     pub head: Head,
     /// Why nobody writes; empty otherwise.
     pub fenced: String,
+    /// Name of the key-encryption key that wraps its secret; empty before it is opened first.
+    pub kek: String,
     /// Checkpoints as they are written, by consumer and source. What was passed over unread is not written at once.
     pub checkpoints: Vec<Checkpoint>,
     /// Parked events, by consumer and source.
@@ -97,6 +100,7 @@ async fn tables(tx: &mut Tx) -> Result<Tables, Error> {
     Ok(Tables {
         head,
         fenced,
+        kek: secret::key(tx).await?,
         checkpoints: checkpoints.iter().map(checkpoint).collect::<Result<_, _>>()?,
         parked: parked.iter().map(parked_events).collect::<Result<_, _>>()?,
         timers: all.saturating_sub(timers_parked),

@@ -15,11 +15,12 @@ use crate::decider::Decider;
 use crate::error::Error;
 use crate::event::{Hash, Head, Metadata, Recorded, Stored};
 use crate::ids::Ids;
-use crate::keys::{KeyState, Keyring, RootKey};
+use crate::keys::{KeyState, Keyring};
 use crate::loads::{self, Wanted};
 use crate::log::{Log, Recent};
 use crate::metrics;
 use crate::reconcile;
+use crate::secret::{self, KeyManagement, Secret};
 use crate::sql::{Database, DatabaseOptions, Row};
 use crate::time::{Clock, Timestamp};
 use crate::timers::{self, Timer};
@@ -63,8 +64,8 @@ pub struct StoreOptions {
     pub migrate: bool,
     /// How units are gathered.
     pub commit: CommitOptions,
-    /// The deployment's key.
-    pub root_key: RootKey,
+    /// What opens the store's secret; without, everything sealed stays so, and nobody can be given a key.
+    pub kms: Option<Arc<dyn KeyManagement>>,
     /// The domain clock.
     pub clock: Clock,
     /// Where event ids come from.
@@ -203,7 +204,11 @@ impl Store {
         schema.migrations.splice(..0, crate::migrate::OWN);
         crate::migrate::run(&database, &schema.migrations, options.migrate).await?;
         metrics::SCHEMA_VERSION.set_count(schema.migrations.len() as u64, [&options.source]);
-        let keys = Keyring::new(database.clone(), options.ids.clone(), &options.root_key);
+        let secret = match &options.kms {
+            Some(kms) => secret::open(&database, &options.source, &**kms).await?,
+            None => Secret::new(Ids::system().bytes()),
+        };
+        let keys = Keyring::new(database.clone(), options.ids.clone(), &secret);
         for view in &schema.views {
             view.opened(&keys);
         }

@@ -27,7 +27,6 @@ pub(crate) struct Restore {
 
 /// Copies each store. A file is there once it is whole; nothing is begun while one of them would replace another.
 pub(crate) async fn write(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
-    let root_key = root_key::read(settings)?;
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let targets = targets::select(&settings.targets)?;
     for path in targets.iter().map(|it| file_of(folder, it.name)) {
@@ -41,7 +40,7 @@ pub(crate) async fn write(settings: &Settings, folder: &Path) -> anyhow::Result<
         let mut out = BufWriter::new(partial);
         let database = open(settings, &target, false).await?;
         let schema = (target.schema)();
-        let copied = backup::write(&database, target.name, &schema, &root_key, &mut out).await;
+        let copied = backup::write(&database, target.name, &schema, &mut out).await;
         database.close().await;
         let manifest = copied.with_context(|| format!("copy {}", target.name))?;
         keep(out, &path).with_context(|| format!("write {}", path.display()))?;
@@ -60,7 +59,7 @@ fn keep(out: BufWriter<NamedTempFile>, path: &Path) -> std::io::Result<()> {
 
 /// Fills each store. Nothing is begun while a file is missing.
 pub(crate) async fn restore(settings: &Settings, ask: &Restore) -> anyhow::Result<()> {
-    let root_key = root_key::read(settings)?;
+    let kms = root_key::read(settings)?;
     let targets = targets::select(&settings.targets)?;
     for target in &targets {
         read(&file_of(&ask.folder, target.name))?;
@@ -71,8 +70,7 @@ pub(crate) async fn restore(settings: &Settings, ask: &Restore) -> anyhow::Resul
         let database = open(settings, &target, true).await?;
         let schema = (target.schema)();
         let (source, copy) = (target.name, &mut copy);
-        let restored =
-            backup::restore(&database, source, &schema, &root_key, copy, &tombstones).await;
+        let restored = backup::restore(&database, source, &schema, &*kms, copy, &tombstones).await;
         database.close().await;
         tell(&target, &restored.with_context(|| format!("restore {source}"))?);
     }

@@ -160,7 +160,8 @@ fn text(rows: &[Row], attention: &[String]) -> String {
     let number = |it: Option<u64>| it.map_or("?".to_owned(), |it| it.to_string());
     let (mut targets, mut consumers, mut leases) = (
         Table::new(&[
-            "TARGET", "POSITION", "LOG", "OUTBOX", "LAG", "PARKED", "TIMERS", "SCHEMA", "FENCED",
+            "TARGET", "POSITION", "LOG", "OUTBOX", "LAG", "PARKED", "TIMERS", "SCHEMA", "KEK",
+            "FENCED",
         ]),
         Table::new(&["TARGET", "CONSUMER", "SOURCE", "POSITION", "LAG", "PARKED"]),
         Table::new(&["LEASE", "HOLDER", "LEFT"]),
@@ -183,6 +184,7 @@ fn text(rows: &[Row], attention: &[String]) -> String {
             number(row.parked()),
             number(tables.map(|it| it.timers)),
             schema,
+            tables.map_or("?", |it| &it.kek).to_owned(),
             tables.map_or("?", |it| if it.fenced.is_empty() { "no" } else { "YES" }).to_owned(),
         ]);
         for it in checkpoints {
@@ -251,6 +253,7 @@ impl Row {
             "schema": schema.map(|it| json!({
                 "known": it.known, "pending": it.pending, "edited": it.edited, "newer": it.newer,
             })),
+            "kek": tables.map(|it| &it.kek),
             "fenced": tables.map(|it| &it.fenced),
             "error": self.store.as_ref().err(),
         })

@@ -9,29 +9,28 @@ use anyhow::{Context as _, bail};
 use chassis::Reason;
 use chassis::assembly::{self, Ends, Means, open_existing};
 use chassis::readiness::Readiness;
-use chassis::root_key;
+use chassis::root_key::{self, Kms};
 use chassis::settings::Settings;
-use eventstore::{Clock, Handler, Ids, Log, RootKey, Store, consumer, timers};
+use eventstore::{Clock, Handler, Ids, Log, Store, consumer, timers};
 
 use crate::cli::print;
 use crate::targets;
 
 /// Opens the store of one target to read what it holds, sealed as it is: an auditor needs no key of the deployment's.
 pub(crate) async fn open(settings: &Settings, name: &str) -> anyhow::Result<Store> {
-    let no_key = RootKey::new(Ids::system().bytes());
-    open_with(settings, name, no_key).await
+    open_with(settings, name, None).await
 }
 
 /// Opens the store of one target with the deployment's key, to apply events.
 async fn open_with_key(settings: &Settings, name: &str) -> anyhow::Result<Store> {
-    open_with(settings, name, root_key::read(settings)?).await
+    open_with(settings, name, Some(root_key::read(settings)?)).await
 }
 
 /// The log is not needed to read or rebuild.
-async fn open_with(settings: &Settings, name: &str, key: RootKey) -> anyhow::Result<Store> {
+async fn open_with(settings: &Settings, name: &str, kms: Option<Kms>) -> anyhow::Result<Store> {
     let target = targets::TARGETS.iter().find(|it| it.name == name);
     let target = target.with_context(|| format!("there is no source {name:?}"))?;
-    Ok(open_existing(target, settings, &alone(), key).await?)
+    Ok(open_existing(target, settings, &alone(), kms).await?)
 }
 
 fn alone() -> Means {

@@ -114,7 +114,8 @@ pub const TABLE: &[Setting] = table! {
     "auth.leeway_s", whole(0, 300), "30", "Seconds by which clocks may differ when exp and nbf are checked.";
     "auth.service_key_file", Kind::Path, r#""""#, "File with the key that signs tokens between targets, 32 characters or more; with several lines the first signs and all verify. Empty in embedded mode: made at start.";
     "auth.roles", Kind::ListMap, "{}", "Permissions of each role a token names (claim roles), in addition to its claim permissions; a permission may end in .* or be *.";
-    "keys.kek_file", Kind::Path, r#""""#, "File with the key-encryption key that wraps subject keys, 32 bytes in base64. Empty in embedded mode: made beside the databases.";
+    "keys.kek_file", Kind::Path, r#""""#, "File with the key-encryption key that wraps the secret of each store, 32 bytes in base64. Empty in embedded mode: made beside the databases.";
+    "keys.other_kek_files", Kind::List, "[]", "Files with further key-encryption keys, which open what they wrapped: while one key takes the place of another, every replica has both.";
     "delivery.outbox", Kind::Path, r#""./data/outbox""#, "Folder of the file outbox: one .eml or .json a touch, named after it.";
     "delivery.email", Kind::Choice(&["file", "smtp"]), r#""file""#, "What carries e-mail: the file outbox, or an SMTP server.";
     "delivery.webhook", Kind::Choice(&["file", "http"]), r#""file""#, "What carries webhooks: the file outbox, or HTTP.";

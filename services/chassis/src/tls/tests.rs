@@ -59,6 +59,7 @@ async fn a_process_speaks_tls_to_who_trusts_it_and_nothing_else() {
     assert!(!answers(&url.replace("https", "http"), None).await, "it speaks in clear");
     let admin = format!("http://{}", process.admin);
     assert!(answers(&admin, None).await, "probes need no certificate");
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = reqwest::get(format!("{admin}/metrics")).await.expect("answered");
     let metrics = metrics.text().await.expect("text");
     let ends = "rapport_certificate_expires_seconds{";

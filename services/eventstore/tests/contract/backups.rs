@@ -1,7 +1,7 @@
 //! Group backups: a copy of a store fills an empty one, and what happened since comes from the log.
 
 use eventstore::backup::{self, Manifest, Tombstone};
-use eventstore::{AsOf, Database, DatabaseOptions, Error, Ids, RootKey, Store};
+use eventstore::{AsOf, Database, DatabaseOptions, Error, Ids, LocalKeys, Secret, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::on_every_pair;
@@ -23,9 +23,7 @@ const KEY: [u8; 32] = [7; 32];
 /// A copy in memory.
 async fn copy(store: &Store) -> Vec<u8> {
     let mut file = Vec::new();
-    let key = RootKey::new(KEY);
-    let manifest =
-        backup::write(store.database(), "profiles", &schema(), &key, &mut file).await.unwrap();
+    let manifest = backup::write(store.database(), "profiles", &schema(), &mut file).await.unwrap();
     assert_eq!((manifest.source.as_str(), manifest.position), ("profiles", store.head().position));
     file
 }
@@ -45,9 +43,9 @@ async fn restore(
     tombstones: &[Tombstone],
 ) -> Result<Manifest, Error> {
     let database = Database::open(&DatabaseOptions::new(url)).await.unwrap();
-    let (schema, key) = (schema(), RootKey::new(key));
+    let (schema, kms) = (schema(), LocalKeys::new(Secret::new(key), Vec::new()));
     let restored =
-        backup::restore(&database, "profiles", &schema, &key, &mut file, tombstones).await;
+        backup::restore(&database, "profiles", &schema, &kms, &mut file, tombstones).await;
     database.close().await;
     restored
 }
@@ -174,18 +172,18 @@ async fn a_copy_is_refused_where_it_does_not_belong(rig: Rig) {
     let file = copy(&rig.store).await;
     let folder = tempfile::tempdir().unwrap();
     let url = empty(&rig, &folder);
-    let refused = restore(&url, &file, [8; 32], &[]).await.unwrap_err().to_string();
-    assert!(refused.contains("another key-encryption key"), "{refused}");
     let database = Database::open(&DatabaseOptions::new(&url)).await.unwrap();
-    let key = RootKey::new(KEY);
-    let refused = backup::restore(&database, "content", &schema(), &key, &mut &file[..], &[]).await;
+    let kms = LocalKeys::new(Secret::new(KEY), Vec::new());
+    let refused = backup::restore(&database, "content", &schema(), &kms, &mut &file[..], &[]).await;
     assert!(refused.unwrap_err().to_string().contains("one of profiles"));
     let fewer = eventstore::Schema { migrations: Vec::new(), views: Vec::new() };
-    let refused = backup::restore(&database, "profiles", &fewer, &key, &mut &file[..], &[]).await;
+    let refused = backup::restore(&database, "profiles", &fewer, &kms, &mut &file[..], &[]).await;
     assert!(refused.unwrap_err().to_string().contains("with the binary that made it"));
-    let refused = backup::write(&database, "profiles", &schema(), &key, &mut Vec::new()).await;
+    let refused = backup::write(&database, "profiles", &schema(), &mut Vec::new()).await;
     assert!(refused.unwrap_err().to_string().contains("test/0001"), "a copy of another schema");
     database.close().await;
+    let refused = restore(&url, &file, [8; 32], &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("is not at hand"), "{refused}");
     restore(&url, &file, KEY, &[]).await.unwrap();
 }
 

@@ -14,4 +14,5 @@ mod passing;
 mod rig;
 mod roles;
 mod runs;
+mod secrets;
 mod timing;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use eventstore::testing::{NatsServer, Postgres};
 use eventstore::{
     About, Clock, CommitOptions, DatabaseOptions, Decider, Error, Ids, Log, Metadata, Migration,
-    NatsOptions, Recorded, RootKey, Schema, Store, StoreOptions, TimerOp, Timestamp, Tx, View,
+    NatsOptions, Recorded, Schema, Secret, Store, StoreOptions, TimerOp, Timestamp, Tx, View,
     values,
 };
 use futures::future::BoxFuture;
@@ -131,7 +131,7 @@ pub(crate) fn store_options(source: &str, database: &str, log: Log, clock: &Cloc
         database: DatabaseOptions::new(database),
         migrate: true,
         commit: CommitOptions::default(),
-        root_key: RootKey::new([7; 32]),
+        kms: Some(Secret::new([7; 32]).into()),
         clock: clock.clone(),
         ids: Ids::system(),
         log,
