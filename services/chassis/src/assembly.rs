@@ -155,7 +155,7 @@ pub async fn assemble(
     for target in targets {
         readiness.need(target.name, "store");
     }
-    let deps = equip(targets, settings, means, &directory).await?;
+    let deps = equip(targets, settings, means, &directory, &service_keys).await?;
     let built = build(targets, &deps, settings.grpc.max_message_bytes);
     for (rpc, _) in &built.rpcs {
         methods.check(rpc)?;
@@ -204,6 +204,7 @@ async fn equip(
     settings: &Settings,
     means: &Means,
     directory: &Arc<Directory>,
+    service_keys: &ServiceKeys,
 ) -> Result<Vec<Deps>, Error> {
     let kms = root_key::read_or_make(settings)?;
     let shared = Arc::new(settings.clone());
@@ -216,6 +217,7 @@ async fn equip(
             clock: means.clock.clone(),
             ids: means.ids.clone(),
             peers: directory.seen_from(target.name),
+            service_keys: service_keys.clone(),
             settings: shared.clone(),
             max_message_bytes: settings.grpc.max_message_bytes,
         });
@@ -321,13 +323,8 @@ async fn open(
     store.map_err(|source| Error::Store { target: target.name, source })
 }
 
-fn service_keys(settings: &Settings) -> Result<ServiceKeys, auth::Error> {
-    let file = &settings.auth.service_key_file;
-    if file.as_os_str().is_empty() && settings.is_embedded() {
-        Ok(ServiceKeys::generate())
-    } else {
-        ServiceKeys::read(file)
-    }
+fn service_keys(settings: &Settings) -> Result<ServiceKeys, Error> {
+    Ok(ServiceKeys::read(&root_key::service_key(settings)?)?)
 }
 
 impl Assembly {

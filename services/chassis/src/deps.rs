@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use eventstore::consumer::wait_until_reached;
 use eventstore::{AsOf, Clock, Decider, Ids, Loaded, Log, Metadata, Store};
 
+use crate::auth::ServiceKeys;
 use crate::name::unknown;
 use crate::peers::Peers;
 use crate::settings::Settings;
@@ -27,6 +28,8 @@ pub struct Deps {
     pub clock: Clock,
     pub ids: Ids,
     pub peers: Peers,
+    /// For links that one target mints and another one opens.
+    pub service_keys: ServiceKeys,
     /// What is in force, for what only one service needs to know.
     pub settings: Arc<Settings>,
     /// For [`limited!`](crate::limited).

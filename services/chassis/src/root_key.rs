@@ -1,4 +1,4 @@
-//! The deployment's key-encryption keys: from their files, or in embedded mode one made once beside the databases.
+//! The deployment's keys: from their files, or in embedded mode made once beside the databases.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,9 +15,9 @@ use crate::settings::Settings;
 /// The key could not be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("read the key-encryption key {path}")]
+    #[error("read the key {path}")]
     Read { path: String, source: std::io::Error },
-    #[error("write a new key-encryption key to {path}")]
+    #[error("write a new key to {path}")]
     Write { path: String, source: std::io::Error },
     #[error("{path} does not hold 32 bytes in base64")]
     Malformed { path: String },
@@ -40,6 +40,19 @@ pub fn read(settings: &Settings) -> Result<Kms, Error> {
     let current = read_file(&path(settings))?;
     let others = settings.keys.other_kek_files.iter().map(|it| read_file(Path::new(it)));
     Ok(Arc::new(LocalKeys::new(current, others.collect::<Result<_, _>>()?)))
+}
+
+/// Where the key is that targets share. Links that were sent open with it, so embedded mode keeps what it made.
+pub fn service_key(settings: &Settings) -> Result<PathBuf, Error> {
+    let named = &settings.auth.service_key_file;
+    if !named.as_os_str().is_empty() || !settings.is_embedded() {
+        return Ok(named.clone());
+    }
+    let path = folder(settings).join("service.key");
+    if !path.exists() {
+        make(&path)?;
+    }
+    Ok(path)
 }
 
 fn path(settings: &Settings) -> PathBuf {

@@ -1,8 +1,8 @@
 //! The personal link of an invitation. The token in it lets its holder answer, so it is made when the message is handed
 //! over and is nowhere else: while the module is rendered and hashed, a placeholder stands in its slot.
 
+use chassis::auth::ServiceKeys;
 use chassis::token;
-use eventstore::Keyring;
 
 use crate::adapters::Message;
 
@@ -15,7 +15,7 @@ pub(crate) const PLACEHOLDER: &str = "https://survey.invalid/personal-link";
 /// cannot be answered is not asked.
 pub(crate) fn personalise(
     message: &mut Message,
-    keys: &Keyring,
+    keys: &ServiceKeys,
     survey_url: &str,
     invitation_id: &str,
 ) -> Result<(), &'static str> {

@@ -17,6 +17,7 @@ mod reports;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::auth::ServiceKeys;
 use chassis::deps::Deps;
 use eventstore::{
     AsOf, Error, Loaded, Metadata, Outcome as Committed, Store, Timer, TimerHandler, Timestamp,
@@ -58,6 +59,7 @@ pub(crate) struct Worker {
     adapters: Adapters,
     /// Under which survey forms are reached.
     survey_url: Arc<str>,
+    service_keys: ServiceKeys,
 }
 
 /// What a run of the gate came to.
@@ -122,6 +124,7 @@ impl Worker {
             gatherer: Arc::new(Gatherer::new(deps)),
             adapters: Adapters::new(&deps.settings.delivery, deps.store.keys()),
             survey_url: deps.settings.survey_url().into(),
+            service_keys: deps.service_keys.clone(),
         }
     }
 
@@ -183,8 +186,12 @@ impl Worker {
         let mut message = message(store, tenant, gathered, now);
         let invitation_id = &touch.request.invitation_id;
         if !invitation_id.is_empty() {
-            let put =
-                link::personalise(&mut message, store.keys(), &self.survey_url, invitation_id);
+            let put = link::personalise(
+                &mut message,
+                &self.service_keys,
+                &self.survey_url,
+                invitation_id,
+            );
             if let Err(code) = put {
                 return Told::Refused { code: code.into() };
             }

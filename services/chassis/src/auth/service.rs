@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use eventstore::Ids;
+use eventstore::{Ids, Secret, hex};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{Caller, Error, Kind, Permissions, unix_seconds};
 use crate::status::{Problem, TOKEN_EXPIRED, TOKEN_INVALID};
@@ -18,10 +19,18 @@ const ISSUER: &str = "rapport";
 /// The JOSE type that tells our own tokens from everybody else's.
 const TYPE: &str = "rapport-service+jwt";
 
-/// The deployment's keys for service tokens: the first signs, all verify, so a key can be exchanged without a pause.
+/// The keys that the targets of a deployment share: the first signs, all verify, so a key can be exchanged without a
+/// pause. They sign what targets ask of each other, and links that one target mints and another one opens.
 #[derive(Clone)]
 pub struct ServiceKeys {
-    keys: Arc<[(EncodingKey, DecodingKey)]>,
+    keys: Arc<[Key]>,
+}
+
+#[derive(Clone)]
+struct Key {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    links: Secret,
 }
 
 /// A verified token: who, and for a service token, which target it was made for.
@@ -80,8 +89,19 @@ impl ServiceKeys {
     }
 
     fn of(keys: &[&[u8]]) -> Self {
-        let pair = |key: &&[u8]| (EncodingKey::from_secret(key), DecodingKey::from_secret(key));
-        Self { keys: keys.iter().map(pair).collect() }
+        let key = |key: &&[u8]| Key {
+            encoding: EncodingKey::from_secret(key),
+            decoding: DecodingKey::from_secret(key),
+            links: Secret::new(Sha256::digest(key).into()),
+        };
+        Self { keys: keys.iter().map(key).collect() }
+    }
+
+    /// Proofs that what a link says is ours: the first is given, any is believed.
+    pub(crate) fn proofs(&self, of: &[&str]) -> impl Iterator<Item = String> {
+        // No part holds the character between them.
+        let name = format!("rapport/link/v1\0{}", of.join("\0"));
+        self.keys.iter().map(move |key| hex(&*key.links.derive(&name)))
     }
 
     /// Makes a token for one callee.
@@ -100,7 +120,7 @@ impl ServiceKeys {
             on_behalf_of: grant.on_behalf_of.map(str::to_owned),
         };
         let header = Header { typ: Some(TYPE.into()), ..Header::new(Algorithm::HS256) };
-        jsonwebtoken::encode(&header, &claims, &self.keys[0].0)
+        jsonwebtoken::encode(&header, &claims, &self.keys[0].encoding)
             .expect("plain claims serialise and an HMAC takes a key of any length")
     }
 
@@ -113,8 +133,8 @@ impl ServiceKeys {
             return Ok(None);
         }
         let mut refusal = Problem::of(TOKEN_INVALID);
-        for (_, key) in self.keys.iter() {
-            match jsonwebtoken::decode::<Claims>(token, key, &validation()) {
+        for key in self.keys.iter() {
+            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation()) {
                 Ok(decoded) => return Ok(Some(verified(decoded.claims))),
                 Err(error) if super::oidc::is_about_time(&error) => {
                     refusal = Problem::of(TOKEN_EXPIRED)

@@ -1,4 +1,4 @@
-use eventstore::{CommitOptions, DatabaseOptions, Ids, Log, Metadata, Secret, Store, StoreOptions};
+use eventstore::{CommitOptions, DatabaseOptions, Ids, Log, Metadata, Store, StoreOptions};
 
 use super::*;
 use crate::domain::module::Module;
@@ -153,7 +153,7 @@ async fn what_another_replica_withdraws_is_not_rendered_from_memory() {
         database: DatabaseOptions::new(deps.settings.database.url_for("content")),
         migrate: false,
         commit: CommitOptions::default(),
-        kms: Some(Secret::new([7; 32]).into()),
+        kms: Some(chassis::root_key::read(&deps.settings).expect("keys")),
         clock: deps.clock.clone(),
         ids: Ids::system(),
         log: Log::local(),

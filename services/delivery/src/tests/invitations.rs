@@ -80,8 +80,9 @@ async fn an_invitation_leaves_with_its_personal_link_and_the_link_is_nowhere_els
     assert_eq!((request.invitation_id.as_str(), request.instance_id.as_str()), ("inv_1", ""));
     let mail = std::fs::read_to_string(world.outbox().join("tch_1.eml")).expect("a file");
     let mail = mail.replace("=\r\n", "").replace("=3D", "=");
-    // Minted here as `feedback` opens it: both have the deployment's key.
-    let token = token::mint(world.store("feedback").keys(), ACME, token::SURVEY, "inv_1");
+    // Minted here as `feedback` opens it: both have the key that targets share.
+    let keys = &world.harness.deps("feedback").service_keys;
+    let token = token::mint(keys, ACME, token::SURVEY, "inv_1");
     let link = format!("https://northwind.example/f/{token}");
     assert_eq!(mail.matches(&link).count(), 2, "in the text and in the page: {mail}");
     assert!(!mail.contains(PLACEHOLDER));

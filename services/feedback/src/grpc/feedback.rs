@@ -66,7 +66,7 @@ impl FeedbackService for Api {
         self.caught_up(&request.min_positions).await?;
         let loaded = self.deps.find::<Invitation>(&caller.tenant, id, "name").await?;
         let shows = caller.permissions.allow(UNSEAL) && loaded.state.issued.is_some();
-        let keys = self.deps.store.keys();
+        let keys = &self.deps.service_keys;
         let token = shows.then(|| token::mint(keys, &caller.tenant, token::SURVEY, id));
         let invitation = Some(parse::invitation(&caller.tenant, id, &loaded));
         let token = token.unwrap_or_default();
@@ -192,7 +192,7 @@ impl FeedbackService for Api {
 impl Api {
     /// The invitation a personal link is for.
     fn opened<'a>(&self, caller: &Caller, link: &'a str) -> Result<&'a str, Problem> {
-        let keys = self.deps.store.keys();
+        let keys = &self.deps.service_keys;
         token::open(keys, &caller.tenant, token::SURVEY, link).ok_or_else(|| unknown("token"))
     }
 
