@@ -58,23 +58,32 @@ fn protos(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// `const ACCESS`: path and permission of every RPC. An RPC without the option does not compile.
+/// `const ACCESS`: path and permission of every RPC. An RPC without the option does not compile. `const BY_MARKET`: the
+/// paths of those that heed markets.
 fn access_table(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     let option = pool.get_extension_by_name(ACCESS).ok_or("the access option is not defined")?;
     let mut table = String::from(
         "/// Path and permission of every RPC.\npub const ACCESS: &[(&str, &str)] = &[\n",
     );
+    let mut by_market = String::from(
+        "/// Paths of the RPCs that keep to the markets a token is confined to.\npub const BY_MARKET: &[&str] = &[\n",
+    );
     for service in pool.services() {
         for method in service.methods() {
             let path = format!("/{}/{}", service.full_name(), method.name());
             let options = method.options();
-            let permission = match options.get_extension(&option).as_ref() {
-                Value::Message(access) if options.has_extension(&option) => access
-                    .get_field_by_name("permission")
-                    .and_then(|it| it.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
-                _ => String::new(),
+            let declared = options.get_extension(&option);
+            let field = |name: &str| match declared.as_ref() {
+                Value::Message(access) => {
+                    access.get_field_by_name(name).map(std::borrow::Cow::into_owned)
+                }
+                _ => None,
             };
+            let permission = field("permission").and_then(|it| it.as_str().map(str::to_owned));
+            let permission = permission.unwrap_or_default();
+            if field("by_market").and_then(|it| it.as_bool()).unwrap_or_default() {
+                writeln!(by_market, "    {path:?},")?;
+            }
             if permission.split('.').count() != 3 {
                 return Err(format!("{path} does not declare its permission ({ACCESS})").into());
             }
@@ -82,7 +91,8 @@ fn access_table(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         }
     }
     table += "];\n";
-    Ok(table)
+    by_market += "];\n";
+    Ok(table + &by_market)
 }
 
 /// `const SCHEMAS`: hash over the shape of each message and of everything it refers to.

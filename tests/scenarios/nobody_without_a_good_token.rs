@@ -7,7 +7,7 @@ use chassis::auth::service::Grant;
 use chassis::testing::TokenSpec;
 use prost_reflect::DescriptorPool;
 use rapport::targets::TARGETS;
-use rapport_proto::{ACCESS, FILE_DESCRIPTOR_SET};
+use rapport_proto::{ACCESS, BY_MARKET, FILE_DESCRIPTOR_SET};
 use support::{Platform, Topology, Web};
 
 use crate::NODE;
@@ -45,7 +45,7 @@ async fn in_topology(topology: Topology) {
                 assert_eq!(code, UNAUTHENTICATED, "{path} of {served}: {what}");
                 asked += 1;
             }
-            for (what, spec) in without(permission) {
+            for (what, spec) in without(path, permission) {
                 let token = platform.issuer.mint(spec);
                 let code = door.ask(Some(&token)).await;
                 assert_eq!(code, PERMISSION_DENIED, "{path} of {served}: {what}");
@@ -114,7 +114,7 @@ fn strangers(platform: &Platform) -> Vec<(&'static str, Option<String>)> {
 }
 
 /// Somebody, who may do everything but this.
-fn without(permission: &str) -> Vec<(&'static str, TokenSpec)> {
+fn without(path: &str, permission: &str) -> Vec<(&'static str, TokenSpec)> {
     let rest: Vec<_> = ACCESS.iter().map(|it| it.1).filter(|it| *it != permission).collect();
     let role = |name: &str| TokenSpec::new("acme", "clerk", &[]).roles(&[name]);
     let mut some = vec![
@@ -125,6 +125,10 @@ fn without(permission: &str) -> Vec<(&'static str, TokenSpec)> {
     ];
     if permission != "profiles.parties.read" {
         some.push(("a role for something else", role("clerk")));
+    }
+    // What the others answer depends on whom they are asked about: `profiles` tests that.
+    if !BY_MARKET.contains(&path) {
+        some.push(("another market", TokenSpec::new("acme", "clerk", &["*"]).markets(&["FR"])));
     }
     some
 }

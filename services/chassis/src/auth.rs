@@ -22,7 +22,7 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 
 use crate::settings::{AuthMode, Settings};
-use crate::status::{Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING};
+use crate::status::{MARKET_FORBIDDEN, Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING};
 
 pub use oidc::is_algorithm;
 pub use service::ServiceKeys;
@@ -37,6 +37,8 @@ pub struct Caller {
     pub kind: Kind,
     pub roles: Vec<String>,
     pub permissions: Permissions,
+    /// The markets that the caller is confined to; nothing for all of them.
+    pub markets: Option<BTreeSet<String>>,
     /// The person a service acts for.
     pub on_behalf_of: Option<String>,
     /// When the person proved to the issuer who they are, as far as the token says: its `auth_time`, else its `iat`,
@@ -85,6 +87,28 @@ impl Caller {
         request.extensions().get::<Self>().ok_or(Problem::of(TOKEN_MISSING))
     }
 
+    /// Whether the caller may see and change what is in a market.
+    pub fn reaches(&self, market: &str) -> bool {
+        self.markets.as_ref().is_none_or(|it| it.contains(market))
+    }
+
+    /// Refuses a market that the caller is not to reach.
+    pub fn in_market(&self, market: &str) -> Result<(), Problem> {
+        match self.reaches(market) {
+            true => Ok(()),
+            false => Err(Problem::of(MARKET_FORBIDDEN).with("market", market)),
+        }
+    }
+
+    /// The market that a list is asked for, empty for all: the only one there is for this caller need not be named.
+    pub fn market_asked<'a>(&'a self, asked: &'a str) -> Result<&'a str, Problem> {
+        let mut own = self.markets.iter().flatten();
+        let only = own.next().filter(|_| asked.is_empty() && own.next().is_none());
+        let market = only.map_or(asked, String::as_str);
+        // All of them are none of some.
+        self.in_market(market).map(|()| market)
+    }
+
     /// The target's name when the caller is one.
     pub fn target(&self) -> Option<&str> {
         (self.kind == Kind::Service).then(|| self.subject.strip_prefix("service:")).flatten()
@@ -96,6 +120,7 @@ impl Caller {
 pub struct Authenticator {
     tenants: BTreeSet<String>,
     roles: BTreeMap<String, Vec<String>>,
+    markets_required: bool,
     people: People,
     services: ServiceKeys,
 }
@@ -160,7 +185,9 @@ impl Authenticator {
             }
         };
         let tenants = settings.tenants.iter().cloned().collect();
-        Ok((Self { tenants, roles: settings.auth.roles.clone(), people, services }, token))
+        let (roles, markets_required) =
+            (settings.auth.roles.clone(), settings.auth.markets_required);
+        Ok((Self { tenants, roles, markets_required, people, services }, token))
     }
 
     /// The verifier of the issuer's tokens, whose keys want refreshing in the background.
@@ -192,8 +219,18 @@ impl Authenticator {
             kind: Kind::User,
             roles: claims.roles.clone(),
             permissions: claims.permissions.iter().chain(from_roles).collect(),
+            markets: self.markets(claims),
             on_behalf_of: None,
             authenticated_at: claims.authenticated_at(),
+        }
+    }
+
+    /// A token that says nothing of markets is for all of them, unless tokens must say it.
+    fn markets(&self, claims: &oidc::Claims) -> Option<BTreeSet<String>> {
+        match &claims.markets {
+            None => self.markets_required.then(BTreeSet::new),
+            Some(all) if all.iter().any(|it| it == "*") => None,
+            Some(some) => Some(some.iter().cloned().collect()),
         }
     }
 
@@ -221,6 +258,7 @@ fn developer(token: &str, expected: &[u8; 32], tenant: &str) -> Result<Caller, P
         kind: Kind::Development,
         roles: Vec::new(),
         permissions: Permissions::all(),
+        markets: None,
         on_behalf_of: None,
         authenticated_at: None,
     })

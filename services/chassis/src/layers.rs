@@ -30,8 +30,8 @@ use crate::lifecycle::panic_text;
 use crate::methods::{Method, Methods};
 use crate::rate::Rate;
 use crate::status::{
-    Code, DEADLINE_PASSED, METHOD_UNKNOWN, OVERLOADED, PANICKED, PERMISSION_MISSING, Problem,
-    STOPPING, TENANT_TOO_FAST, TOO_MANY_STREAMS,
+    Code, DEADLINE_PASSED, MARKETS_UNHEEDED, METHOD_UNKNOWN, OVERLOADED, PANICKED,
+    PERMISSION_MISSING, Problem, STOPPING, TENANT_TOO_FAST, TOO_MANY_STREAMS,
 };
 use crate::telemetry::propagation;
 use crate::telemetry::rpc::{self, OTHER, server_span};
@@ -231,10 +231,13 @@ impl Gate {
             Kind::Service => self.is_edge(caller, verified.audience.as_deref(), method),
             Kind::User | Kind::Development => caller.permissions.allow(method.permission),
         };
-        if allowed {
-            Ok(())
-        } else {
-            Err(Problem::of(PERMISSION_MISSING).with("permission", method.permission))
+        if !allowed {
+            return Err(Problem::of(PERMISSION_MISSING).with("permission", method.permission));
+        }
+        // Who is confined may not call what would show the rest.
+        match caller.markets.is_none() || method.by_market {
+            true => Ok(()),
+            false => Err(Problem::of(MARKETS_UNHEEDED).with("method", method.name)),
         }
     }
 

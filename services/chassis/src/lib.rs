@@ -32,7 +32,7 @@
 //! ```
 //!
 //! **A call.** [`layers`] stand inside the routes, so that a call over the network and one from a target in the same
-//! process meet the same: trace and metrics, panics, deadline, load, token, the tenant's pace, permission; then the
+//! process meet the same: trace and metrics, panics, deadline, load, token, permission, the tenant's pace; then the
 //! handler, which finds its [`auth::Caller`] in the request's extensions. The handler takes its [`eventstore::Metadata`] from
 //! [`deps::Deps::metadata`], answers refusals as a [`status::Problem`], and calls other targets through
 //! [`peers::Peers`].

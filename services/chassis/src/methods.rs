@@ -13,6 +13,8 @@ pub struct Method {
     /// `rapport.profiles.v1.PartyService/RegisterParty`: the name of its span and its metrics' label.
     pub name: &'static str,
     pub permission: &'static str,
+    /// Whether it keeps to the markets that a caller is confined to.
+    pub by_market: bool,
     /// True when the answer is a stream, which may outlast any request timeout of ours.
     pub streams: bool,
     /// The target whose API it is; `None` for what every target serves.
@@ -63,7 +65,8 @@ impl Methods {
             let name = &path[1..];
             let service = name.split('/').next().unwrap_or_default();
             let streams = streams.get(*path).copied().unwrap_or_default();
-            (*path, Method { name, permission, streams, target: target_of(service) })
+            let by_market = rapport_proto::BY_MARKET.contains(path);
+            (*path, Method { name, permission, by_market, streams, target: target_of(service) })
         };
         Ok(Self { by_path: access.iter().map(method).collect(), declared })
     }

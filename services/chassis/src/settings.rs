@@ -175,6 +175,7 @@ pub struct Auth {
     pub leeway_s: u64,
     pub service_key_file: PathBuf,
     pub roles: BTreeMap<String, Vec<String>>,
+    pub markets_required: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

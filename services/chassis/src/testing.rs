@@ -140,6 +140,7 @@ pub fn caller(tenant: &str, subject: &str, permissions: &[&str]) -> Caller {
         kind: Kind::User,
         roles: Vec::new(),
         permissions: permissions.iter().copied().collect::<Permissions>(),
+        markets: None,
         on_behalf_of: None,
         authenticated_at: None,
     }

@@ -157,6 +157,15 @@ impl Api {
         Ok(Some(Executed { state, version, position, created_at, updated_at, repeated: true }))
     }
 
+    /// Refuses a party outside of the markets that the caller is confined to, as if there were none.
+    async fn in_reach(&self, caller: &Caller, party_id: &str, field: &str) -> Result<(), Problem> {
+        if caller.markets.is_none() {
+            return Ok(());
+        }
+        let found = self.deps.find::<Party>(&caller.tenant, party_id, field).await?;
+        if caller.reaches(&found.state.market) { Ok(()) } else { Err(unknown(field)) }
+    }
+
     /// A party that can still be talked about.
     async fn living(&self, tenant: &str, party_id: &str, field: &str) -> Result<State, Problem> {
         let party = self.deps.find::<Party>(tenant, party_id, field).await?.state;

@@ -7,6 +7,7 @@ mod facts;
 mod golden;
 mod indexes;
 mod interactions;
+mod markets;
 mod neighbours;
 mod packs;
 mod party;

@@ -41,6 +41,9 @@ pub struct Claims {
     pub permissions: Vec<String>,
     #[serde(default)]
     pub roles: Vec<String>,
+    /// ISO 3166-1 alpha-2 codes, or `*`.
+    #[serde(default)]
+    pub markets: Option<Vec<String>>,
     /// Seconds since 1970; numbers of this kind may have a fraction (RFC 7519, section 2).
     #[serde(default)]
     auth_time: Option<f64>,

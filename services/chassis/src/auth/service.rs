@@ -163,6 +163,7 @@ fn verified(claims: Claims) -> Verified {
         kind: Kind::Service,
         roles: Vec::new(),
         permissions: Permissions::default(),
+        markets: None,
         on_behalf_of: claims.on_behalf_of,
         authenticated_at: None,
     };

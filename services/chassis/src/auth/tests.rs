@@ -61,6 +61,32 @@ async fn a_token_proves_tenant_subject_permissions_and_roles() {
 }
 
 #[tokio::test]
+async fn a_token_is_confined_to_the_markets_it_names() {
+    let (issuer, authenticator) = oidc().await;
+    let mut settings = settings_of(&issuer);
+    settings.auth.markets_required = true;
+    let (strict, _) = Authenticator::new(&settings, keys()).expect("set up");
+    let all = ["DE", "FR"].map(str::to_owned);
+    let cases: [(serde_json::Value, _, _); 5] = [
+        (json!(null), &all[..], &all[..0]),
+        (json!(["*"]), &all, &all),
+        (json!(["DE", "*"]), &all, &all),
+        (json!(["DE"]), &all[..1], &all[..1]),
+        (json!([]), &all[..0], &all[..0]),
+    ];
+    for (claim, reached, reached_strictly) in cases {
+        let token = issuer.mint(ada().with("markets", claim.clone()));
+        for (authenticator, reached) in [(&authenticator, reached), (&strict, reached_strictly)] {
+            let caller = caller(authenticator, &token).await.expect("valid");
+            let found: Vec<_> = all.iter().filter(|it| caller.reaches(it)).cloned().collect();
+            assert_eq!(found, reached, "{claim}");
+        }
+    }
+    let token = issuer.mint(ada().with("markets", json!("DE")));
+    assert_eq!(caller(&authenticator, &token).await.expect_err("no list"), TOKEN_INVALID);
+}
+
+#[tokio::test]
 async fn a_token_tells_when_its_person_authenticated() {
     let (issuer, authenticator) = oidc().await;
     let nothing = json!(null);

@@ -79,6 +79,11 @@ impl TokenSpec {
         self.with("roles", json!(roles))
     }
 
+    /// The person is confined to markets.
+    pub fn markets(self, markets: &[&str]) -> Self {
+        self.with("markets", json!(markets))
+    }
+
     pub fn expired(self) -> Self {
         let past = unix_seconds() - 3600;
         self.with("exp", past.into())

@@ -50,6 +50,7 @@ impl ConsentService for Api {
         let request = request.get_ref();
         own_tenant(caller, &request.parent)?;
         let (key, at, regime) = parse::check(request)?;
+        self.in_reach(caller, &key.party_id, "key.party_id").await?;
         let tenant = caller.tenant.as_str();
         let Frontier { live, positions } = self.frontier(tenant, &request.min_positions).await?;
         let at = at.unwrap_or_else(|| self.now());
@@ -88,6 +89,7 @@ impl ConsentService for Api {
         let caller = Caller::of(&request)?;
         let request = request.get_ref();
         let party_id = own(caller, "parent", &request.parent, "parties")?;
+        self.in_reach(caller, party_id, "parent").await?;
         let arguments = [caller.tenant.as_str(), "consents", party_id];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
         let after = page.cursor().unwrap_or_default();
@@ -116,6 +118,8 @@ impl Api {
         key: &Key,
         command: Command,
     ) -> Result<(proto::Consent, u64), Problem> {
+        caller.in_market(key.market.as_str())?;
+        self.in_reach(caller, &key.party_id, "key.party_id").await?;
         self.concerned(meta, &key.party_id, "key.party_id").await?;
         let consent_id = key.consent_id(&caller.tenant);
         let done = self.execute::<Consent>(&consent_id, meta, command).await?;

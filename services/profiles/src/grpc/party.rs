@@ -31,6 +31,7 @@ impl PartyService for Api {
         own_tenant(caller, &request.get_ref().parent)?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let new = parse::registration(request.get_ref(), &meta, self.webhook_schemes())?;
+        caller.in_market(&request.get_ref().market)?;
         let party_id = parse::derived_id("pty", &meta, 0);
         self.check_registration(&meta, &party_id, &new).await?;
         if request.get_ref().validate_only {
@@ -55,6 +56,7 @@ impl PartyService for Api {
         let party_id = own(caller, "name", &request.name, "parties")?;
         let mask = parse::read_mask(request.read_mask.as_ref())?;
         self.caught_up(&request.min_positions).await?;
+        self.in_reach(caller, party_id, "name").await?;
         let (as_of, position) = self.instant_of(request).await?;
         let found = self
             .deps
@@ -81,6 +83,7 @@ impl PartyService for Api {
         let position = self.position();
         let holder = self.named(&caller.tenant, &[identifier]).await?.pop().flatten();
         let party_id = holder.ok_or_else(|| unknown("value"))?;
+        self.in_reach(caller, &party_id, "value").await?;
         let found = self.deps.find::<Party>(&caller.tenant, &party_id, "value").await?;
         let party = resource(caller, &party_id, found);
         Ok(Response::new(proto::LookupPartyResponse { party: Some(party), position }))
@@ -93,9 +96,10 @@ impl PartyService for Api {
         let caller = Caller::of(&request)?;
         let request = request.get_ref();
         own_tenant(caller, &request.parent)?;
-        let filter = filter(request)?;
+        let market = caller.market_asked(&request.market)?;
+        let filter = filter(request, market)?;
         let (kind, state) = (request.kind.to_string(), request.state.to_string());
-        let arguments = [caller.tenant.as_str(), "parties", &kind, &request.market, &state];
+        let arguments = [caller.tenant.as_str(), "parties", &kind, market, &state];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
         self.caught_up(&request.min_positions).await?;
         let after = page.cursor().unwrap_or(0_i64);
@@ -128,6 +132,7 @@ impl PartyService for Api {
     ) -> Result<Response<proto::AddIdentifierResponse>, Status> {
         let caller = Caller::of(&request)?;
         let party_id = own(caller, "name", &request.get_ref().name, "parties")?;
+        self.in_reach(caller, party_id, "name").await?;
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let new = parse::add_identifier(request.get_ref(), &meta)?;
         let identifiers = [new.identifier.clone()];
@@ -227,6 +232,8 @@ impl PartyService for Api {
         let meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let stated = relations::stated(request.get_ref())?;
         let relation_id = parse::derived_id("rel", &meta, 0);
+        self.in_reach(caller, &stated.from_party_id, "relation.from_party_id").await?;
+        self.in_reach(caller, &stated.to_party_id, "relation.to_party_id").await?;
         let command = relation::Command::Record(relation::New {
             kind: stated.kind,
             from: self.end(&meta, stated.from_party_id, "relation.from_party_id").await?,
@@ -246,6 +253,7 @@ impl PartyService for Api {
     ) -> Result<Response<proto::EndRelationResponse>, Status> {
         let caller = Caller::of(&request)?;
         let relation_id = own(caller, "name", &request.get_ref().name, "relations")?;
+        self.relation_in_reach(caller, relation_id).await?;
         let mut meta = self.deps.metadata(&request, &request.get_ref().request_id)?;
         let (command, reason) = relations::end(request.get_ref())?;
         meta.reason = reason;
@@ -261,6 +269,7 @@ impl PartyService for Api {
         let caller = Caller::of(&request)?;
         let request = request.get_ref();
         let party_id = own(caller, "parent", &request.parent, "parties")?;
+        self.in_reach(caller, party_id, "parent").await?;
         let mut fields = Fields::default();
         let valid_at = convert::time(&mut fields, "valid_at", request.valid_at.as_ref());
         let valid_at = fields.finish(valid_at)?;
@@ -293,6 +302,7 @@ impl PartyService for Api {
         let caller = Caller::of(&request)?;
         let request = request.get_ref();
         let party_id = own(caller, "parent", &request.parent, "parties")?;
+        self.in_reach(caller, party_id, "parent").await?;
         let arguments = [caller.tenant.as_str(), "timeline", party_id];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
         let after = page.cursor().and_then(|it: i64| u64::try_from(it).ok()).unwrap_or(0);
@@ -310,6 +320,19 @@ impl PartyService for Api {
 }
 
 impl Api {
+    /// Both ends are, or nobody is told of it.
+    async fn relation_in_reach(&self, caller: &Caller, relation_id: &str) -> Result<(), Problem> {
+        if caller.markets.is_none() {
+            return Ok(());
+        }
+        let found = self.deps.find::<Relation>(&caller.tenant, relation_id, "name").await?.state;
+        let ends = found.recorded.map(|it| [it.from_party_id, it.to_party_id]);
+        for party_id in ends.iter().flatten() {
+            self.in_reach(caller, party_id, "name").await?;
+        }
+        Ok(())
+    }
+
     fn webhook_schemes(&self) -> Schemes {
         self.deps.settings.delivery.webhook_schemes()
     }
@@ -324,8 +347,12 @@ impl Api {
     ) -> Result<(proto::Party, u64), Problem> {
         let caller = Caller::of(request)?;
         let party_id = own(caller, "name", name, "parties")?;
+        self.in_reach(caller, party_id, "name").await?;
         let mut meta = self.deps.metadata(request, request_id)?;
         let command = parse(request.get_ref(), &meta)?;
+        if let Command::Move(to) = &command {
+            caller.in_market(to.market.as_str())?;
+        }
         parse::reason_of(&command).clone_into(&mut meta.reason);
         let done = self.execute::<Party>(party_id, &meta, command).await?;
         Ok(reply(caller, party_id, done))
@@ -425,15 +452,17 @@ fn resource(caller: &Caller, party_id: &str, found: Loaded<party::State>) -> pro
         .into_proto()
 }
 
-fn filter(request: &proto::ListPartiesRequest) -> Result<view::party::Filter<'_>, Problem> {
+fn filter<'a>(
+    request: &proto::ListPartiesRequest,
+    market: &'a str,
+) -> Result<view::party::Filter<'a>, Problem> {
     let mut fields = Fields::default();
     let kind: Option<PartyKind> = convert::choice_or_none(&mut fields, "kind", request.kind);
     let state: Option<proto::party::State> =
         convert::choice_or_none(&mut fields, "state", request.state);
-    if !request.market.is_empty() {
-        fields.keep("market", Market::parse(&request.market));
+    if !market.is_empty() {
+        fields.keep("market", Market::parse(market));
     }
-    let market = request.market.as_str();
     let whole = || Some(view::party::Filter { kind: kind?, market, state: state? });
     fields.finish(whole())
 }

@@ -11,7 +11,7 @@ use super::*;
 
 /// The names a caller uses: a tenant, and ids of things that exist in `acme`.
 #[derive(Clone, Debug)]
-struct Names {
+pub(super) struct Names {
     tenant: String,
     doctor: String,
     clinic: String,
@@ -20,10 +20,13 @@ struct Names {
 }
 
 /// What an RPC answered, as bytes.
-type Answer = Result<Vec<u8>, Status>;
+pub(super) type Answer = Result<Vec<u8>, Status>;
 
 /// Calls every RPC of the service once, in an order in which each can succeed.
-async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, Answer)> {
+pub(super) async fn call_every_rpc(
+    connection: &Connection,
+    names: &Names,
+) -> Vec<(String, Answer)> {
     let mut parties = PartyServiceClient::new(connection.clone());
     let mut consents = ConsentServiceClient::new(connection.clone());
     let mut sources = SourceServiceClient::new(connection.clone());
@@ -373,7 +376,7 @@ async fn call_every_rpc(connection: &Connection, names: &Names) -> Vec<(String, 
 }
 
 /// A world in which `acme` has a little of everything, and its names.
-async fn furnished() -> (World, Names) {
+pub(super) async fn furnished() -> (World, Names) {
     furnish(World::start().await).await
 }
 
