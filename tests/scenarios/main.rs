@@ -33,6 +33,7 @@ mod operators_steer_a_journey;
 mod rights_of_a_target;
 mod safety;
 mod same_answers_in_every_topology;
+mod servers_behind_tls;
 mod stage;
 mod surveys;
 mod tracking_api;
