@@ -3,6 +3,7 @@
 mod chart;
 mod compose;
 mod monitoring;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -79,6 +79,20 @@ impl Bundle {
         Ok((files, bytes))
     }
 
+    /// Crates with their versions, as a scanner finds them in the program.
+    pub(crate) fn crates(&self) -> Result<Vec<(String, String)>> {
+        let syft = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/bin/syft");
+        let root = format!("dir:{}", self.folder.join("rootfs").display());
+        let text = run(syft, &["scan", "--quiet", &root, "--output", "cyclonedx-json"])?;
+        let found: Value = serde_json::from_str(&text)?;
+        let components = found["components"].as_array().context("components")?;
+        let cargo = components
+            .iter()
+            .filter(|it| it["purl"].as_str().is_some_and(|it| it.contains("cargo")));
+        let field = |it: &Value, name: &str| it[name].as_str().map(str::to_owned).context("a name");
+        cargo.map(|it| Ok((field(it, "name")?, field(it, "version")?))).collect()
+    }
+
     /// Takes every right away, as the restricted profile of a cluster does, and gives variables and secrets.
     pub(crate) fn restrict(&self, variables: &[String], secrets: &Path) -> Result<()> {
         let file = self.folder.join("config.json");

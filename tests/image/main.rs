@@ -62,6 +62,17 @@ fn made(program: &Path, folder: &Path) -> Result<Image> {
     shown("bytes, unpacked", &bytes.to_string());
     shown("bytes that a node pulls", &image.pulled()?.to_string());
 
+    let crates = bundle.crates()?;
+    for name in ["rapport", "eventstore", "chassis", "tonic", "rustls"] {
+        ensure!(crates.iter().any(|it| it.0 == name), "its bill of materials lacks {name}");
+    }
+    let locked = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"))?;
+    for (name, version) in &crates {
+        let known = locked.contains(&format!("name = \"{name}\"\nversion = \"{version}\""));
+        ensure!(known, "{name} {version} is in it and not in Cargo.lock");
+    }
+    shown("crates in its bill of materials, all of Cargo.lock", &crates.len().to_string());
+
     let config = image.config()?;
     let about = &config["config"];
     ensure!(about["User"] == NOBODY, "it runs as {}", about["User"]);
