@@ -1,37 +1,29 @@
-//! One command sent to `profiles` in one process, with a consumer in another, is one trace.
+//! One command sent to `profiles` in one process, with a consumer in another, is one trace: spans, and log lines. A process
+//! that stops sends what it has.
+
+use std::collections::BTreeSet;
 
 use chassis::testing::OtlpReceiver;
-use rapport_proto::profiles::v1::RegisterPartyRequest;
-use rapport_proto::types::PartyKind;
-use support::{Platform, Topology};
+use eventstore::hex;
+use rapport_proto::profiles::v1::{ContactPoint, Identifier, RegisterPartyRequest};
+use rapport_proto::types::{Channel, PartyKind};
+use serde_json::Value;
+use support::{Client, Platform, Topology};
 
 use crate::NODE;
 
+const NPI: &str = "1234567893";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_database_relay_and_consumer_spans_are_one_trace() {
     let receiver = OtlpReceiver::start().await;
-    let mut platform = Platform::new(Topology::Distributed, NODE).await;
-    platform.extra.push(format!("telemetry.otlp_endpoint={}", receiver.endpoint()));
-    platform.start(None);
-    let mut request = tonic::Request::new(RegisterPartyRequest {
-        parent: "tenants/acme".into(),
-        kind: PartyKind::Hcp.into(),
-        market: "DE".into(),
-        ..RegisterPartyRequest::default()
-    });
-    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
-    request.metadata_mut().insert("traceparent", parent.parse().expect("ASCII"));
-    platform.client("acme").parties.register_party(request).await.expect("granted");
+    let mut platform = traced(&receiver).await;
+    register(&platform, TRACE).await;
 
     let named = async |prefix: &'static str| {
         receiver
-            .wait_for(|it| {
-                it.span.name.starts_with(prefix)
-                    && it.span.trace_id.iter().map(|it| format!("{it:02x}")).collect::<String>()
-                        == TRACE
-            })
+            .wait_for(|it| it.span.name.starts_with(prefix) && hex(&it.span.trace_id) == TRACE)
             .await
     };
     let server = named("rapport.profiles.v1.PartyService/RegisterParty").await;
@@ -54,5 +46,101 @@ async fn server_database_relay_and_consumer_spans_are_one_trace() {
     assert_eq!(consumer.service, "rapport-mirror");
     assert_eq!(database.attribute("db.system.name"), Some("postgresql"));
     assert_eq!(server.attribute("rpc.response.status_code"), Some("OK"));
+
+    // What was logged meanwhile leads to the same trace and span.
+    let said = platform.node("profiles").said();
+    let mut lines = said.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());
+    let line = lines.find(|it| it["trace_id"] == TRACE && it["message"] == "answered");
+    let line = line.unwrap_or_else(|| panic!("no line of the trace: {said}"));
+    assert_eq!(line["span_id"], hex(&server.span.span_id), "{line}");
     platform.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_measured_before_a_stop_is_lost() {
+    let receiver = OtlpReceiver::start().await;
+    let mut platform = traced(&receiver).await;
+    let traces: Vec<_> = (1..=40).map(|it| format!("{it:032x}")).collect();
+    for trace in &traces {
+        register(&platform, trace).await;
+    }
+    // At once: most of it is still in the process.
+    platform.stop();
+    let spans = receiver.spans();
+    let served = spans.iter().filter(|it| it.span.name.ends_with("/RegisterParty"));
+    let served: BTreeSet<_> = served.map(|it| hex(&it.span.trace_id)).collect();
+    let missing: Vec<_> = traces.iter().filter(|it| !served.contains(*it)).collect();
+    assert!(missing.is_empty(), "{} of {} are lost", missing.len(), traces.len());
+    let metrics = receiver.metrics();
+    assert!(metrics.iter().any(|it| it == "rpc.server.call.duration"), "{metrics:?}");
+}
+
+/// What nobody may read in a log, at the most talkative level.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_and_no_person_is_in_a_log_line() {
+    let receiver = OtlpReceiver::start().await;
+    let mut platform = Platform::new(Topology::Distributed, NODE).await;
+    platform.extra.push(format!("telemetry.otlp_endpoint={}", receiver.endpoint()));
+    platform.extra.push("telemetry.log_level=trace".into());
+    platform.start(None);
+    let email = "ada.lovelace@example.org";
+    let request = RegisterPartyRequest {
+        parent: "tenants/acme".into(),
+        kind: PartyKind::Hcp.into(),
+        market: "DE".into(),
+        identifiers: vec![Identifier {
+            system: "npi".into(),
+            value: NPI.into(),
+            ..Identifier::default()
+        }],
+        contact_points: vec![ContactPoint {
+            channel: Channel::Email.into(),
+            value: email.into(),
+            ..ContactPoint::default()
+        }],
+        ..RegisterPartyRequest::default()
+    };
+    let token = platform.issuer.token("acme", "tester", &["*"]);
+    let mut client = Client::new(&platform.nodes()[0].grpc, &token);
+    client.parties.register_party(request.clone()).await.expect("granted");
+    client.parties.register_party(request).await.expect_err("the number is taken");
+    receiver.wait_for(|it| it.span.name.starts_with("process mirror.effects")).await;
+
+    let (_, password, _) = platform.nats_user("profiles");
+    let files = ["kek", "service"].map(|it| std::fs::read_to_string(platform.folder().join(it)));
+    let mut secrets =
+        vec![email.to_owned(), NPI.to_owned(), token, password.replace(' ', "%20"), password];
+    secrets.extend(files.map(|it| it.expect("a file").trim().to_owned()));
+    let spans = format!("{:?}", receiver.spans());
+    for secret in &secrets {
+        for node in platform.nodes() {
+            assert!(!node.said().contains(secret), "a log line has {secret}: {}", node.said());
+        }
+        assert!(!spans.contains(secret), "a span has {secret}");
+    }
+    assert!(platform.node("profiles").said().contains("answered"), "it is talkative");
+    platform.stop();
+}
+
+/// A platform that sends what it measures, and logs in detail.
+async fn traced(receiver: &OtlpReceiver) -> Platform {
+    let mut platform = Platform::new(Topology::Distributed, NODE).await;
+    platform.extra.push(format!("telemetry.otlp_endpoint={}", receiver.endpoint()));
+    platform.extra.push("telemetry.log_level=debug".into());
+    platform.extra.push("telemetry.log_format=json".into());
+    platform.start(None);
+    platform
+}
+
+/// Registers a party in a trace.
+async fn register(platform: &Platform, trace: &str) {
+    let mut request = tonic::Request::new(RegisterPartyRequest {
+        parent: "tenants/acme".into(),
+        kind: PartyKind::Hcp.into(),
+        market: "DE".into(),
+        ..RegisterPartyRequest::default()
+    });
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    request.metadata_mut().insert("traceparent", parent.parse().expect("ASCII"));
+    platform.client("acme").parties.register_party(request).await.expect("granted");
 }

@@ -47,7 +47,7 @@ impl Record {
 
     fn finish(&mut self, code: i32) {
         if !std::mem::replace(&mut self.done, true) {
-            rpc::answered(self.method, code, self.started.elapsed());
+            self.span.in_scope(|| rpc::answered(self.method, code, self.started.elapsed()));
             close_span(&self.span, code, is_server_fault(code));
         }
     }

@@ -132,7 +132,7 @@ pub const TABLE: &[Setting] = table! {
     "telemetry.otlp_endpoint", Kind::Url, r#""""#, "Where traces and metrics are sent by OTLP over gRPC, http://host:4317; empty: nowhere.";
     "telemetry.sample_ratio", Kind::Share, "1.0", "Share of new traces that are recorded; a caller's own decision is kept.";
     "telemetry.log_format", Kind::Choice(&["text", "json"]), r#""text""#, "How log lines are written to stderr.";
-    "telemetry.log_level", Kind::Text, r#""info""#, "Level, or filter such as info,profiles=debug; can be changed while running on the admin port.";
+    "telemetry.log_level", Kind::Text, r#""info""#, "Level, or filter such as info,profiles=debug; can be changed while running on the admin port. A level is of Rapport's own lines; those of libraries stay at info unless named, since they may show what goes over the wire.";
     "peers", Kind::TextMap, "{}", "Where targets that this process does not serve are found: profiles = \"http://profiles:8080\".";
 };
 

@@ -55,6 +55,7 @@ pub(crate) fn answered(method: &str, code: i32, took: Duration) {
     let code_name = code_name(code);
     let error = if is_server_fault(code) { code_name } else { "" };
     SERVER_DURATION.record(took, ["grpc", method, code_name, error]);
+    tracing::debug!(method, code = code_name, took_ms = took.as_secs_f64() * 1e3, "answered");
 }
 
 pub(crate) fn called(method: &str, target: &str, code: i32, took: Duration) {

@@ -90,3 +90,25 @@ async fn a_call_and_the_call_it_makes_are_one_trace_sent_by_otlp() {
         receiver.wait_for(|it| is(SpanKind::Server, "OK")(it) && it.follows(&client)).await;
     assert_eq!(server.span.trace_id, client.span.trace_id);
 }
+
+#[test]
+fn a_level_is_of_our_own_lines() {
+    let shown = |text| filter(text).expect("a filter").to_string();
+    for quiet in ["info", "warn", "off", "info,sqlx=debug", "sqlx=trace"] {
+        assert!(!shown(quiet).contains("profiles"), "{quiet} became {}", shown(quiet));
+    }
+    let verbose = shown("debug,sqlx=trace");
+    for part in ["info", "profiles=debug", "chassis=debug", "sqlx=trace"] {
+        assert!(verbose.split(',').any(|it| it == part), "{verbose} has no {part}");
+    }
+    assert!(!verbose.split(',').any(|it| it == "debug"), "{verbose}");
+
+    let services = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut there: Vec<_> = std::fs::read_dir(services)
+        .expect("the services")
+        .map(|it| it.expect("an entry").file_name().to_string_lossy().into_owned())
+        .chain(["rapport_proto".to_owned()])
+        .collect();
+    there.sort();
+    assert_eq!(there, OURS);
+}

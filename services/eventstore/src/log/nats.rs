@@ -92,6 +92,7 @@ impl NatsLog {
             options.url.split(',').map(|it| it.trim().parse()).collect();
         let servers = servers.map_err(|it| Error::unavailable_because("read the log's URL", it))?;
         let mut connect = of_url(&servers);
+        let servers = servers.into_iter().map(without_secrets).collect::<Result<Vec<_>, _>>()?;
         if !options.credentials_file.as_os_str().is_empty() {
             let with = connect.credentials_file(&options.credentials_file).await;
             connect = with.map_err(|it| {
@@ -320,6 +321,15 @@ fn of_url(servers: &[ServerAddr]) -> ConnectOptions {
         Some(password) => ConnectOptions::with_user_and_password(decoded(user), decoded(password)),
         None => ConnectOptions::with_token(decoded(user)),
     }
+}
+
+/// The client writes the addresses it connects to into the log.
+fn without_secrets(server: ServerAddr) -> Result<ServerAddr, Error> {
+    let mut url = server.into_inner();
+    // Neither can fail where there is a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    ServerAddr::from_url(url).map_err(|it| Error::unavailable_because("read the log's URL", it))
 }
 
 /// CloudEvents 1.0, binary mode (NATS protocol binding): any CloudEvents consumer can read it.
