@@ -30,6 +30,7 @@ mod one_event_twice_is_one_event;
 mod one_trace_per_command;
 mod only_what_was_signed_is_said;
 mod operators_steer_a_journey;
+mod overload;
 mod rights_of_a_target;
 mod safety;
 mod same_answers_in_every_topology;

@@ -56,6 +56,14 @@ impl Node {
         self.said().lines().any(|it| it.starts_with("parked "))
     }
 
+    /// The most memory that it has needed so far, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("Linux tells");
+        let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|it| it.parse().ok()).expect("a number of KiB")
+    }
+
     /// Kills it (SIGKILL).
     pub fn kill(&mut self) {
         // It may have ended already; waiting reaps it either way.

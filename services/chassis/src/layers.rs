@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -162,16 +162,13 @@ impl Gate {
         method: Option<Method>,
         deadline: Option<Deadline>,
     ) -> Result<(Response<Body>, Option<Place>), Problem> {
-        // 4 Limits of the process, before authentication, which costs more than a refusal. The place is held until
-        //   the response's body has ended.
-        let place = self.enter(method)?;
-        // 5 Who calls: from here on, nothing is told to strangers, not even which methods exist.
-        let verified = self.authenticator.authenticate(request.headers()).await?;
-        // 6 May they: by the contract's permission, or for a target by the call graph. Not listed is not allowed.
-        let method = method.ok_or(Problem::of(METHOD_UNKNOWN))?;
-        self.authorise(&verified, method)?;
-        // 7 Not too often: one tenant's haste is no other tenant's wait.
-        self.paced(&verified.caller)?;
+        let (place, verified, method) = match self.check(request.headers(), method).await {
+            Ok(passed) => passed,
+            Err(problem) => {
+                body::discard(request.into_body()).await;
+                return Err(problem);
+            }
+        };
         // 8 The handler, with the caller and the deadline at hand.
         let call = Call::of_caller(&verified.caller, deadline);
         request.extensions_mut().insert(verified.caller);
@@ -180,6 +177,25 @@ impl Gate {
             request.extensions_mut().insert(deadline);
         }
         Ok((call.scope(pass(routes, request)).await, place))
+    }
+
+    /// What stands before the handler, and needs no more of the request than its headers.
+    async fn check(
+        &self,
+        headers: &HeaderMap,
+        method: Option<Method>,
+    ) -> Result<(Option<Place>, Verified, Method), Problem> {
+        // 4 Limits of the process, before authentication, which costs more than a refusal. The place is held until
+        //   the response's body has ended.
+        let place = self.enter(method)?;
+        // 5 Who calls: from here on, nothing is told to strangers, not even which methods exist.
+        let verified = self.authenticator.authenticate(headers).await?;
+        // 6 May they: by the contract's permission, or for a target by the call graph. Not listed is not allowed.
+        let method = method.ok_or(Problem::of(METHOD_UNKNOWN))?;
+        self.authorise(&verified, method)?;
+        // 7 Not too often: one tenant's haste is no other tenant's wait.
+        self.paced(&verified.caller)?;
+        Ok((place, verified, method))
     }
 
     /// The answer, or the reason why nobody waits for it any longer.

@@ -4,11 +4,12 @@ use std::future::Future as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Frame;
+use http_body_util::BodyExt as _;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
@@ -23,6 +24,27 @@ use crate::status::{
 use crate::telemetry::rpc::{self, close_span};
 
 use super::places::Place;
+
+/// A refused request is read to this many bytes.
+const DISCARDED: usize = 64 * 1024;
+/// And for so long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Reads what came with a request that is refused, if it is little. Bytes for which nobody waits count against the
+/// connection, and after some thousand of them the HTTP library closes it, with every other call on it.
+pub(super) async fn discard(mut body: Body) {
+    let read = async {
+        let mut left = DISCARDED;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever sends more, or slowly, is refused all the same.
+    let _ = tokio::time::timeout(PATIENCE, read).await;
+}
 
 /// What ends a body early.
 #[derive(Clone, Debug)]

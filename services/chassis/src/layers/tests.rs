@@ -361,6 +361,21 @@ async fn strangers_learn_nothing_not_even_which_methods_exist() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_outlives_any_number_of_refusals() {
+    let fixture = fixture(8);
+    let client = Client::new(fixture.channel().await);
+    let calls = (0..20_000).map(|_| {
+        let mut client = client.clone();
+        async move { client.read_events(ReadEventsRequest::default()).await }
+    });
+    let mut answers = futures::stream::iter(calls).buffer_unordered(2_000);
+    while let Some(answer) = answers.next().await {
+        let status = answer.expect_err("no token");
+        assert_eq!(told(&status), (tonic::Code::Unauthenticated, "TOKEN_MISSING".into()));
+    }
+}
+
 #[tokio::test]
 async fn a_service_token_is_good_for_its_callee_and_its_edges_only() {
     let fixture = fixture(8);
