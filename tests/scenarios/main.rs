@@ -39,6 +39,7 @@ mod tracking_api_bad_input;
 #[cfg(feature = "failpoints")]
 mod tracking_api_survives_kills;
 mod tracking_api_takes_stock_sdks;
+mod two_of_every_target;
 mod what_a_country_forbids;
 mod what_providers_report;
 mod win_back_journey;

@@ -1,6 +1,8 @@
 //! A platform on which something may be said: rules in force, content approved, a sender, a policy; the clock is the
 //! test's. Every story ends with [`Stage::finish`], which proves each message that left; one that does not is a failure.
 
+pub(crate) mod crowd;
+pub(crate) mod intact;
 mod proof;
 
 use std::collections::BTreeMap;
@@ -182,7 +184,7 @@ impl Stage {
             let ask = GetInvitationRequest { name, ..Default::default() };
             let told = told(self.remote.feedback.clone().get_invitation(ask).await);
             let token = told.expect("an invitation").token;
-            let link = format!("http://{}/f/{token}", self.platform.node("gateway").grpc);
+            let link = format!("http://{}/f/{token}", self.platform.address("gateway"));
             links.insert(request.touch_id.clone(), link);
         }
         links

@@ -1,16 +1,20 @@
 //! What the whole-platform tests stand on: the platform in one process or one per target, on SQLite or
 //! on PostgreSQL and NATS, with typed clients.
 
+mod front;
 pub mod mirror;
 mod node;
 mod platform;
 mod proxy;
 mod receiver;
+mod replicas;
 mod web;
 
+pub use front::Front;
 pub use node::Node;
 pub use platform::{Client, Platform, Topology, eventually};
 pub use proxy::{Fate, Proxy};
 pub use rapport::demo::Time;
 pub use receiver::{Receiver, python};
+pub use replicas::{REPLICAS, Replicas};
 pub use web::{Message, Web};

@@ -192,6 +192,22 @@ impl Platform {
         }
     }
 
+    /// Where a target is called: by others, and by clients.
+    pub fn address(&self, target: &str) -> String {
+        format!("127.0.0.1:{}", self.targets[self.index(target)].1)
+    }
+
+    /// Name, port and settings of each process.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = (&'static str, u16, Vec<String>)> {
+        let it = self.targets.iter().enumerate();
+        it.map(|(index, (name, port))| (*name, *port, self.settings(index)))
+    }
+
+    /// The program that the nodes run.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
     fn settings(&self, index: usize) -> Vec<String> {
         let path = |file: &str| self.folder.path().join(file).display().to_string();
         let targets = match self.topology {
@@ -260,11 +276,10 @@ impl Platform {
     /// The same for a person in roles.
     fn remote_in(&self, tenant: &str, person: &str, roles: &[&str]) -> Remote {
         let token = self.issuer.mint(TokenSpec::new(tenant, person, &["*"]).roles(roles));
-        let url = |it: &Node| format!("http://{}", it.grpc);
-        let named =
-            self.targets.iter().map(|it| (it.0.to_owned(), url(&self.nodes[self.index(it.0)])));
-        let addresses =
-            Addresses { all: url(&self.nodes[0]), named: named.collect(), ..Addresses::default() };
+        let url = |target: &str| format!("http://{}", self.address(target));
+        let named = self.targets.iter().map(|it| (it.0.to_owned(), url(it.0)));
+        let all = url(self.targets[0].0);
+        let addresses = Addresses { all, named: named.collect(), ..Addresses::default() };
         Remote::new(&addresses, tenant, &token).expect("clients of a running platform")
     }
 
@@ -344,7 +359,7 @@ impl Platform {
     /// A client of `profiles` with a token of a tenant.
     pub fn client(&self, tenant: &str) -> Client {
         let token = self.issuer.token(tenant, "tester", &["*"]);
-        Client::new(&self.nodes[0].grpc, &token)
+        Client::new(&self.address(self.targets[0].0), &token)
     }
 
     /// Opens the store of a target beside or after its node.
@@ -366,11 +381,10 @@ impl Platform {
     /// Everything that a target recorded for `acme`, by position, as an auditor reads it.
     pub async fn log_of(&self, target: &str) -> Vec<(u64, Envelope)> {
         let token = self.issuer.token("acme", "auditor", &["eventlog.events.read"]);
-        let channel =
-            Channel::from_shared(format!("http://{}", self.nodes[self.index(target)].grpc))
-                .expect("an address")
-                .timeout(Duration::from_secs(60))
-                .connect_lazy();
+        let channel = Channel::from_shared(format!("http://{}", self.address(target)))
+            .expect("an address")
+            .timeout(Duration::from_secs(60))
+            .connect_lazy();
         let mut client = EventLogServiceClient::with_interceptor(channel, Token::new(&token))
             .max_decoding_message_size(16 << 20);
         let (mut facts, mut after_position) = (Vec::new(), 0);
