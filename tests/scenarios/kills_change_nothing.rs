@@ -2,21 +2,19 @@
 //! any time: every instance ends where it ends when nobody is killed, no message is sent twice, and what a receiver is
 //! told twice has one id.
 
-use std::collections::BTreeMap;
 use std::iter;
 use std::time::Duration;
 
 use eventstore::Ids;
 use rapport::targets::TARGETS;
-use rapport_proto::delivery::v1::Touch;
 use rapport_proto::delivery::v1::touch::State;
-use rapport_proto::types::{Channel, PartyKind};
-use support::{Receiver, Topology, eventually};
+use support::Topology;
 
+use crate::stage::Stage;
 use crate::stage::crowd::{
-    Ends, JOURNEY, assemble, assert_same, below, ends, record, schedule, seed, settled,
+    Ends, JOURNEY, arrived, assemble, assert_same, below, ends, over_webhooks, record, schedule,
+    seed, settled,
 };
-use crate::stage::{LETTER, POLICY, Stage};
 
 /// Parties that run through the journey, and kills while they are on their way.
 const PARTIES: usize = 52;
@@ -40,23 +38,7 @@ async fn every_instance_ends_where_an_undisturbed_run_does() {
 /// Every second kill is of the target that calls the receiver.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_webhook_arrives_and_is_repeated_under_its_id_only() {
-    let mut receiver = None;
-    let change = |it: &mut _| receiver = Some(Receiver::of_webhooks(it));
-    let mut stage = Stage::on_system_clock(Topology::Distributed, change).await;
-    let receiver = receiver.expect("a receiver");
-    let called = |text: &str| text.replace("EMAIL", "WEBHOOK").replace("letter", "notice");
-    stage.cast.approve_module("notice", &called(LETTER)).await.expect("approved");
-    // Once others have heard of the module.
-    let (policy, journey) = (called(POLICY), called(JOURNEY).replace("US", "DE"));
-    eventually("a policy", async || stage.cast.put_policy_live(&policy).await.is_ok()).await;
-    eventually("a journey", async || stage.cast.publish_journey(&journey).await.is_ok()).await;
-    let url = format!("https://127.0.0.1:{}/ok", receiver.port);
-    let mut parties = Vec::new();
-    for number in 0..OVER_WEBHOOKS {
-        let address = (Channel::Webhook, url.clone());
-        let name = format!("p{number}");
-        parties.push(stage.party_at(&name, PartyKind::Hcp, "DE", "", address).await);
-    }
+    let (mut stage, receiver, parties) = over_webhooks("/ok", OVER_WEBHOOKS).await;
     let ids = Ids::seeded(seed());
     run(&mut stage, &parties, &ids, killed(&ids).flat_map(|it| [it, "delivery"])).await;
     arrived(&stage, &parties, &receiver).await;
@@ -106,43 +88,4 @@ fn killed(ids: &Ids) -> impl Iterator<Item = &'static str> {
     }
     let any = iter::repeat_with(|| TARGETS[below(ids, TARGETS.len())].name);
     all.into_iter().chain(any)
-}
-
-/// Checks that every message arrived, and that the receiver was told of no other: twice only of one that was tried twice.
-async fn arrived(stage: &Stage, parties: &[String], receiver: &Receiver) {
-    let mut sent = Vec::new();
-    for party in parties {
-        let outcome = stage.instance(party).await.outcome;
-        let touches = stage.touches(party).await;
-        assert!(outcome == "done" || outcome == "ordered", "{outcome}: {touches:#?}");
-        sent.extend(touches);
-    }
-    // It has told of each before it answered, but a line may still be on its way to here.
-    eventually("the receiver tells of every message", async || {
-        let told = calls(receiver);
-        sent.iter().all(|it| told.contains_key(touch_id(it)))
-    })
-    .await;
-    let mut told = calls(receiver);
-    for touch in &sent {
-        let calls = told.remove(touch_id(touch)).unwrap_or_default();
-        assert_eq!(touch.state(), State::Sent, "{touch:#?}");
-        assert!((1..=touch.attempts).contains(&calls), "{calls} calls: {touch:#?}");
-    }
-    assert_eq!(told, BTreeMap::new(), "nobody asked for these");
-    assert_eq!(stage.outbox(), Vec::<String>::new());
-}
-
-/// How often the receiver was told of each message.
-fn calls(receiver: &Receiver) -> BTreeMap<String, u32> {
-    let mut told = BTreeMap::new();
-    for line in receiver.lines() {
-        let id = line.rsplit(' ').next().unwrap_or_default();
-        *told.entry(id.to_owned()).or_default() += 1;
-    }
-    told
-}
-
-fn touch_id(touch: &Touch) -> &str {
-    touch.request.as_ref().map(|it| it.touch_id.as_str()).unwrap_or_default()
 }

@@ -28,7 +28,7 @@ use rapport_proto::profiles::v1::{
     new_interaction,
 };
 use rapport_proto::types::{Channel, PartyKind, Purpose, Regime};
-use support::{Platform, Time, Topology};
+use support::{Ground, Platform, Time, Topology};
 
 use crate::NODE;
 
@@ -117,7 +117,8 @@ impl Stage {
         // What is furnished takes effect a few minutes later.
         let start = at(START);
         let begin = start.minus(Duration::from_secs(600));
-        let mut stage = Self::running(topology, begin, change, failpoint).await;
+        let platform = Platform::whole(topology, NODE).await;
+        let mut stage = Self::running(platform, begin, change, failpoint).await;
         stage.furnish(start).await;
         stage
     }
@@ -127,7 +128,18 @@ impl Stage {
         topology: Topology,
         change: impl FnOnce(&mut Platform),
     ) -> Self {
-        let mut stage = Self::running(topology, at("2026-01-05T09:00:00Z"), change, None).await;
+        let platform = Platform::whole(topology, NODE).await;
+        Self::on_system_clock_of(platform, change).await
+    }
+
+    /// The same on ground of the test's own.
+    pub(crate) async fn on_ground(ground: Ground) -> Self {
+        let platform = Platform::whole_on(ground, Topology::Distributed, NODE).await;
+        Self::on_system_clock_of(platform, |_| ()).await
+    }
+
+    async fn on_system_clock_of(platform: Platform, change: impl FnOnce(&mut Platform)) -> Self {
+        let mut stage = Self::running(platform, at("2026-01-05T09:00:00Z"), change, None).await;
         let start = stage.now.plus(Duration::from_secs(600));
         stage.furnish(start).await;
         stage.platform.stop();
@@ -139,12 +151,11 @@ impl Stage {
 
     /// Running on a simulated clock, with nothing in it.
     async fn running(
-        topology: Topology,
+        mut platform: Platform,
         now: Timestamp,
         change: impl FnOnce(&mut Platform),
         failpoint: Option<&str>,
     ) -> Self {
-        let mut platform = Platform::whole(topology, NODE).await;
         platform.extra.push(SIMULATED.into());
         let outbox = platform.folder().join("outbox").display().to_string();
         platform.extra.push(format!("delivery.outbox={outbox}"));

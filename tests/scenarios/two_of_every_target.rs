@@ -3,10 +3,8 @@
 //! nobody is disturbed, no message leaves twice, what was acknowledged is there and answers the same again, and nothing
 //! stays behind. How soon a new party's whole touch gets through after each disturbance is printed.
 
-use std::iter;
 use std::time::{Duration, Instant};
 
-use eventstore::Ids;
 use rapport::targets::TARGETS;
 use support::{REPLICAS, Replicas, Topology, eventually};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +14,8 @@ use crate::stage::crowd::{self, Ends};
 use crate::stage::intact::{Acknowledged, PROBE};
 
 const PARTIES: usize = 40;
+/// Parties whose receiver takes its time.
+const SLOW: usize = 8;
 /// How long a replica is paused: longer than any lease, claim or time-out between replicas.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Between two steps of the crowd.
@@ -29,7 +29,7 @@ async fn nothing_is_lost_twice_or_stuck() {
     stage.platform.stop();
     let mut replicas = Replicas::start(&stage.platform).await;
     stage.meet();
-    println!("undisturbed: a touch after {:.1} s", stage.probe("first").await.as_secs_f64());
+    stage.recovers("undisturbed", Instant::now()).await;
 
     let (mut acknowledged, stop) = (Acknowledged::default(), CancellationToken::new());
     let disturb = async {
@@ -37,7 +37,11 @@ async fn nothing_is_lost_twice_or_stuck() {
         stop.cancel();
     };
     let remote = &stage.remote;
-    tokio::join!(disturb, walk(&stage, &parties, BREATH), acknowledged.gather(remote, &stop));
+    tokio::join!(
+        disturb,
+        crowd::walk(&stage, &parties, BREATH),
+        acknowledged.gather(remote, &stop)
+    );
     crowd::settled(&stage, &parties).await;
     let ends = crowd::ends(&stage, &parties).await;
     crowd::assert_same(&stage, &undisturbed, &ends).await;
@@ -47,11 +51,40 @@ async fn nothing_is_lost_twice_or_stuck() {
     replicas.stop();
 }
 
+/// A receiver takes half a minute to answer. Whoever called it falls asleep meanwhile, and another replica takes over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wakes_up_behind_a_call_sends_nothing_again() {
+    let (mut stage, receiver, parties) = crowd::over_webhooks("/slow", SLOW).await;
+    stage.platform.stop();
+    let mut replicas = Replicas::start(&stage.platform).await;
+    stage.meet();
+    for which in 0..REPLICAS {
+        let called = receiver.lines().len();
+        for party in parties.iter().skip(which).step_by(REPLICAS) {
+            crowd::record(&stage, &[("Started", party)]).await;
+        }
+        receiver.lines_at_least(called + 1).await;
+        replicas.pause("delivery", which);
+        tokio::time::sleep(PAUSE).await;
+        replicas.resume("delivery", which);
+        eventually("both are ready", async || replicas.are_ready()).await;
+    }
+    for party in &parties {
+        crowd::record(&stage, &[("Ordered", party)]).await;
+    }
+    crowd::settled(&stage, &parties).await;
+    crowd::arrived(&stage, &parties, &receiver).await;
+    println!("{} calls of {} parties", receiver.lines().len(), SLOW);
+    stage.is_intact().await;
+    stage.finish().await;
+    replicas.stop();
+}
+
 /// Where everybody ends in one process that nobody disturbs.
 async fn undisturbed() -> Ends {
     let stage = Stage::on_system_clock(Topology::Embedded, |_| ()).await;
     let parties = begin(&stage).await;
-    walk(&stage, &parties, Duration::ZERO).await;
+    crowd::walk(&stage, &parties, Duration::ZERO).await;
     crowd::settled(&stage, &parties).await;
     let ends = crowd::ends(&stage, &parties).await;
     stage.finish().await;
@@ -65,16 +98,6 @@ async fn begin(stage: &Stage) -> Vec<String> {
     crowd::assemble(stage, PARTIES).await
 }
 
-/// Everybody starts and orders.
-async fn walk(stage: &Stage, parties: &[String], breath: Duration) {
-    let ids = Ids::seeded(1);
-    let (some, others) = parties.split_at(parties.len() / 2);
-    for (one, other) in iter::zip(crowd::schedule(&ids, some), crowd::schedule(&ids, others)) {
-        crowd::record(stage, &[one, other]).await;
-        tokio::time::sleep(breath).await;
-    }
-}
-
 /// While one replica of some targets is paused, each replica of the others is killed or stopped in order, and the other
 /// way round.
 async fn disturb(stage: &Stage, replicas: &mut Replicas) {
@@ -84,7 +107,9 @@ async fn disturb(stage: &Stage, replicas: &mut Replicas) {
         for (paused, ended) in [(some, others), (others, some)] {
             let began = Instant::now();
             paused.iter().for_each(|it| replicas.pause(it, which));
-            told(stage, &format!("paused {which} of {}", paused.join(" "))).await;
+            stage
+                .recovers(&format!("paused {which} of {}", paused.join(" ")), Instant::now())
+                .await;
             for target in ended {
                 for again in 0..REPLICAS {
                     let name = format!("{} {again} of {target}", ["killed", "drained"][which]);
@@ -94,19 +119,15 @@ async fn disturb(stage: &Stage, replicas: &mut Replicas) {
                             _ => replicas.drain(target, again).await,
                         }
                     };
-                    tokio::join!(end, told(stage, &name));
+                    tokio::join!(end, stage.recovers(&name, Instant::now()));
                 }
             }
             tokio::time::sleep(PAUSE.saturating_sub(began.elapsed())).await;
             paused.iter().for_each(|it| replicas.resume(it, which));
-            told(stage, &format!("resumed {which} of {}", paused.join(" "))).await;
+            stage
+                .recovers(&format!("resumed {which} of {}", paused.join(" ")), Instant::now())
+                .await;
             eventually("all are ready", async || replicas.are_ready()).await;
         }
     }
-}
-
-/// Tells how soon a touch gets through after a disturbance.
-async fn told(stage: &Stage, what: &str) {
-    let took = stage.probe(&what.replace(' ', "-")).await;
-    println!("{what}: a touch after {:.1} s", took.as_secs_f64());
 }

@@ -1,7 +1,6 @@
 //! What the whole-platform tests stand on: the platform in one process or one per target, on SQLite or
 //! on PostgreSQL and NATS, with typed clients.
 
-mod front;
 pub mod mirror;
 mod node;
 mod platform;
@@ -10,9 +9,9 @@ mod receiver;
 mod replicas;
 mod web;
 
-pub use front::Front;
+pub use eventstore::testing::Front;
 pub use node::Node;
-pub use platform::{Client, Platform, Topology, eventually};
+pub use platform::{Client, Ground, Platform, Topology, eventually};
 pub use proxy::{Fate, Proxy};
 pub use rapport::demo::Time;
 pub use receiver::{Receiver, python};

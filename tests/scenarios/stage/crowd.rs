@@ -9,10 +9,10 @@ use rapport::remote::told;
 use rapport_proto::delivery::v1::Touch;
 use rapport_proto::delivery::v1::touch::State;
 use rapport_proto::profiles::v1::{NewInteraction, RecordInteractionsRequest, new_interaction};
-use rapport_proto::types::PartyKind;
-use support::eventually;
+use rapport_proto::types::{Channel, PartyKind};
+use support::{Platform, Receiver, Topology, eventually};
 
-use super::Stage;
+use super::{LETTER, POLICY, Stage};
 
 /// How long everything may take to settle after the last kill: a claim of a killed process holds for half a minute, and
 /// the machine may be slow.
@@ -49,6 +49,31 @@ pub(crate) async fn assemble(stage: &Stage, parties: usize) -> Vec<String> {
         all.push(stage.party(&format!("p{number}"), PartyKind::Hcp, "US", "").await);
     }
     all
+}
+
+/// The same where messages leave as webhooks: a stage, the receiver that they go to, and the parties.
+pub(crate) async fn over_webhooks(path: &str, parties: usize) -> (Stage, Receiver, Vec<String>) {
+    let mut receiver = None;
+    let change = |it: &mut Platform| {
+        receiver = Some(Receiver::of_webhooks(it));
+        it.extra.push("delivery.webhook_timeout_ms=60000".into());
+    };
+    let stage = Stage::on_system_clock(Topology::Distributed, change).await;
+    let receiver = receiver.expect("a receiver");
+    let called = |text: &str| text.replace("EMAIL", "WEBHOOK").replace("letter", "notice");
+    stage.cast.approve_module("notice", &called(LETTER)).await.expect("approved");
+    // Once others have heard of the module.
+    let (policy, journey) = (called(POLICY), called(JOURNEY).replace("US", "DE"));
+    eventually("a policy", async || stage.cast.put_policy_live(&policy).await.is_ok()).await;
+    eventually("a journey", async || stage.cast.publish_journey(&journey).await.is_ok()).await;
+    let url = format!("https://127.0.0.1:{}{path}", receiver.port);
+    let mut all = Vec::new();
+    for number in 0..parties {
+        let address = (Channel::Webhook, url.clone());
+        let name = format!("p{number}");
+        all.push(stage.party_at(&name, PartyKind::Hcp, "DE", "", address).await);
+    }
+    (stage, receiver, all)
 }
 
 /// What a party does: name of the interaction, and the party.
@@ -97,6 +122,16 @@ pub(crate) async fn record(stage: &Stage, all: &[Did<'_>]) {
         told(stage.remote.sources.clone().record_interactions(request.clone()).await).is_ok()
     })
     .await;
+}
+
+/// Everybody starts, and orders at some time after that.
+pub(crate) async fn walk(stage: &Stage, parties: &[String], breath: Duration) {
+    let ids = Ids::seeded(1);
+    let (some, others) = parties.split_at(parties.len() / 2);
+    for (one, other) in std::iter::zip(schedule(&ids, some), schedule(&ids, others)) {
+        record(stage, &[one, other]).await;
+        tokio::time::sleep(breath).await;
+    }
 }
 
 /// Waits until every party's instance has ended.
@@ -153,4 +188,43 @@ pub(crate) async fn assert_same(stage: &Stage, undisturbed: &Ends, ends: &Ends) 
         differing.push(format!("{:?} became {ends:?}: {steps:?}", undisturbed.get(party)));
     }
     assert_eq!(differing, Vec::<String>::new());
+}
+
+/// Checks that every message arrived, and that the receiver was told of no other: twice only of one that was tried twice.
+pub(crate) async fn arrived(stage: &Stage, parties: &[String], receiver: &Receiver) {
+    let mut sent = Vec::new();
+    for party in parties {
+        let outcome = stage.instance(party).await.outcome;
+        let touches = stage.touches(party).await;
+        assert!(outcome == "done" || outcome == "ordered", "{outcome}: {touches:#?}");
+        sent.extend(touches);
+    }
+    // It has told of each before it answered, but a line may still be on its way to here.
+    eventually("the receiver tells of every message", async || {
+        let told = calls(receiver);
+        sent.iter().all(|it| told.contains_key(touch_id(it)))
+    })
+    .await;
+    let mut told = calls(receiver);
+    for touch in &sent {
+        let calls = told.remove(touch_id(touch)).unwrap_or_default();
+        assert_eq!(touch.state(), State::Sent, "{touch:#?}");
+        assert!((1..=touch.attempts).contains(&calls), "{calls} calls: {touch:#?}");
+    }
+    assert_eq!(told, BTreeMap::new(), "nobody asked for these");
+    assert_eq!(stage.outbox(), Vec::<String>::new());
+}
+
+/// How often the receiver was told of each message.
+fn calls(receiver: &Receiver) -> BTreeMap<String, u32> {
+    let mut told = BTreeMap::new();
+    for line in receiver.lines() {
+        let id = line.rsplit(' ').next().unwrap_or_default();
+        *told.entry(id.to_owned()).or_default() += 1;
+    }
+    told
+}
+
+fn touch_id(touch: &Touch) -> &str {
+    touch.request.as_ref().map(|it| it.touch_id.as_str()).unwrap_or_default()
 }

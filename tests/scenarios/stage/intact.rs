@@ -1,6 +1,7 @@
 //! What holds of a platform after any fault: what it acknowledged is there and is answered again, every store is whole and
 //! on the log, every consumer has read it, and nothing is fenced or parked.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use eventstore::status::Tables;
@@ -103,10 +104,11 @@ async fn register(remote: &Remote, request: &RegisterPartyRequest) -> RegisterPa
 }
 
 impl Stage {
-    /// How long a new party's whole touch takes, from registering to what `audit` has read of its message.
-    pub(crate) async fn probe(&self, name: &str) -> Duration {
-        let began = Instant::now();
-        let reply = register(&self.remote, &registration(&self.remote, name)).await;
+    /// Tells how soon a new party's whole touch gets through after what happened: from registering the party to what
+    /// `audit` has read of the message.
+    pub(crate) async fn recovers(&self, what: &str, since: Instant) {
+        let name = what.replace(' ', "-");
+        let reply = register(&self.remote, &registration(&self.remote, &name)).await;
         let party_id = reply.party.unwrap_or_default().party_id;
         crowd::record(self, &[("Probed", &party_id)]).await;
         eventually("audit has read of the touch", async || {
@@ -120,7 +122,7 @@ impl Stage {
             found.is_ok_and(|it| !it.events.is_empty())
         })
         .await;
-        began.elapsed()
+        println!("{what}: a touch after {:.1} s", since.elapsed().as_secs_f64());
     }
 
     /// Waits until everything is on the log and read by everybody, then compares it.
@@ -154,6 +156,15 @@ impl Stage {
             }
         }
         true
+    }
+
+    /// Where each store ends.
+    pub(crate) async fn positions(&self) -> BTreeMap<&'static str, u64> {
+        let mut ends = BTreeMap::new();
+        for target in TARGETS {
+            ends.insert(target.name, self.tables(target.name).await.head.position);
+        }
+        ends
     }
 
     async fn tables(&self, target: &str) -> Tables {
