@@ -38,6 +38,8 @@ async fn nothing_acknowledged_is_lost() {
             stage.recovers(&format!("killed node {which}"), since).await;
             nodes[which].launch();
             whole(&stage.platform, &context).await;
+        }
+        for which in 0..nodes.len() {
             let since = Instant::now();
             nodes[which].pause();
             stage.recovers(&format!("paused node {which}"), since).await;
