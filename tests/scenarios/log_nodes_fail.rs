@@ -32,18 +32,18 @@ async fn nothing_acknowledged_is_lost() {
     let mut nodes = std::mem::take(&mut stage.platform.nats);
     let (mut acknowledged, stop) = (Acknowledged::default(), CancellationToken::new());
     let disturb = async {
-        for which in 0..nodes.len() {
+        for (which, node) in nodes.iter_mut().enumerate() {
             let since = Instant::now();
-            nodes[which].kill();
+            node.kill();
             stage.recovers(&format!("killed node {which}"), since).await;
-            nodes[which].launch();
+            node.launch();
             whole(&stage.platform, &context).await;
         }
-        for which in 0..nodes.len() {
+        for (which, node) in nodes.iter_mut().enumerate() {
             let since = Instant::now();
-            nodes[which].pause();
+            node.pause();
             stage.recovers(&format!("paused node {which}"), since).await;
-            nodes[which].resume();
+            node.resume();
             whole(&stage.platform, &context).await;
         }
         let since = Instant::now();

@@ -38,7 +38,7 @@ use crate::targets::TARGETS;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a process that is asked is asked whether it is there, and how long it may take to say so: one that is frozen
 /// is not waited for, since another replica may answer.
-const KEEPALIVE: Duration = Duration::from_secs(5);
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// A transport that adds a person's token.
 pub type Http = InterceptedService<Channel, Token>;

@@ -216,7 +216,7 @@ pub(crate) async fn arrived(stage: &Stage, parties: &[String], receiver: &Receiv
 }
 
 /// How often the receiver was told of each message.
-fn calls(receiver: &Receiver) -> BTreeMap<String, u32> {
+pub(crate) fn calls(receiver: &Receiver) -> BTreeMap<String, u32> {
     let mut told = BTreeMap::new();
     for line in receiver.lines() {
         let id = line.rsplit(' ').next().unwrap_or_default();

@@ -238,6 +238,27 @@ async fn who_is_slow_is_waited_for_and_who_is_silent_is_not() {
     database.close().await;
 }
 
+/// An acknowledged command is on the standby: without one nothing is acknowledged, and what waited is there once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_waits_for_its_standby() {
+    let server = Postgres::start();
+    let standby = server.standby(server.port());
+    server.wait_for_standby();
+    let store = embedded(&server.database()).await;
+    fill(&store, "a", 2).await;
+    let before = everything(&store).await.len();
+    drop(standby);
+    let mut moved = Box::pin(insist(&store, "a", "waits", Command::Move("on".into())));
+    let early = tokio::time::timeout(Duration::from_secs(12), &mut moved).await;
+    assert!(early.is_err(), "no standby has it");
+    server.psql("postgres", "ALTER SYSTEM RESET synchronous_standby_names");
+    server.psql("postgres", "SELECT pg_reload_conf()");
+    let reply = moved.await;
+    replies_hold(&store, &[reply]).await;
+    assert_eq!(everything(&store).await.len(), before + 1);
+    is_whole(&store).await;
+}
+
 /// While the fault lasts, a command is unavailable, the store says so, and nothing is appended;
 /// afterwards it is ready without being asked, and the same command goes through.
 async fn unavailable_then_well(store: &Store, fault: impl FnOnce(), cure: impl FnOnce()) {

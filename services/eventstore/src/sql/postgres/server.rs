@@ -19,7 +19,7 @@ const PREFIX: usize = 40;
 
 /// The server of one connection, which it knows by a name that no other has.
 pub(super) struct Server {
-    options: PgConnectOptions,
+    options: Box<PgConnectOptions>,
     name: String,
 }
 
@@ -28,7 +28,7 @@ impl Server {
         let prefix = options.get_application_name().unwrap_or("rapport").chars();
         let prefix: String = prefix.filter(char::is_ascii_graphic).take(PREFIX).collect();
         let name = format!("{prefix} {}", hex(&Ids::system().bytes::<8>()));
-        Self { options: options.clone().application_name(&name), name }
+        Self { options: Box::new(options.clone().application_name(&name)), name }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -51,10 +51,11 @@ impl Server {
             }
             let does = tokio::select! {
                 answer = &mut work => return Ok(answer?),
-                does = tokio::time::timeout(PATIENCE, self.does()) => does,
+                does = tokio::time::timeout(PATIENCE, Box::pin(self.does())) => does,
             };
             match does {
-                Ok(Ok(Does::Work)) => continue,
+                // It is there, and cannot say: it starts, or has too many connections.
+                Ok(Ok(Does::Work) | Err(sqlx::Error::Database(_))) => continue,
                 // Its answer is on the way here, or lost.
                 Ok(Ok(Does::Rest)) => {
                     if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut work).await {
@@ -69,7 +70,7 @@ impl Server {
 
     /// What a server that answers does for the connection.
     async fn does(&self) -> Result<Does, sqlx::Error> {
-        let asks = self.options.clone().application_name("rapport asks");
+        let asks = PgConnectOptions::clone(&self.options).application_name("rapport asks");
         let mut connection = asks.connect().await?;
         let works: Option<bool> = sqlx::query_scalar(
             "SELECT COALESCE(state, '') NOT LIKE 'idle%' FROM pg_stat_activity
