@@ -23,7 +23,7 @@ async fn what_waits_for_it_is_seen_growing() {
     })
     .await;
 
-    platform.log_server().kill();
+    platform.nats[0].kill();
     for _ in 0..3 {
         register(&platform).await;
     }
@@ -40,7 +40,7 @@ async fn what_waits_for_it_is_seen_growing() {
     .await;
     assert!(ages.borrow().is_sorted(), "{ages:?}");
 
-    platform.log_server().launch();
+    platform.nats[0].launch();
     eventually("nothing waits any more", async || {
         let all = metrics(&platform).await;
         value(&all, "rapport_log_connected") == Some(1.0)

@@ -1,6 +1,8 @@
 //! A platform on which something may be said: rules in force, content approved, a sender, a policy; the clock is the
 //! test's. Every story ends with [`Stage::finish`], which proves each message that left; one that does not is a failure.
 
+pub(crate) mod crowd;
+pub(crate) mod intact;
 mod proof;
 
 use std::collections::BTreeMap;
@@ -26,7 +28,7 @@ use rapport_proto::profiles::v1::{
     new_interaction,
 };
 use rapport_proto::types::{Channel, PartyKind, Purpose, Regime};
-use support::{Platform, Time, Topology};
+use support::{Ground, Platform, Time, Topology};
 
 use crate::NODE;
 
@@ -115,7 +117,8 @@ impl Stage {
         // What is furnished takes effect a few minutes later.
         let start = at(START);
         let begin = start.minus(Duration::from_secs(600));
-        let mut stage = Self::running(topology, begin, change, failpoint).await;
+        let platform = Platform::whole(topology, NODE).await;
+        let mut stage = Self::running(platform, begin, change, failpoint).await;
         stage.furnish(start).await;
         stage
     }
@@ -125,7 +128,18 @@ impl Stage {
         topology: Topology,
         change: impl FnOnce(&mut Platform),
     ) -> Self {
-        let mut stage = Self::running(topology, at("2026-01-05T09:00:00Z"), change, None).await;
+        let platform = Platform::whole(topology, NODE).await;
+        Self::on_system_clock_of(platform, change).await
+    }
+
+    /// The same on ground of the test's own.
+    pub(crate) async fn on_ground(ground: Ground) -> Self {
+        let platform = Platform::whole_on(ground, Topology::Distributed, NODE).await;
+        Self::on_system_clock_of(platform, |_| ()).await
+    }
+
+    async fn on_system_clock_of(platform: Platform, change: impl FnOnce(&mut Platform)) -> Self {
+        let mut stage = Self::running(platform, at("2026-01-05T09:00:00Z"), change, None).await;
         let start = stage.now.plus(Duration::from_secs(600));
         stage.furnish(start).await;
         stage.platform.stop();
@@ -137,12 +151,11 @@ impl Stage {
 
     /// Running on a simulated clock, with nothing in it.
     async fn running(
-        topology: Topology,
+        mut platform: Platform,
         now: Timestamp,
         change: impl FnOnce(&mut Platform),
         failpoint: Option<&str>,
     ) -> Self {
-        let mut platform = Platform::whole(topology, NODE).await;
         platform.extra.push(SIMULATED.into());
         let outbox = platform.folder().join("outbox").display().to_string();
         platform.extra.push(format!("delivery.outbox={outbox}"));
@@ -182,7 +195,7 @@ impl Stage {
             let ask = GetInvitationRequest { name, ..Default::default() };
             let told = told(self.remote.feedback.clone().get_invitation(ask).await);
             let token = told.expect("an invitation").token;
-            let link = format!("http://{}/f/{token}", self.platform.node("gateway").grpc);
+            let link = format!("http://{}/f/{token}", self.platform.address("gateway"));
             links.insert(request.touch_id.clone(), link);
         }
         links
@@ -456,10 +469,12 @@ impl Stage {
         while let Some(folder) = folders.pop() {
             // Nothing left yet: there is no folder.
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.path().is_dir() {
-                    folders.push(entry.path());
-                } else {
-                    files.push(entry.path());
+                // What a killed process was writing has a hidden name, and is no message.
+                let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                match entry.path() {
+                    folder if folder.is_dir() => folders.push(folder),
+                    file if !hidden => files.push(file),
+                    _ => {}
                 }
             }
         }

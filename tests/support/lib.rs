@@ -6,11 +6,14 @@ mod node;
 mod platform;
 mod proxy;
 mod receiver;
+mod replicas;
 mod web;
 
+pub use eventstore::testing::Front;
 pub use node::Node;
-pub use platform::{Client, Platform, Topology, eventually};
+pub use platform::{Client, Ground, Platform, Topology, eventually};
 pub use proxy::{Fate, Proxy};
 pub use rapport::demo::Time;
 pub use receiver::{Receiver, python};
+pub use replicas::{REPLICAS, Replicas};
 pub use web::{Message, Web};

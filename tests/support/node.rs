@@ -73,8 +73,14 @@ impl Node {
 
     /// Asks it to stop (SIGTERM) and waits; returns whether it ended well.
     pub fn stop(mut self) -> bool {
-        let sent = Command::new("kill").arg(self.child.id().to_string()).status();
-        sent.is_ok_and(|it| it.success()) && self.child.wait().is_ok_and(|it| it.success())
+        self.signal("-TERM");
+        self.child.wait().is_ok_and(|it| it.success())
+    }
+
+    /// Sends it a signal, for example `-STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|it| it.success()), "kill {signal}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use chassis::testing::{AUDIENCE, OidcIssuer, TokenSpec};
-use eventstore::testing::{NatsServer, Postgres, free_port};
+use eventstore::testing::{NatsServer, Postgres, free_port, psql};
 use eventstore::{Clock, DatabaseOptions, Ids, Log, Secret, Store, StoreOptions};
 use prost::Message as _;
 use rapport_proto::eventlog::v1::ReadEventsRequest;
@@ -43,6 +43,15 @@ pub enum Topology {
     Distributed,
 }
 
+/// What a platform of several processes stands on beside its own nodes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ground {
+    /// Port of another PostgreSQL server than the one that every test uses.
+    pub postgres: Option<u16>,
+    /// Three nats-servers that hold the same instead of one.
+    pub cluster: bool,
+}
+
 /// A platform that can be started, killed and started again on the same data.
 pub struct Platform {
     pub topology: Topology,
@@ -59,8 +68,9 @@ pub struct Platform {
     name: String,
     /// Targets with the ports of their nodes; in one process all have the first one's.
     targets: Vec<(&'static str, u16)>,
-    /// The log, where there are several processes.
-    nats: Option<NatsServer>,
+    /// The servers of the log, where there are several processes.
+    pub nats: Vec<NatsServer>,
+    ground: Ground,
     /// Admin ports of the nodes: who drives their time finds one that was started again.
     admins: Vec<u16>,
     nodes: Vec<Node>,
@@ -69,21 +79,31 @@ pub struct Platform {
 impl Platform {
     /// Prepares `profiles` and the target that reads it; `program` is the node binary.
     pub async fn new(topology: Topology, program: &str) -> Self {
-        Self::of(topology, program, vec!["profiles", "mirror"]).await
+        Self::of(topology, program, vec!["profiles", "mirror"], Ground::default()).await
     }
 
     /// Prepares some targets of the binary.
     pub async fn some(topology: Topology, program: &str, targets: &[&'static str]) -> Self {
-        Self::of(topology, program, targets.to_vec()).await
+        Self::of(topology, program, targets.to_vec(), Ground::default()).await
     }
 
     /// Prepares every target of the binary.
     pub async fn whole(topology: Topology, program: &str) -> Self {
-        let targets = rapport::targets::TARGETS.iter().map(|it| it.name).collect();
-        Self::of(topology, program, targets).await
+        Self::whole_on(Ground::default(), topology, program).await
     }
 
-    async fn of(topology: Topology, program: &str, targets: Vec<&'static str>) -> Self {
+    /// The same on other ground.
+    pub async fn whole_on(ground: Ground, topology: Topology, program: &str) -> Self {
+        let targets = rapport::targets::TARGETS.iter().map(|it| it.name).collect();
+        Self::of(topology, program, targets, ground).await
+    }
+
+    async fn of(
+        topology: Topology,
+        program: &str,
+        targets: Vec<&'static str>,
+        ground: Ground,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let name = letters(&Ids::system().bytes::<12>());
         let write = |file: &str, text: &str| {
@@ -102,7 +122,8 @@ impl Platform {
             name,
             admins: targets.iter().map(|_| free_port()).collect(),
             targets: targets.into_iter().map(|it| (it, free_port())).collect(),
-            nats: None,
+            nats: Vec::new(),
+            ground,
             nodes: Vec::new(),
         };
         match topology {
@@ -121,8 +142,12 @@ impl Platform {
             users = users.replace(&variable, &format!("{SECRET:?}"));
         }
         let tester = format!("users = [\n    {{ user: tester, password: {SECRET:?} }}\n");
-        let nats = NatsServer::configured(&users.replacen("users = [\n", &tester, 1));
-        let platform = Self { nats: Some(nats), ..self };
+        let users = users.replacen("users = [\n", &tester, 1);
+        let nats = match self.ground.cluster {
+            true => NatsServer::cluster_configured(&users),
+            false => vec![NatsServer::configured(&users)],
+        };
+        let platform = Self { nats, ..self };
         for (index, row) in rows.iter().enumerate() {
             let (name, target) = (&platform.name, row.name);
             for statement in [
@@ -131,7 +156,7 @@ impl Platform {
                 format!("REVOKE CONNECT ON DATABASE {name}_{target} FROM PUBLIC"),
                 format!("GRANT CONNECT ON DATABASE {name}_{target} TO {name}_{target}"),
             ] {
-                POSTGRES.psql("postgres", &statement);
+                psql(&platform.postgres("postgres"), &statement);
             }
             let mut flags = platform.settings(index);
             flags.push(format!("database.url={}", platform.database("{service}")));
@@ -192,6 +217,22 @@ impl Platform {
         }
     }
 
+    /// Where a target is called: by others, and by clients.
+    pub fn address(&self, target: &str) -> String {
+        format!("127.0.0.1:{}", self.targets[self.index(target)].1)
+    }
+
+    /// Name, port and settings of each process.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = (&'static str, u16, Vec<String>)> {
+        let it = self.targets.iter().enumerate();
+        it.map(|(index, (name, port))| (*name, *port, self.settings(index)))
+    }
+
+    /// The program that the nodes run.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
     fn settings(&self, index: usize) -> Vec<String> {
         let path = |file: &str| self.folder.path().join(file).display().to_string();
         let targets = match self.topology {
@@ -218,6 +259,7 @@ impl Platform {
             settings.push("database.migrate=false".into());
             settings.push(format!("log.url={}", self.nats_url(self.targets[index].0)));
             settings.push(format!("log.prefix={}", self.name));
+            settings.push(format!("log.replicas={}", self.nats.len()));
             let scheme = if self.tls.is_some() { "https" } else { "http" };
             let peer = |it: &(&str, u16)| format!("peers.{}={scheme}://127.0.0.1:{}", it.0, it.1);
             settings.extend(self.targets.iter().map(peer));
@@ -260,11 +302,10 @@ impl Platform {
     /// The same for a person in roles.
     fn remote_in(&self, tenant: &str, person: &str, roles: &[&str]) -> Remote {
         let token = self.issuer.mint(TokenSpec::new(tenant, person, &["*"]).roles(roles));
-        let url = |it: &Node| format!("http://{}", it.grpc);
-        let named =
-            self.targets.iter().map(|it| (it.0.to_owned(), url(&self.nodes[self.index(it.0)])));
-        let addresses =
-            Addresses { all: url(&self.nodes[0]), named: named.collect(), ..Addresses::default() };
+        let url = |target: &str| format!("http://{}", self.address(target));
+        let named = self.targets.iter().map(|it| (it.0.to_owned(), url(it.0)));
+        let all = url(self.targets[0].0);
+        let addresses = Addresses { all, named: named.collect(), ..Addresses::default() };
         Remote::new(&addresses, tenant, &token).expect("clients of a running platform")
     }
 
@@ -286,13 +327,8 @@ impl Platform {
 
     /// User, password and server of a target on the log.
     pub fn nats_user(&self, target: &str) -> (String, String, String) {
-        let server = self.nats.as_ref().expect("several processes have one").url();
+        let server = self.nats.first().expect("several processes have one").url();
         (target.to_owned(), SECRET.to_owned(), server)
-    }
-
-    /// The log's server, to be killed and launched again.
-    pub fn log_server(&mut self) -> &mut NatsServer {
-        self.nats.as_mut().expect("several processes have one")
     }
 
     /// The database of a target, as its own role.
@@ -301,10 +337,17 @@ impl Platform {
         self.database(target).replace("postgres@", &format!("{role}@"))
     }
 
-    /// The log's server, for a user of it.
+    /// The log's servers, for a user of it.
     fn nats_url(&self, user: &str) -> String {
-        let url = self.nats.as_ref().expect("several processes have one").url();
-        url.replace("nats://", &format!("nats://{user}:{SECRET_IN_URL}@"))
+        let urls: Vec<_> = self.nats.iter().map(NatsServer::url).collect();
+        urls.join(",").replace("nats://", &format!("nats://{user}:{SECRET_IN_URL}@"))
+    }
+
+    fn postgres(&self, database: &str) -> String {
+        match self.ground.postgres {
+            Some(port) => format!("postgres://postgres@127.0.0.1:{port}/{database}"),
+            None => POSTGRES.url(database),
+        }
     }
 
     fn database(&self, service: &str) -> String {
@@ -312,7 +355,7 @@ impl Platform {
             Topology::Embedded => {
                 format!("sqlite://{}/{service}.db", self.folder.path().display())
             }
-            Topology::Distributed => POSTGRES.url(&format!("{}_{service}", self.name)),
+            Topology::Distributed => self.postgres(&format!("{}_{service}", self.name)),
         }
     }
 
@@ -349,7 +392,7 @@ impl Platform {
     /// A client of `profiles` with a token of a tenant.
     pub fn client(&self, tenant: &str) -> Client {
         let token = self.issuer.token(tenant, "tester", &["*"]);
-        Client::new(&self.nodes[0].grpc, &token)
+        Client::new(&self.address(self.targets[0].0), &token)
     }
 
     /// Opens the store of a target beside or after its node.
@@ -371,11 +414,10 @@ impl Platform {
     /// Everything that a target recorded for `acme`, by position, as an auditor reads it.
     pub async fn log_of(&self, target: &str) -> Vec<(u64, Envelope)> {
         let token = self.issuer.token("acme", "auditor", &["eventlog.events.read"]);
-        let channel =
-            Channel::from_shared(format!("http://{}", self.nodes[self.index(target)].grpc))
-                .expect("an address")
-                .timeout(Duration::from_secs(60))
-                .connect_lazy();
+        let channel = Channel::from_shared(format!("http://{}", self.address(target)))
+            .expect("an address")
+            .timeout(Duration::from_secs(60))
+            .connect_lazy();
         let mut client = EventLogServiceClient::with_interceptor(channel, Token::new(&token))
             .max_decoding_message_size(16 << 20);
         let (mut facts, mut after_position) = (Vec::new(), 0);
@@ -400,6 +442,7 @@ impl Platform {
         }
         let options = eventstore::NatsOptions {
             prefix: self.name.clone(),
+            replicas: self.nats.len(),
             ..eventstore::NatsOptions::new(self.nats_url("tester"))
         };
         Some(Log::nats(options).await.expect("the log answers"))

@@ -39,7 +39,10 @@ use outcome::Outcome;
 /// How long a call may take when the one it is made for has no deadline.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const KEEPALIVE: Duration = Duration::from_secs(60);
+/// A callee that is frozen, or whose machine is gone, holds its connection and says nothing. Every call would wait for its
+/// deadline, and the next one go the same way, although another replica answers: so it is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The other targets, as seen from one of them.
 #[derive(Clone, Debug)]
@@ -284,6 +287,7 @@ fn channel(url: &str, tls: &Tls) -> Result<Channel, tonic::transport::Error> {
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
     if url.starts_with("https://") {
         endpoint = endpoint.tls_config(tls.client())?;

@@ -12,8 +12,6 @@ mod sqlite;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnection;
-
 use crate::error::Error;
 use pool::{Lent, Pool};
 
@@ -184,7 +182,7 @@ pub struct Database {
 #[derive(Clone, Debug)]
 enum Pools {
     Sqlite { read: Pool<sqlite::Connection>, write: Pool<sqlite::Connection> },
-    Postgres { shared: Pool<PgConnection>, append: Pool<PgConnection> },
+    Postgres { shared: Pool<postgres::Session>, append: Pool<postgres::Session> },
 }
 
 /// The file an SQLite URL names: `sqlite://data/audit.db` is `data/audit.db`, `sqlite:///data/audit.db` is absolute.
@@ -383,7 +381,7 @@ pub struct Tx(Inner);
 #[derive(Debug)]
 enum Inner {
     Sqlite(Lent<sqlite::Connection>),
-    Postgres(Lent<PgConnection>),
+    Postgres(Lent<postgres::Session>),
 }
 
 impl Tx {

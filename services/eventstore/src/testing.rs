@@ -1,5 +1,6 @@
 //! Given these events, when this command, then those events or that refusal.
 
+mod front;
 pub mod golden;
 mod plan;
 mod servers;
@@ -13,8 +14,9 @@ use crate::event::Stored;
 use crate::store::Store;
 use crate::time::Timestamp;
 
+pub use front::Front;
 pub use plan::plan;
-pub use servers::{NatsServer, Postgres, free_port, mounting_is_permitted};
+pub use servers::{NatsServer, Postgres, free_port, mounting_is_permitted, psql};
 
 /// Starts from past events.
 pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Given<D> {

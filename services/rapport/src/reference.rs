@@ -130,6 +130,9 @@ pub async fn subjects(
             publish.push(format!("$JS.API.STREAM.INFO.{stream}"));
             publish.push(format!("$JS.API.STREAM.MSG.GET.{stream}"));
             publish.push(format!("$JS.API.CONSUMER.CREATE.{stream}"));
+            // When a server dies, the client makes its consumer anew under a name, and removes the old one.
+            publish.push(format!("$JS.API.CONSUMER.CREATE.{stream}.>"));
+            publish.push(format!("$JS.API.CONSUMER.DELETE.{stream}.>"));
             publish.push(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.>"));
         }
         let subscribe = vec![format!("{prefix}-poke.{target}"), format!("_INBOX_{target}.>")];

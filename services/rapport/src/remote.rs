@@ -36,6 +36,9 @@ use crate::targets::TARGETS;
 
 /// How long a call may take; a server that works gives up before.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a process that is asked is asked whether it is there, and how long it may take to say so: one that is frozen
+/// is not waited for, since another replica may answer.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// A transport that adds a person's token.
 pub type Http = InterceptedService<Channel, Token>;
@@ -79,7 +82,11 @@ impl Addresses {
             let public = || ClientTlsConfig::new().with_webpki_roots();
             endpoint = endpoint.tls_config(self.tls.clone().unwrap_or_else(public))?;
         }
-        Ok(endpoint.timeout(PATIENCE).connect_lazy())
+        Ok(endpoint
+            .timeout(PATIENCE)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .connect_lazy())
     }
 }
 

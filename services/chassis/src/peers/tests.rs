@@ -173,3 +173,16 @@ async fn an_unknown_or_unreachable_peer_is_unavailable_never_a_yes() {
         assert!(crate::status::is_transient(&status));
     }
 }
+
+#[tokio::test]
+async fn a_peer_that_holds_its_connection_and_says_nothing_is_left() {
+    let frozen = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let methods = Methods::of_contract().expect("decodes");
+    let urls = [("audit".to_owned(), format!("http://{}", frozen.local_addr().expect("bound")))];
+    // Whoever connects is accepted by the system; nobody ever reads.
+    let directory = Directory::new(urls.into(), ServiceKeys::generate(), methods, no_tls());
+    let mut client = Client::new(directory.seen_from("kpis").to("audit"));
+    let asked = ada(Duration::from_secs(300)).scope(client.read_events(read("")));
+    let status = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("left before");
+    assert_eq!(told(&status.expect_err("nobody answers")).0, tonic::Code::Unavailable);
+}

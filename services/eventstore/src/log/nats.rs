@@ -86,6 +86,10 @@ pub fn subject_of(prefix: &str, source: &str, stream: &str, type_name: &str) -> 
     subject
 }
 
+/// How often the server is asked whether it is there; after three questions without an answer another one is tried. A
+/// machine that is lost says nothing, and nobody should wait for it for minutes.
+const PING: Duration = Duration::from_secs(3);
+
 impl NatsLog {
     pub(super) async fn connect(options: NatsOptions) -> Result<Self, Error> {
         let servers: Result<Vec<ServerAddr>, _> =
@@ -107,6 +111,7 @@ impl NatsLog {
             .name("rapport")
             .custom_inbox_prefix(&options.inbox)
             .max_reconnects(None)
+            .ping_interval(PING)
             .connection_timeout(options.timeout)
             .request_timeout(Some(options.timeout))
             .reconnect_delay_callback(|attempt| {

@@ -1,24 +1,41 @@
 //! PostgreSQL, through sqlx.
 
+mod server;
+
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Executor as _, Row as _,
-    TypeInfo as _, ValueRef as _,
+    Arguments as _, AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _,
+    ValueRef as _,
 };
+
+use server::Server;
 
 use super::pool::{self, Lent, Pool};
 use super::{Args, DatabaseOptions, OPENING, Pools, Row, STATEMENTS, Value};
 use crate::error::Error;
 
-impl pool::Connection for PgConnection {
+/// A connection, and how to ask about it.
+pub(super) struct Session {
+    connection: PgConnection,
+    server: Server,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Session").field(&self.server.name()).finish()
+    }
+}
+
+impl pool::Connection for Session {
     type Options = PgConnectOptions;
 
     async fn open(options: &PgConnectOptions) -> Result<Self, Error> {
-        Ok(options.connect().await?)
+        let server = Server::named(options);
+        Ok(Self { connection: server.connect().await?, server })
     }
 
     async fn close(self) {
-        let _ = sqlx::Connection::close(self).await;
+        let _ = sqlx::Connection::close(self.connection).await;
     }
 }
 
@@ -42,7 +59,7 @@ pub(super) async fn open(options: &DatabaseOptions) -> Result<Pools, Error> {
     let connect = connect.statement_cache_capacity(STATEMENTS);
     let (size, patience) = (options.max_connections.max(2), options.acquire_timeout);
     let readers = connect.clone().options([("idle_in_transaction_session_timeout", "10s")]);
-    let shared = Pool::<PgConnection>::new(readers, size, patience);
+    let shared = Pool::<Session>::new(readers, size, patience);
     shared.lend_within(OPENING).await?.give_back();
     let writer = connect
         .options([("idle_in_transaction_session_timeout", "1s"), ("synchronous_commit", "on")]);
@@ -51,52 +68,51 @@ pub(super) async fn open(options: &DatabaseOptions) -> Result<Pools, Error> {
 }
 
 /// Starts a transaction. Nobody waits for the disk for one that is not durable.
-pub(super) async fn begin(
-    pool: &Pool<PgConnection>,
-    durable: bool,
-) -> Result<Lent<PgConnection>, Error> {
-    let mut connection = pool.lend().await?;
+pub(super) async fn begin(pool: &Pool<Session>, durable: bool) -> Result<Lent<Session>, Error> {
+    let mut session = pool.lend().await?;
     let begin = match durable {
         true => "BEGIN",
         false => "BEGIN; SET LOCAL synchronous_commit = off",
     };
-    if let Err(error) = connection.execute(begin).await {
+    let Session { connection, server } = &mut *session;
+    if let Err(error) = server.answers(connection.execute(begin)).await {
         pool.forget();
-        return Err(error.into());
+        return Err(error);
     }
-    Ok(connection)
+    Ok(session)
 }
 
 /// Starts a transaction that only reads.
-pub(super) async fn begin_reading(pool: &Pool<PgConnection>) -> Result<Lent<PgConnection>, Error> {
-    let mut connection = pool.lend().await?;
-    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    Ok(connection)
+pub(super) async fn begin_reading(pool: &Pool<Session>) -> Result<Lent<Session>, Error> {
+    let mut session = pool.lend().await?;
+    let Session { connection, server } = &mut *session;
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    server.answers(connection.execute(begin)).await?;
+    Ok(session)
 }
 
 /// Runs a reading statement.
 pub(super) async fn query(
-    connection: &mut PgConnection,
+    session: &mut Session,
     sql: String,
     args: Args,
 ) -> Result<Vec<Row>, Error> {
     let query = sqlx::query_with(AssertSqlSafe(sql), bound(args)?);
-    query.fetch_all(connection).await?.iter().map(row).collect()
+    let Session { connection, server } = session;
+    server.answers(query.fetch_all(connection)).await?.iter().map(row).collect()
 }
 
 /// Runs a writing statement; the number of rows.
-pub(super) async fn exec(
-    connection: &mut PgConnection,
-    sql: String,
-    args: Args,
-) -> Result<u64, Error> {
+pub(super) async fn exec(session: &mut Session, sql: String, args: Args) -> Result<u64, Error> {
     let query = sqlx::query_with(AssertSqlSafe(sql), bound(args)?);
-    Ok(query.execute(connection).await?.rows_affected())
+    let Session { connection, server } = session;
+    Ok(server.answers(query.execute(connection)).await?.rows_affected())
 }
 
 /// Runs statements that take no arguments.
-pub(super) async fn script(connection: &mut PgConnection, sql: String) -> Result<(), Error> {
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
+pub(super) async fn script(session: &mut Session, sql: String) -> Result<(), Error> {
+    let Session { connection, server } = session;
+    server.answers(connection.execute(sqlx::raw_sql(AssertSqlSafe(sql)))).await?;
     Ok(())
 }
 

@@ -141,6 +141,35 @@ impl Postgres {
         server
     }
 
+    /// Starts a standby that is sent everything this server writes, over a port that leads to it.
+    pub fn standby(&self, through: u16) -> Self {
+        let folder = folder("pg");
+        own(folder.path());
+        let copied = as_postgres(&bin().join("pg_basebackup"))
+            .args(["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast"])
+            .arg(format!("--port={through}"))
+            .args(["--write-recovery-conf", "-D"])
+            .arg(folder.path().join("data"))
+            .status();
+        assert!(copied.is_ok_and(|it| it.success()), "pg_basebackup");
+        let mut server = Self { folder, port: free_port(), server: None, disk: None };
+        server.launch();
+        server
+    }
+
+    /// From now on a commit is acknowledged once a standby has it on its disk; returns when one follows.
+    pub fn wait_for_standby(&self) {
+        self.psql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.psql("postgres", "SELECT pg_reload_conf()");
+        let follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        wait_for("the standby", || self.psql("postgres", follows) == "1");
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        assert_eq!(self.psql("postgres", "SELECT pg_promote()"), "t", "promoted");
+    }
+
     /// Starts the server again on the same port.
     pub fn launch(&mut self) {
         let log = fs::File::create(self.folder.path().join("log")).expect("a log file");
@@ -153,7 +182,7 @@ impl Postgres {
             .arg(self.folder.path().join("data"))
             .args(["-p", &self.port.to_string(), "-k"])
             .arg(self.folder.path())
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=400"])
             .args(["-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB"])
             .stdout(Stdio::null())
             .stderr(log);
@@ -175,6 +204,11 @@ impl Postgres {
             signal(child.id(), "-QUIT");
             let _ = child.wait();
         }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its data folder.
@@ -222,14 +256,19 @@ impl Postgres {
 
     /// Runs SQL with psql; returns its output without decoration.
     pub fn psql(&self, database: &str, sql: &str) -> String {
-        let output = Command::new(bin().join("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
-            .arg(self.url(database))
-            .output()
-            .expect("psql runs");
-        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        psql(&self.url(database), sql)
     }
+}
+
+/// Runs SQL with psql at a URL; returns its output without decoration.
+pub fn psql(url: &str, sql: &str) -> String {
+    let output = Command::new(bin().join("psql"))
+        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
+        .arg(url)
+        .output()
+        .expect("psql runs");
+    assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 impl Drop for Postgres {
@@ -297,28 +336,27 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts a current server.
     pub fn start() -> Self {
-        Self::with(program("TEST_NATS", CURRENT), &[])
+        Self::of(program("TEST_NATS", CURRENT), "", &[])
     }
 
     /// Starts a 2.9 server.
     pub fn start_2_9() -> Self {
-        Self::with(
-            program("TEST_NATS_2_9", &["/usr/sbin/nats-server", "/usr/bin/nats-server"]),
-            &[],
-        )
+        let places = ["/usr/sbin/nats-server", "/usr/bin/nats-server"];
+        Self::of(program("TEST_NATS_2_9", &places), "", &[])
     }
 
     /// Starts a current server with a configuration file.
     pub fn configured(config: &str) -> Self {
-        let folder = folder("nats");
-        let path = folder.path().join("nats.conf");
-        fs::write(&path, config).expect("a configuration file");
-        let extra = ["-c".to_owned(), path.display().to_string()];
-        Self::within(folder, program("TEST_NATS", CURRENT), &extra)
+        Self::of(program("TEST_NATS", CURRENT), config, &[])
     }
 
     /// Starts a three-node cluster.
     pub fn cluster() -> Vec<Self> {
+        Self::cluster_configured("")
+    }
+
+    /// The same, each node with this configuration file.
+    pub fn cluster_configured(config: &str) -> Vec<Self> {
         let program = program("TEST_NATS", CURRENT);
         let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let all: Vec<String> =
@@ -337,17 +375,18 @@ impl NatsServer {
                     "--routes".to_owned(),
                     all.join(","),
                 ];
-                Self::with(program.clone(), &extra)
+                Self::of(program.clone(), config, &extra)
             })
             .collect()
     }
 
-    fn with(program: PathBuf, extra: &[String]) -> Self {
-        Self::within(folder("nats"), program, extra)
-    }
-
-    fn within(folder: TempDir, program: PathBuf, extra: &[String]) -> Self {
-        let (port, extra) = (free_port(), extra.to_vec());
+    /// Its configuration file lies in its folder, so it can be launched again.
+    fn of(program: PathBuf, config: &str, extra: &[String]) -> Self {
+        let folder = folder("nats");
+        let file = folder.path().join("nats.conf");
+        fs::write(&file, config).expect("a configuration file");
+        let own = ["-c".to_owned(), file.display().to_string()];
+        let (port, extra) = (free_port(), [&own, extra].concat());
         let mut server = Self { folder, program, port, extra, server: None };
         server.launch();
         server
@@ -373,6 +412,16 @@ impl NatsServer {
         if let Some(mut child) = self.server.take() {
             kill(&mut child);
         }
+    }
+
+    /// Stops it where it is (SIGSTOP): it answers nothing, and its connections stand.
+    pub fn pause(&self) {
+        signal(self.server.as_ref().expect("the server runs").id(), "-STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        signal(self.server.as_ref().expect("the server runs").id(), "-CONT");
     }
 
     /// Its JetStream folder.

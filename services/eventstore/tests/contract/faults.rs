@@ -6,8 +6,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use eventstore::testing::{Postgres, mounting_is_permitted};
-use eventstore::{Clock, Error, ExecuteError, Ids, Log, Recorded, Store, Tx, View};
+use eventstore::testing::{Front, Postgres, free_port, mounting_is_permitted};
+use eventstore::{
+    Clock, Database, DatabaseOptions, Error, ExecuteError, Ids, Log, Recorded, Store, Tx, View,
+};
 use futures::future::{BoxFuture, join_all};
 use rapport_proto::profiles::v1::party_event::Event;
 
@@ -212,6 +214,49 @@ async fn a_server_restarted_under_load_loses_nothing() {
     replies_hold(&replicas[1], &replies).await;
     assert_eq!(accounted(&everything(&replicas[0]).await).len(), replies.len());
     is_whole(&replicas[0]).await;
+}
+
+/// A statement that takes long is waited for. One whose machine is lost is not: nothing ever comes back from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_slow_is_waited_for_and_who_is_silent_is_not() {
+    let port = free_port();
+    let front = Front::start(port).await;
+    front.lead_to(vec![format!("127.0.0.1:{}", POSTGRES.port())]);
+    let url = POSTGRES.database().replace(&format!(":{}/", POSTGRES.port()), &format!(":{port}/"));
+    let database = Database::open(&DatabaseOptions::new(url)).await.unwrap();
+    let slow = database.query("SELECT 1 FROM pg_sleep(12)", vec![]).await;
+    assert_eq!(slow.unwrap().len(), 1);
+    let mut tx = database.begin().await.unwrap();
+    tx.query("SELECT 1", vec![]).await.unwrap();
+    front.fall_silent();
+    let silent = tokio::time::timeout(Duration::from_secs(60), tx.query("SELECT 1", vec![]));
+    let error = silent.await.expect("it is not waited for").unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    // What is free is as silent; a new connection is not.
+    let again = tokio::time::timeout(Duration::from_secs(60), database.query("SELECT 1", vec![]));
+    assert_eq!(again.await.expect("it is not waited for").unwrap().len(), 1);
+    database.close().await;
+}
+
+/// An acknowledged command is on the standby: without one nothing is acknowledged, and what waited is there once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_waits_for_its_standby() {
+    let server = Postgres::start();
+    let standby = server.standby(server.port());
+    server.wait_for_standby();
+    let store = embedded(&server.database()).await;
+    fill(&store, "a", 2).await;
+    let before = everything(&store).await.len();
+    drop(standby);
+    let mut moved = Box::pin(insist(&store, "a", "waits", Command::Move("on".into())));
+    let early = tokio::time::timeout(Duration::from_secs(12), &mut moved).await;
+    assert!(early.is_err(), "no standby has it");
+    server.psql("postgres", "ALTER SYSTEM RESET synchronous_standby_names");
+    server.psql("postgres", "SELECT pg_reload_conf()");
+    let reply = moved.await;
+    replies_hold(&store, &[reply]).await;
+    assert_eq!(everything(&store).await.len(), before + 1);
+    is_whole(&store).await;
 }
 
 /// While the fault lasts, a command is unavailable, the store says so, and nothing is appended;
