@@ -469,10 +469,12 @@ impl Stage {
         while let Some(folder) = folders.pop() {
             // Nothing left yet: there is no folder.
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.path().is_dir() {
-                    folders.push(entry.path());
-                } else {
-                    files.push(entry.path());
+                // What a killed process was writing has a hidden name, and is no message.
+                let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                match entry.path() {
+                    folder if folder.is_dir() => folders.push(folder),
+                    file if !hidden => files.push(file),
+                    _ => {}
                 }
             }
         }
