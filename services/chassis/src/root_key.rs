@@ -15,7 +15,7 @@ use crate::settings::Settings;
 /// The key could not be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("read the key {path}")]
+    #[error("read the key-encryption key {path}")]
     Read { path: String, source: std::io::Error },
     #[error("write a new key to {path}")]
     Write { path: String, source: std::io::Error },
