@@ -25,6 +25,9 @@ const IN_FLIGHT: usize = 2;
 const CLIENTS: usize = 8;
 /// Calls at once that somebody waits for at most, all clients together.
 const WAITING: usize = 1_000;
+/// The share of what it can do that is done in any case. Who asks takes most of the processors here, so it is far below
+/// what is seen; where refusals delay the work it is a few hundredths.
+const LEAST: f64 = 0.1;
 /// What the process may need at most, in KiB: far above what it needs, far below what a queue of the minute would take.
 const MEMORY: u64 = 512 << 10;
 
@@ -82,6 +85,8 @@ async fn is_refused_with_a_time_to_come_again_and_leaves_nothing_behind() {
     let ended = Instant::now();
     calls.join_all().await;
     let told = Arc::into_inner(told).expect("nobody calls any more");
+    let shed = metrics(&platform, "profiles").await;
+    let shed = value(&shed, "rapport_shed_total{", "reason=\"in_flight\"").unwrap_or_default();
 
     // As soon as nobody asks for too much, everything is done and heard again.
     eventually("it serves again", async || register(client).await.is_ok()).await;
@@ -99,18 +104,17 @@ async fn is_refused_with_a_time_to_come_again_and_leaves_nothing_behind() {
     let granted = told.granted.into_inner().unwrap_or_else(PoisonError::into_inner);
     let others = told.others.into_inner().unwrap_or_else(PoisonError::into_inner);
     let refused = told.refused.into_inner();
+    let share = granted.len() as f64 / (rate * MINUTE.as_secs_f64());
     println!(
-        "sustained {rate:.0}/s, offered {offered:.0}/s; of {asked}: granted {}, refused {refused}, others {}; \
+        "sustained {rate:.0}/s, offered {offered:.0}/s; of {asked}: granted {}, refused {refused}, others {}; share of what it can do {share:.2}; \
          served again after {served:.1?}, heard by all after {heard:.1?}; peak memory {before} KiB, then {after} KiB",
         granted.len(),
         others.len(),
     );
     assert!(others.is_empty(), "{:?}", others.first());
-    assert!(!granted.is_empty(), "it does what it can");
+    assert!(share > LEAST, "it did {share:.3} of what it can do");
     assert!(refused > granted.len() as u64, "it was not asked for too much");
     assert!(after < MEMORY, "it needed {after} KiB");
-    let shed = metrics(&platform, "profiles").await;
-    let shed = value(&shed, "rapport_shed_total{", "reason=\"in_flight\"").unwrap_or_default();
     assert_eq!(shed as u64, refused, "every refusal is counted");
 
     // What was granted is there.

@@ -26,6 +26,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::auth::{Authenticator, Caller, Kind, edges, service::Verified};
 use crate::call::{Call, Deadline};
+use crate::edge::Inside;
 use crate::lifecycle::panic_text;
 use crate::methods::{Method, Methods};
 use crate::rate::Rate;
@@ -61,6 +62,7 @@ pub struct Gate {
     request_timeout: Duration,
     stopping: CancellationToken,
     aborting: CancellationToken,
+    inside: Inside,
 }
 
 /// What a gate is made of.
@@ -94,6 +96,7 @@ impl Gate {
             request_timeout: parts.request_timeout,
             stopping: parts.stopping,
             aborting: parts.aborting,
+            inside: Inside::here(),
         })
     }
 
@@ -176,7 +179,12 @@ impl Gate {
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }
-        Ok((call.scope(pass(routes, request)).await, place))
+        let work = async move {
+            let response = call.scope(pass(routes, request)).await;
+            // What is left of a call is to be sent; a stream is worked on until it ends.
+            (response, place.filter(|_| method.streams))
+        };
+        Ok(self.inside.run(work).await)
     }
 
     /// What stands before the handler, and needs no more of the request than its headers.
@@ -185,8 +193,7 @@ impl Gate {
         headers: &HeaderMap,
         method: Option<Method>,
     ) -> Result<(Option<Place>, Verified, Method), Problem> {
-        // 4 Limits of the process, before authentication, which costs more than a refusal. The place is held until
-        //   the response's body has ended.
+        // 4 Limits of the process, before authentication, which costs more than a refusal.
         let place = self.enter(method)?;
         // 5 Who calls: from here on, nothing is told to strangers, not even which methods exist.
         let verified = self.authenticator.authenticate(headers).await?;

@@ -51,6 +51,7 @@ pub mod auth;
 pub mod call;
 pub mod command;
 pub mod deps;
+mod edge;
 pub mod event_log;
 pub mod layers;
 pub mod lifecycle;

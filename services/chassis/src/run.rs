@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::middleware::{self, Next};
 use http::{HeaderName, HeaderValue, Method};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -22,6 +23,7 @@ use crate::admin::{Admin, Health};
 use crate::assembly::{self, Assembly, Ends, Means, Target};
 use crate::auth::DevelopmentToken;
 use crate::deps::Deps;
+use crate::edge::{Edge, Inside};
 use crate::lifecycle::{Failure, Shutdown};
 use crate::readiness::Readiness;
 use crate::settings::{ClockMode, Faults, Grpc, Settings};
@@ -52,6 +54,8 @@ pub enum Error {
     Telemetry(#[from] telemetry::Error),
     #[error("listen on {address}")]
     Bind { address: SocketAddr, source: std::io::Error },
+    #[error("start the threads that serve")]
+    Threads(#[source] std::io::Error),
     #[error(transparent)]
     Assembly(#[from] assembly::Error),
     #[error("asked to stop before it had started")]
@@ -97,7 +101,9 @@ pub async fn start(
     settings.check()?;
     let telemetry = telemetry::start(&settings.telemetry, &service_name(targets))?;
     // Both ports first: a process that cannot have them shall not touch a database.
-    let (grpc, grpc_address) = bind(settings.grpc.address).await?;
+    let edge = Edge::start().map_err(Error::Threads)?;
+    let bound = edge.spawn(bind(settings.grpc.address)).await;
+    let (grpc, grpc_address) = bound.map_err(|it| Error::Threads(it.into()))??;
     let (admin, admin_address) = bind(settings.admin.address).await?;
     let (readiness, stops) = (Readiness::new(), Stops::default());
     readiness.need("", "start");
@@ -131,7 +137,7 @@ pub async fn start(
     let serve =
         serve_grpc(grpc, routes, settings.grpc.clone(), tls, (calls.clone(), shutdown.clone()));
     let known = told.clone();
-    let grpc = listen(async move {
+    let grpc = edge.spawn(async move {
         if calls.run_until_cancelled(known.cancelled_owned()).await.is_some() {
             serve.await;
         }
@@ -154,6 +160,7 @@ pub async fn start(
         readiness: readiness.clone(),
         stops,
         listeners: Listeners { grpc, admin },
+        edge,
         deps: assembly.deps,
         telemetry,
     };
@@ -244,7 +251,12 @@ fn public(assembly: &Assembly, health: &Health, reflection: bool) -> Result<Rout
     });
     // gRPC-Web is an answer to browsers' gRPC calls only: any other HTTP/1.1 request would be a bad one to it.
     let grpc = GrpcWebLayer::new().layer(Routes::from(public));
-    Ok(assembly.http.clone().fallback_service(grpc).into())
+    let inside = Inside::here();
+    let http = assembly.http.clone().layer(middleware::from_fn(move |request, next: Next| {
+        let inside = inside.clone();
+        async move { inside.run(next.run(request)).await }
+    }));
+    Ok(http.fallback_service(grpc).into())
 }
 
 async fn serve_grpc(
@@ -330,6 +342,7 @@ struct Ending {
     readiness: Readiness,
     stops: Stops,
     listeners: Listeners,
+    edge: Edge,
     deps: Vec<Deps>,
     telemetry: Telemetry,
 }
@@ -338,7 +351,7 @@ impl Ending {
     /// Waits for the wish to stop; then: not ready, wait for balancers to notice, accept nothing new, finish calls,
     /// finish background work, close stores, send the last telemetry. The hard stage skips what waits.
     async fn wind_down(self) {
-        let Self { settings, shutdown, readiness, stops, listeners, deps, telemetry } = self;
+        let Self { settings, shutdown, readiness, stops, listeners, edge, deps, telemetry } = self;
         shutdown.soft().cancelled().await;
         readiness.begin_draining();
         tracing::info!("draining");
@@ -347,6 +360,7 @@ impl Ending {
         stops.calls.cancel();
         let deadline = Instant::now() + settings.shutdown_drain();
         finish(listeners.grpc, deadline, shutdown.hard()).await;
+        drop(edge);
         stops.work.cancel();
         shutdown.drain(deadline.saturating_duration_since(Instant::now())).await;
         for deps in &deps {

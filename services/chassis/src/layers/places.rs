@@ -28,7 +28,7 @@ struct Kind {
     none_left: Reason,
 }
 
-/// A place taken, until this is dropped: when the response's body has ended.
+/// A place taken, until this is dropped: when a call is worked off, or a stream's body has ended.
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
