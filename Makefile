@@ -63,8 +63,8 @@ check-image: ## build the container image twice, look into it, and run it withou
 	deploy/image/program .tools/image/rapport
 	. ./.tools/env && cargo run --package rapport-tests --features image --bin image -- .tools/image/rapport
 
-check-deploy: ## render the chart in every scenario, and check what it makes
-	tests/setup compiler helm manifests crd trivy gpg prometheus
+check-deploy: ## render the chart in every scenario, check what it makes, and live through its life
+	tests/setup compiler nats postgresql helm manifests crd trivy gpg prometheus network
 	cargo test --package rapport-tests --all-features --test deploy
 
 chart: ## write the chart's schema, its README and the golden manifests anew

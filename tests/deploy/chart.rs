@@ -2,16 +2,16 @@
 
 mod alerts;
 mod golden;
-mod helm;
+pub(crate) mod helm;
 mod kubernetes;
 mod network;
-mod objects;
+pub(crate) mod objects;
 mod package;
-mod pods;
+pub(crate) mod pods;
 mod policy;
 mod refused;
 mod scanners;
 mod schema;
 mod settings;
 mod values;
-mod yaml;
+pub(crate) mod yaml;

@@ -2,6 +2,7 @@
 
 mod chart;
 mod compose;
+mod lifecycle;
 mod monitoring;
 mod secrets;
 

@@ -1,6 +1,7 @@
 //! A running platform as a client sees it: every service's client, with a person's token.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -229,15 +230,10 @@ impl Refused {
     /// Whether the same call may succeed later: it did not get there, or what it met was not ready.
     pub fn may_pass(&self) -> bool {
         use tonic::Code;
-        // A connection that broke says `Unknown` or `Cancelled`; a process that just started does not know yet what it
-        // serves.
+        // A call that is given up says `Cancelled`; a process that just started does not know yet what it serves.
         matches!(
             self.code,
-            Code::Unavailable
-                | Code::DeadlineExceeded
-                | Code::Cancelled
-                | Code::Unknown
-                | Code::Unimplemented
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unimplemented
         )
     }
 
@@ -264,9 +260,12 @@ impl From<Status> for Refused {
             let remedy = "Start a server with `rapport serve`, or say where the platform is.";
             violations.push(Violation::new("--url", remedy));
         }
+        // A connection that broke during the call; tonic has no code of its own for that.
+        let broke =
+            status.source().is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>);
         Self {
             reason,
-            code: status.code(),
+            code: if broke { tonic::Code::Unavailable } else { status.code() },
             message: status.message().into(),
             remedy: facts.remove("remedy").unwrap_or_default().into(),
             facts,

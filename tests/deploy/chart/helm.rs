@@ -10,22 +10,22 @@ use serde_json::Value;
 use super::yaml;
 use crate::{root, tool};
 
-pub(super) const RELEASE: &str = "r";
-pub(super) const NAMESPACE: &str = "rapport";
+pub(crate) const RELEASE: &str = "r";
+pub(crate) const NAMESPACE: &str = "rapport";
 /// The newest that the schemas are known of.
-pub(super) const NEWEST: &str = "1.37";
+pub(crate) const NEWEST: &str = "1.37";
 
 /// One way to install the chart: `ci/minimal.yaml`, perhaps a preset before it and one more file of `ci/` after it.
-pub(super) struct Scenario {
-    pub(super) name: String,
-    pub(super) files: Vec<PathBuf>,
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) files: Vec<PathBuf>,
     /// What `helm template` prints.
-    pub(super) text: String,
-    pub(super) objects: Vec<Value>,
+    pub(crate) text: String,
+    pub(crate) objects: Vec<Value>,
 }
 
 /// Every scenario, rendered once.
-pub(super) fn scenarios() -> &'static [Scenario] {
+pub(crate) fn scenarios() -> &'static [Scenario] {
     static ALL: OnceLock<Vec<Scenario>> = OnceLock::new();
     ALL.get_or_init(|| {
         let mut files = listed(&chart().join("ci"), "yaml");
@@ -35,7 +35,7 @@ pub(super) fn scenarios() -> &'static [Scenario] {
     })
 }
 
-pub(super) fn scenario(name: &str) -> &'static Scenario {
+pub(crate) fn scenario(name: &str) -> &'static Scenario {
     scenarios().iter().find(|it| it.name == name).expect("a file of ci/")
 }
 
@@ -58,7 +58,7 @@ impl Scenario {
 }
 
 /// `helm template` with files of values.
-pub(super) fn template(files: &[PathBuf]) -> Command {
+pub(crate) fn template(files: &[PathBuf]) -> Command {
     let mut command = helm();
     command.args(["template", RELEASE]).arg(chart()).args(["--namespace", NAMESPACE]);
     for file in files {
@@ -68,7 +68,7 @@ pub(super) fn template(files: &[PathBuf]) -> Command {
 }
 
 /// `helm`, kept from what the machine has set up for it.
-pub(super) fn helm() -> Command {
+pub(crate) fn helm() -> Command {
     let mut command = tool("helm");
     let home = std::env::temp_dir().join("rapport-helm");
     for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
@@ -79,7 +79,7 @@ pub(super) fn helm() -> Command {
 }
 
 #[track_caller]
-pub(super) fn succeeds(command: &mut Command) -> String {
+pub(crate) fn succeeds(command: &mut Command) -> String {
     let output = outcome(command);
     let told = told(&output);
     assert!(output.status.success(), "{command:?}: {}\n{told}", output.status);
@@ -87,23 +87,23 @@ pub(super) fn succeeds(command: &mut Command) -> String {
 }
 
 #[track_caller]
-pub(super) fn fails(command: &mut Command) -> String {
+pub(crate) fn fails(command: &mut Command) -> String {
     let output = outcome(command);
     let told = told(&output);
     assert!(!output.status.success(), "{command:?} succeeded:\n{told}");
     told
 }
 
-pub(super) fn outcome(command: &mut Command) -> Output {
+pub(crate) fn outcome(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().expect("the program starts")
 }
 
-pub(super) fn told(output: &Output) -> String {
+pub(crate) fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Files of a folder whose names end so.
-pub(super) fn listed(folder: &Path, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn listed(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|it| it.expect("an entry").path());
     let mut files: Vec<_> =
@@ -112,16 +112,16 @@ pub(super) fn listed(folder: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-pub(super) fn stem(path: &Path) -> String {
+pub(crate) fn stem(path: &Path) -> String {
     path.file_stem().expect("a name").to_string_lossy().into_owned()
 }
 
-pub(super) fn chart() -> PathBuf {
+pub(crate) fn chart() -> PathBuf {
     root().join("charts/rapport")
 }
 
 /// A rule that holds for every scenario.
 #[track_caller]
-pub(super) fn obeyed(rule: &str, offences: &[String]) {
+pub(crate) fn obeyed(rule: &str, offences: &[String]) {
     assert!(offences.is_empty(), "{rule}\n  {}\n", offences.join("\n  "));
 }

@@ -129,7 +129,7 @@ fn each(rule: &str, look: impl Fn(&Workload<'_>) -> Vec<String>) {
     obeyed(rule, &offences);
 }
 
-fn restricted(it: &Workload<'_>) -> Vec<String> {
+pub(crate) fn restricted(it: &Workload<'_>) -> Vec<String> {
     let (spec, mut offences) = (it.spec, Vec::new());
     let mut need = |holds: bool, what: &str| {
         if !holds {

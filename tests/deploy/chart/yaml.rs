@@ -4,7 +4,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
 /// Every document of a text.
-pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
+pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
     let mut reader = Reader { parser: Parser::new_from_str(text) };
     let mut all = Vec::new();
     while let Some(event) = reader.next()? {
@@ -22,7 +22,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
 }
 
 /// The only document of a text.
-pub(super) fn document(text: &str) -> Value {
+pub(crate) fn document(text: &str) -> Value {
     let all = documents(text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
     let [one] = <[Value; 1]>::try_from(all).expect("one document");
     one
