@@ -63,6 +63,8 @@ async fn two_of_every_target_live_through_what_operators_do() {
     assert_eq!(cluster.serving().len(), 2 * TARGETS.len());
     cluster.helm("test", &[]).await.expect("the smoke test");
     let load = Load::start(&cluster);
+    load.goes_on().await;
+    assert_eq!(cluster.complaints(), [""; 0], "nothing is wrong yet");
 
     // A process dies, and one hangs: both are started again where they are.
     let pods = cluster.pods_of("profiles");

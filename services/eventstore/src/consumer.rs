@@ -135,8 +135,10 @@ pub async fn run(
 ) {
     let mut pause = SHORTEST_PAUSE;
     while !stop.is_cancelled() {
-        let (moved, result) = runner::run(&store, &consumer, &source, &*producer, &stop).await;
-        if let Err(error) = result {
+        let ended = runner::run(&store, &consumer, &source, &*producer, &stop).await;
+        if ended.overtaken {
+            tracing::debug!(consumer = consumer.name, source, "another replica is ahead");
+        } else if let Err(error) = ended.result {
             metrics::CONSUMER_ERRORS.add(1, [store.source(), &consumer.name, &source]);
             tracing::warn!(
                 consumer = consumer.name,
@@ -145,7 +147,7 @@ pub async fn run(
                 "consumer starts over"
             );
         }
-        pause = if moved { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = if ended.moved { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}

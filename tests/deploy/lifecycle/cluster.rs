@@ -217,6 +217,20 @@ impl Cluster {
         text
     }
 
+    /// What pods complain of.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for pod in self.objects.list("pods") {
+            let log = self.folder.path().join("pods").join(name(&pod)).join("log");
+            let log = fs::read_to_string(log).unwrap_or_default();
+            let bad = |it: &&str| {
+                ["warn", "error"].iter().any(|of| it.contains(&format!("\"level\":\"{of}\"")))
+            };
+            all.extend(log.lines().filter(bad).map(|it| format!("{}: {it}", name(&pod))));
+        }
+        all
+    }
+
     /// The pods of Deployments that get traffic.
     pub(super) fn serving(&self) -> Vec<String> {
         let mut pods = self.objects.list("pods");

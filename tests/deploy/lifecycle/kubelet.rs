@@ -236,6 +236,10 @@ impl Running<'_> {
             if tokio::time::timeout_at(until, child.wait()).await.is_err() {
                 println!("{}: killed after {} s", name(self.pod), grace.as_secs());
                 signal(child, "KILL");
+                // Who waits for a process that was stopped has stopped with it.
+                if let Some(pid) = child.id() {
+                    send(pid, "CONT");
+                }
             }
         }
         child.wait().await.expect("it can be waited for")
@@ -407,7 +411,8 @@ impl Container {
         command
             .args(["--pdeathsig", "KILL", "nsenter"])
             .arg(format!("--net={}", of.sandbox.holder.namespace()))
-            .args(["unshare", "--mount", "--fork", "--kill-child", "sh", "-ec", START, "sh"])
+            .arg(format!("--pid={}", of.sandbox.holder.processes()))
+            .args(["unshare", "--mount", "sh", "-ec", START, "sh"])
             .arg(&root)
             .arg(&of.kubelet.image)
             .arg(&of.kubelet.network.names)

@@ -1,6 +1,6 @@
 //! The network of the cluster: a bridge in a network namespace of its own, to which the pods and this process are
-//! connected, and forwarders that stand for Services. It goes with this process, however that ends: the namespace holds
-//! everything, and the kernel kills who holds it.
+//! connected, and forwarders that stand for Services. It goes with this process, however that ends, and the pods with it: the
+//! namespaces hold everything, and the kernel kills who holds them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +39,7 @@ pub(super) struct Network {
     pub(super) names: PathBuf,
 }
 
-/// A process that does nothing but hold a network namespace.
+/// A process that does nothing but hold a network namespace, and one of processes: all of them end with it.
 pub(super) struct Holder(Child);
 
 /// A pod's network namespace and its address.
@@ -72,14 +72,19 @@ pub(super) fn is_permitted() -> bool {
 impl Holder {
     fn start() -> Self {
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"])
+            .args(["--pdeathsig", "KILL", "unshare", "--net", "--pid", "--fork", "--kill-child"])
+            .args(["sleep", "infinity"])
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("tests/setup installs what is needed");
         let holder = Self(child);
         let own = fs::read_link("/proc/self/ns/net").expect("this process has one");
-        let there = || fs::read_link(holder.namespace()).is_ok_and(|it| it != own);
+        // The second is there once a first process is.
+        let there = || {
+            let new = fs::read_link(holder.namespace()).is_ok_and(|it| it != own);
+            new && fs::read_link(holder.processes()).is_ok()
+        };
         while !there() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -92,6 +97,10 @@ impl Holder {
 
     pub(super) fn namespace(&self) -> String {
         format!("/proc/{}/ns/net", self.pid())
+    }
+
+    pub(super) fn processes(&self) -> String {
+        format!("/proc/{}/ns/pid_for_children", self.pid())
     }
 
     fn run(&self, script: &str) {

@@ -49,21 +49,31 @@ pub(super) struct Page {
     pub(super) to: Head,
 }
 
-/// Follows a source until told to stop, or until something fails; tells whether it came further.
+/// How a runner ended.
+pub(super) struct Ended {
+    /// Whether it came further.
+    pub(super) moved: bool,
+    /// Another replica is ahead, as one of two always is: no failure, and what it did is undone.
+    pub(super) overtaken: bool,
+    pub(super) result: Result<(), Error>,
+}
+
+/// Follows a source until told to stop, or until something fails.
 pub(super) async fn run(
     store: &Store,
     consumer: &Consumer,
     source: &str,
     producer: &dyn SourceReader,
     stop: &CancellationToken,
-) -> (bool, Result<(), Error>) {
+) -> Ended {
     match Runner::start(store, consumer, source, producer).await {
         Ok(mut runner) => {
             let from = runner.reached.position;
             let result = runner.run(stop).await;
-            (runner.reached.position > from, result)
+            let moved = runner.reached.position > from;
+            Ended { moved, overtaken: runner.overtaken, result }
         }
-        Err(error) => (false, Err(error)),
+        Err(error) => Ended { moved: false, overtaken: false, result: Err(error) },
     }
 }
 
@@ -86,6 +96,7 @@ pub(super) struct Runner<'a> {
     pending: Pending,
     /// Whether anything is parked. Others that park something move the checkpoint, which is noticed.
     pub(super) parked: bool,
+    overtaken: bool,
 }
 
 impl<'a> Runner<'a> {
@@ -114,6 +125,7 @@ impl<'a> Runner<'a> {
             looked_at: Instant::now(),
             pending: Pending::after(checkpoint, now),
             parked: false,
+            overtaken: false,
         };
         runner.tell_reached();
         runner.count_parked().await?;
@@ -356,7 +368,8 @@ impl<'a> Runner<'a> {
         }
     }
 
-    pub(super) fn overtaken(&self) -> Error {
+    pub(super) fn overtaken(&mut self) -> Error {
+        self.overtaken = true;
         Error::unavailable(format!("another replica of {} is ahead", self.consumer.name))
     }
 }
