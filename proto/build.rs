@@ -58,16 +58,14 @@ fn protos(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// `const ACCESS`: path and permission of every RPC. An RPC without the option does not compile. `const BY_MARKET`: the
-/// paths of those that heed markets.
+/// `const ACCESS`: path and permission of every RPC. An RPC without the option does not compile. `const BY_MARKET`
+/// and `const BY_BRAND`: the paths of those that heed markets, and brands.
 fn access_table(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     let option = pool.get_extension_by_name(ACCESS).ok_or("the access option is not defined")?;
     let mut table = String::from(
         "/// Path and permission of every RPC.\npub const ACCESS: &[(&str, &str)] = &[\n",
     );
-    let mut by_market = String::from(
-        "/// Paths of the RPCs that keep to the markets a token is confined to.\npub const BY_MARKET: &[&str] = &[\n",
-    );
+    let mut confined = [("market", String::new()), ("brand", String::new())];
     for service in pool.services() {
         for method in service.methods() {
             let path = format!("/{}/{}", service.full_name(), method.name());
@@ -81,8 +79,10 @@ fn access_table(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
             };
             let permission = field("permission").and_then(|it| it.as_str().map(str::to_owned));
             let permission = permission.unwrap_or_default();
-            if field("by_market").and_then(|it| it.as_bool()).unwrap_or_default() {
-                writeln!(by_market, "    {path:?},")?;
+            for (scope, paths) in &mut confined {
+                if field(&format!("by_{scope}")).and_then(|it| it.as_bool()).unwrap_or_default() {
+                    writeln!(paths, "    {path:?},")?;
+                }
             }
             if permission.split('.').count() != 3 {
                 return Err(format!("{path} does not declare its permission ({ACCESS})").into());
@@ -91,8 +91,12 @@ fn access_table(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         }
     }
     table += "];\n";
-    by_market += "];\n";
-    Ok(table + &by_market)
+    for (scope, paths) in confined {
+        let name = scope.to_uppercase();
+        writeln!(table, "/// Paths of the RPCs that keep to the {scope}s a token is confined to.")?;
+        writeln!(table, "pub const BY_{name}: &[&str] = &[\n{paths}];")?;
+    }
+    Ok(table)
 }
 
 /// `const SCHEMAS`: hash over the shape of each message and of everything it refers to.

@@ -6,7 +6,7 @@
 //! From the descriptors the build derives:
 //!
 //! - [`ACCESS`]: the permission of every RPC. An RPC that declares none does not compile.
-//! - [`BY_MARKET`]: the RPCs that keep to the markets a token is confined to.
+//! - [`BY_MARKET`], [`BY_BRAND`]: the RPCs that keep to the markets, or brands, a token is confined to.
 //! - [`SCHEMAS`]: a hash over the shape of every message, written into each envelope.
 //! - [`EventSet`] for each `oneof event`: how the facts of one aggregate are named, encoded, decoded, and
 //!   which of their fields are [`Personal`].
@@ -73,7 +73,7 @@ mod derived {
     #![allow(clippy::all, clippy::allow_attributes)]
     include!(concat!(env!("OUT_DIR"), "/derived.rs"));
 }
-pub use derived::{ACCESS, BY_MARKET, SCHEMAS};
+pub use derived::{ACCESS, BY_BRAND, BY_MARKET, SCHEMAS};
 
 /// The compiled module, with comments and options, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rapport.binpb"));

@@ -7,7 +7,7 @@ use chassis::auth::service::Grant;
 use chassis::testing::TokenSpec;
 use prost_reflect::DescriptorPool;
 use rapport::targets::TARGETS;
-use rapport_proto::{ACCESS, BY_MARKET, FILE_DESCRIPTOR_SET};
+use rapport_proto::{ACCESS, BY_BRAND, BY_MARKET, FILE_DESCRIPTOR_SET};
 use support::{Platform, Topology, Web};
 
 use crate::NODE;
@@ -126,9 +126,12 @@ fn without(path: &str, permission: &str) -> Vec<(&'static str, TokenSpec)> {
     if permission != "profiles.parties.read" {
         some.push(("a role for something else", role("clerk")));
     }
-    // What the others answer depends on whom they are asked about: `profiles` tests that.
+    // What the others answer depends on whom they are asked about: `profiles` and `content` test that.
     if !BY_MARKET.contains(&path) {
         some.push(("another market", TokenSpec::new("acme", "clerk", &["*"]).markets(&["FR"])));
+    }
+    if !BY_BRAND.contains(&path) {
+        some.push(("another brand", TokenSpec::new("acme", "clerk", &["*"]).brands(&["Other"])));
     }
     some
 }

@@ -22,7 +22,9 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 
 use crate::settings::{AuthMode, Settings};
-use crate::status::{MARKET_FORBIDDEN, Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING};
+use crate::status::{
+    BRAND_FORBIDDEN, MARKET_FORBIDDEN, Problem, TENANT_UNKNOWN, TOKEN_INVALID, TOKEN_MISSING,
+};
 
 pub use oidc::is_algorithm;
 pub use service::ServiceKeys;
@@ -39,6 +41,8 @@ pub struct Caller {
     pub permissions: Permissions,
     /// The markets that the caller is confined to; nothing for all of them.
     pub markets: Option<BTreeSet<String>>,
+    /// The brands that the caller is confined to; nothing for all of them.
+    pub brands: Option<BTreeSet<String>>,
     /// The person a service acts for.
     pub on_behalf_of: Option<String>,
     /// When the person proved to the issuer who they are, as far as the token says: its `auth_time`, else its `iat`,
@@ -109,6 +113,19 @@ impl Caller {
         self.in_market(market).map(|()| market)
     }
 
+    /// Whether the caller may see and change what is of a brand.
+    pub fn reaches_brand(&self, brand: &str) -> bool {
+        self.brands.as_ref().is_none_or(|it| it.contains(brand))
+    }
+
+    /// Refuses a brand that the caller is not to reach.
+    pub fn in_brand(&self, brand: &str) -> Result<(), Problem> {
+        match self.reaches_brand(brand) {
+            true => Ok(()),
+            false => Err(Problem::of(BRAND_FORBIDDEN).with("brand", brand)),
+        }
+    }
+
     /// The target's name when the caller is one.
     pub fn target(&self) -> Option<&str> {
         (self.kind == Kind::Service).then(|| self.subject.strip_prefix("service:")).flatten()
@@ -121,6 +138,7 @@ pub struct Authenticator {
     tenants: BTreeSet<String>,
     roles: BTreeMap<String, Vec<String>>,
     markets_required: bool,
+    brands_required: bool,
     people: People,
     services: ServiceKeys,
 }
@@ -185,9 +203,16 @@ impl Authenticator {
             }
         };
         let tenants = settings.tenants.iter().cloned().collect();
-        let (roles, markets_required) =
-            (settings.auth.roles.clone(), settings.auth.markets_required);
-        Ok((Self { tenants, roles, markets_required, people, services }, token))
+        let auth = &settings.auth;
+        let authenticator = Self {
+            tenants,
+            roles: auth.roles.clone(),
+            markets_required: auth.markets_required,
+            brands_required: auth.brands_required,
+            people,
+            services,
+        };
+        Ok((authenticator, token))
     }
 
     /// The verifier of the issuer's tokens, whose keys want refreshing in the background.
@@ -219,18 +244,10 @@ impl Authenticator {
             kind: Kind::User,
             roles: claims.roles.clone(),
             permissions: claims.permissions.iter().chain(from_roles).collect(),
-            markets: self.markets(claims),
+            markets: confined(claims.markets.as_deref(), self.markets_required),
+            brands: confined(claims.brands.as_deref(), self.brands_required),
             on_behalf_of: None,
             authenticated_at: claims.authenticated_at(),
-        }
-    }
-
-    /// A token that says nothing of markets is for all of them, unless tokens must say it.
-    fn markets(&self, claims: &oidc::Claims) -> Option<BTreeSet<String>> {
-        match &claims.markets {
-            None => self.markets_required.then(BTreeSet::new),
-            Some(all) if all.iter().any(|it| it == "*") => None,
-            Some(some) => Some(some.iter().cloned().collect()),
         }
     }
 
@@ -243,6 +260,15 @@ impl Authenticator {
         } else {
             Err(Problem::of(TENANT_UNKNOWN))
         }
+    }
+}
+
+/// What a token is confined to by a claim. One that says nothing is for everything, unless tokens must say it.
+fn confined(claim: Option<&[String]>, required: bool) -> Option<BTreeSet<String>> {
+    match claim {
+        None => required.then(BTreeSet::new),
+        Some(all) if all.iter().any(|it| it == "*") => None,
+        Some(some) => Some(some.iter().cloned().collect()),
     }
 }
 
@@ -259,6 +285,7 @@ fn developer(token: &str, expected: &[u8; 32], tenant: &str) -> Result<Caller, P
         roles: Vec::new(),
         permissions: Permissions::all(),
         markets: None,
+        brands: None,
         on_behalf_of: None,
         authenticated_at: None,
     })

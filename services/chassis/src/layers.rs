@@ -31,7 +31,7 @@ use crate::lifecycle::panic_text;
 use crate::methods::{Method, Methods};
 use crate::rate::Rate;
 use crate::status::{
-    Code, DEADLINE_PASSED, MARKETS_UNHEEDED, METHOD_UNKNOWN, OVERLOADED, PANICKED,
+    BRANDS_UNHEEDED, Code, DEADLINE_PASSED, MARKETS_UNHEEDED, METHOD_UNKNOWN, OVERLOADED, PANICKED,
     PERMISSION_MISSING, Problem, STOPPING, TENANT_TOO_FAST, TOO_MANY_STREAMS,
 };
 use crate::telemetry::propagation;
@@ -181,8 +181,7 @@ impl Gate {
         }
         let work = async move {
             let response = call.scope(pass(routes, request)).await;
-            // What is left of a call is to be sent; a stream is worked on until it ends.
-            (response, place.filter(|_| method.streams))
+            (response, place.map(Place::worked_off))
         };
         Ok(self.inside.run(work).await)
     }
@@ -258,10 +257,14 @@ impl Gate {
             return Err(Problem::of(PERMISSION_MISSING).with("permission", method.permission));
         }
         // Who is confined may not call what would show the rest.
-        match caller.markets.is_none() || method.by_market {
-            true => Ok(()),
-            false => Err(Problem::of(MARKETS_UNHEEDED).with("method", method.name)),
-        }
+        let unheeded = if caller.markets.is_some() && !method.by_market {
+            MARKETS_UNHEEDED
+        } else if caller.brands.is_some() && !method.by_brand {
+            BRANDS_UNHEEDED
+        } else {
+            return Ok(());
+        };
+        Err(Problem::of(unheeded).with("method", method.name))
     }
 
     /// People are counted where they enter; what targets ask of each other follows from that.

@@ -15,6 +15,8 @@ pub struct Method {
     pub permission: &'static str,
     /// Whether it keeps to the markets that a caller is confined to.
     pub by_market: bool,
+    /// Whether it keeps to the brands that a caller is confined to.
+    pub by_brand: bool,
     /// True when the answer is a stream, which may outlast any request timeout of ours.
     pub streams: bool,
     /// The target whose API it is; `None` for what every target serves.
@@ -66,7 +68,9 @@ impl Methods {
             let service = name.split('/').next().unwrap_or_default();
             let streams = streams.get(*path).copied().unwrap_or_default();
             let by_market = rapport_proto::BY_MARKET.contains(path);
-            (*path, Method { name, permission, by_market, streams, target: target_of(service) })
+            let by_brand = rapport_proto::BY_BRAND.contains(path);
+            let target = target_of(service);
+            (*path, Method { name, permission, by_market, by_brand, streams, target })
         };
         Ok(Self { by_path: access.iter().map(method).collect(), declared })
     }

@@ -176,6 +176,7 @@ pub struct Auth {
     pub service_key_file: PathBuf,
     pub roles: BTreeMap<String, Vec<String>>,
     pub markets_required: bool,
+    pub brands_required: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -122,6 +122,8 @@ reasons! {
         PERMISSION_MISSING: PermissionDenied, "the caller may not call this method or see this resource", "Ask an administrator for the permission named in the method's description.";
         MARKET_FORBIDDEN: PermissionDenied, "the caller's token is confined to other markets", "Use a token whose claim `markets` names this one, or `*`.";
         MARKETS_UNHEEDED: PermissionDenied, "the method cannot keep to the markets that the caller's token is confined to", "Use a token without the claim `markets`, or with `*`.";
+        BRAND_FORBIDDEN: PermissionDenied, "the caller's token is confined to other brands", "Use a token whose claim `brands` names this one, or `*`.";
+        BRANDS_UNHEEDED: PermissionDenied, "the method cannot keep to the brands that the caller's token is confined to", "Use a token without the claim `brands`, or with `*`.";
         METHOD_UNKNOWN: Unimplemented, "the method is not part of this server's API", "Check the method's name, the release and the targets served here.";
         KEYS_UNAVAILABLE: Unavailable, "the issuer's keys have not been read yet", "Retry; check that the issuer can be reached.";
         OVERLOADED: ResourceExhausted, "the server works on as many calls as grpc.max_in_flight allows", "Retry after the delay given, with jitter.";

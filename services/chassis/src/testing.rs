@@ -141,6 +141,7 @@ pub fn caller(tenant: &str, subject: &str, permissions: &[&str]) -> Caller {
         roles: Vec::new(),
         permissions: permissions.iter().copied().collect::<Permissions>(),
         markets: None,
+        brands: None,
         on_behalf_of: None,
         authenticated_at: None,
     }

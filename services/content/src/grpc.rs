@@ -11,6 +11,7 @@ use eventstore::{Decider, Executed, Metadata, Timestamp};
 use crate::shelf::Shelf;
 use crate::{consumers, refusal};
 
+mod brands;
 mod existing;
 mod library;
 mod module;

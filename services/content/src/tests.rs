@@ -1,6 +1,7 @@
 //! The service through its API: typed clients, the real layers, SQLite, a clock that moves when told.
 
 mod bad_input;
+mod brands;
 mod cascade;
 mod golden;
 mod indexes;

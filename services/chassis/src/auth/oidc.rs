@@ -44,6 +44,9 @@ pub struct Claims {
     /// ISO 3166-1 alpha-2 codes, or `*`.
     #[serde(default)]
     pub markets: Option<Vec<String>>,
+    /// Names of brands, or `*`.
+    #[serde(default)]
+    pub brands: Option<Vec<String>>,
     /// Seconds since 1970; numbers of this kind may have a fraction (RFC 7519, section 2).
     #[serde(default)]
     auth_time: Option<f64>,

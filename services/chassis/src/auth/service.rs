@@ -164,6 +164,7 @@ fn verified(claims: Claims) -> Verified {
         roles: Vec::new(),
         permissions: Permissions::default(),
         markets: None,
+        brands: None,
         on_behalf_of: claims.on_behalf_of,
         authenticated_at: None,
     };

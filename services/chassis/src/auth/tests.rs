@@ -61,10 +61,11 @@ async fn a_token_proves_tenant_subject_permissions_and_roles() {
 }
 
 #[tokio::test]
-async fn a_token_is_confined_to_the_markets_it_names() {
+async fn a_token_is_confined_to_the_markets_and_brands_it_names() {
     let (issuer, authenticator) = oidc().await;
     let mut settings = settings_of(&issuer);
     settings.auth.markets_required = true;
+    settings.auth.brands_required = true;
     let (strict, _) = Authenticator::new(&settings, keys()).expect("set up");
     let all = ["DE", "FR"].map(str::to_owned);
     let cases: [(serde_json::Value, _, _); 5] = [
@@ -74,16 +75,21 @@ async fn a_token_is_confined_to_the_markets_it_names() {
         (json!(["DE"]), &all[..1], &all[..1]),
         (json!([]), &all[..0], &all[..0]),
     ];
-    for (claim, reached, reached_strictly) in cases {
-        let token = issuer.mint(ada().with("markets", claim.clone()));
-        for (authenticator, reached) in [(&authenticator, reached), (&strict, reached_strictly)] {
-            let caller = caller(authenticator, &token).await.expect("valid");
-            let found: Vec<_> = all.iter().filter(|it| caller.reaches(it)).cloned().collect();
-            assert_eq!(found, reached, "{claim}");
+    type Reaches = fn(&Caller, &str) -> bool;
+    let scopes: [(_, Reaches); 2] =
+        [("markets", Caller::reaches), ("brands", Caller::reaches_brand)];
+    for (scope, reaches) in scopes {
+        for (claim, reached, reached_strictly) in &cases {
+            let token = issuer.mint(ada().with(scope, claim.clone()));
+            for (of, reached) in [(&authenticator, reached), (&strict, reached_strictly)] {
+                let caller = caller(of, &token).await.expect("valid");
+                let found: Vec<_> = all.iter().filter(|it| reaches(&caller, it)).cloned().collect();
+                assert_eq!(found, *reached, "{scope} {claim}");
+            }
         }
+        let token = issuer.mint(ada().with(scope, json!("DE")));
+        assert_eq!(caller(&authenticator, &token).await.expect_err("no list"), TOKEN_INVALID);
     }
-    let token = issuer.mint(ada().with("markets", json!("DE")));
-    assert_eq!(caller(&authenticator, &token).await.expect_err("no list"), TOKEN_INVALID);
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use crate::telemetry::rpc;
 /// When to try again after being shed.
 pub(super) const SHED_RETRY: Duration = Duration::from_millis(250);
 
+/// Answers to calls that nobody has read yet; those beyond hold the places of their calls, so that memory is bounded.
+pub(super) const UNREAD: usize = 1024;
+
 /// The places of a process. Nobody queues for one: waiting calls would all be late.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -26,13 +29,27 @@ struct Kind {
     free: Arc<Semaphore>,
     taken: &'static Metric<UpDownCounter, 0>,
     none_left: Reason,
+    /// Places for what is worked off.
+    unread: Option<Arc<Semaphore>>,
 }
 
-/// A place taken, until this is dropped: when a call is worked off, or a stream's body has ended.
+/// A place taken, until this is dropped: when the response's body has ended.
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
-    taken: &'static Metric<UpDownCounter, 0>,
+    taken: Option<&'static Metric<UpDownCounter, 0>>,
+    unread: Option<Arc<Semaphore>>,
+}
+
+impl Place {
+    /// The place of a call whose answer is all that is left of it: from now on others may be worked on.
+    pub(super) fn worked_off(self) -> Self {
+        let unread = self.unread.as_ref().and_then(|it| it.clone().try_acquire_owned().ok());
+        match unread {
+            Some(permit) => Self { _permit: permit, taken: None, unread: None },
+            None => self,
+        }
+    }
 }
 
 impl Places {
@@ -43,9 +60,11 @@ impl Places {
             free: Arc::new(Semaphore::new(count)),
             taken,
             none_left,
+            unread: None,
         };
+        let unread = Some(Arc::new(Semaphore::new(UNREAD)));
         Self {
-            calls: kind(calls, &rpc::IN_FLIGHT, OVERLOADED),
+            calls: Kind { unread, ..kind(calls, &rpc::IN_FLIGHT, OVERLOADED) },
             streams: kind(streams, &rpc::STREAMS, TOO_MANY_STREAMS),
             public_streams: kind(streams, &rpc::STREAMS, TOO_MANY_STREAMS),
         }
@@ -70,12 +89,14 @@ impl Kind {
         let permit = self.free.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Problem::of(self.none_left).retry_after(SHED_RETRY))?;
         self.taken.add(1, []);
-        Ok(Place { _permit: permit, taken: self.taken })
+        Ok(Place { _permit: permit, taken: Some(self.taken), unread: self.unread.clone() })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.taken.add(-1, []);
+        if let Some(taken) = self.taken {
+            taken.add(-1, []);
+        }
     }
 }

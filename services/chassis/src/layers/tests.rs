@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 
-use super::places::SHED_RETRY;
+use super::places::{SHED_RETRY, UNREAD};
 use super::*;
 use crate::auth::{ServiceKeys, service::Grant};
 use crate::settings::Settings;
@@ -294,7 +294,7 @@ async fn streams_hold_a_place_of_their_own_for_as_long_as_they_last() {
 }
 
 #[tokio::test]
-async fn a_call_holds_its_place_until_its_answer_was_read() {
+async fn answers_that_nobody_reads_are_bounded() {
     let fixture = fixture(1);
     let request = || {
         http::Request::post("/rapport.eventlog.v1.EventLogService/ReadEvents")
@@ -303,8 +303,13 @@ async fn a_call_holds_its_place_until_its_answer_was_read() {
             .body(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(b"\0\0\0\0\0"))))
             .expect("request")
     };
-    let unread = pass(fixture.routes.clone(), request()).await;
-    assert!(Status::from_header_map(unread.headers()).is_none(), "the status follows the body");
+    // Those that may wait, and one that holds the place of its call.
+    let mut unread = Vec::new();
+    for _ in 0..=UNREAD {
+        let answer = pass(fixture.routes.clone(), request()).await;
+        assert!(Status::from_header_map(answer.headers()).is_none(), "the status follows the body");
+        unread.push(answer);
+    }
     let shed = pass(fixture.routes.clone(), request()).await;
     let shed = Status::from_header_map(shed.headers()).expect("status");
     assert_eq!(told(&shed), (tonic::Code::ResourceExhausted, "OVERLOADED".into()));

@@ -113,6 +113,7 @@ pub const TABLE: &[Setting] = table! {
     "auth.algorithms", Kind::List, r#"["RS256", "ES256", "EdDSA"]"#, "Signature algorithms accepted; symmetric ones never are.";
     "auth.leeway_s", whole(0, 300), "30", "Seconds by which clocks may differ when exp and nbf are checked.";
     "auth.service_key_file", Kind::Path, r#""""#, "File with the key that signs tokens between targets and the personal links of surveys, 32 characters or more; with several lines the first signs and all verify. Empty in embedded mode: made beside the databases.";
+    "auth.brands_required", Kind::Flag, "false", "Whether a token without the claim brands is confined to none. Otherwise it is for all; `*` always is.";
     "auth.markets_required", Kind::Flag, "false", "Whether a token without the claim markets is confined to none. Otherwise it is for all; `*` always is.";
     "auth.roles", Kind::ListMap, "{}", "Permissions of each role a token names (claim roles), in addition to its claim permissions; a permission may end in .* or be *.";
     "keys.kek_file", Kind::Path, r#""""#, "File with the key-encryption key that wraps the secret of each store, 32 bytes in base64. Empty in embedded mode: made beside the databases.";

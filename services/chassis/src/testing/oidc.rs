@@ -84,6 +84,11 @@ impl TokenSpec {
         self.with("markets", json!(markets))
     }
 
+    /// The person is confined to brands.
+    pub fn brands(self, brands: &[&str]) -> Self {
+        self.with("brands", json!(brands))
+    }
+
     pub fn expired(self) -> Self {
         let past = unix_seconds() - 3600;
         self.with("exp", past.into())

@@ -153,7 +153,7 @@ impl Api {
 }
 
 /// Ids in slots of a kind, and in the rule about what must accompany, each with its field.
-fn of_kind(content: &ModuleContent, kind: SlotKind) -> Vec<(String, String)> {
+pub(super) fn of_kind(content: &ModuleContent, kind: SlotKind) -> Vec<(String, String)> {
     let slots = content.slots.iter().enumerate().filter(|(_, it)| it.kind() == kind);
     let mut named: Vec<_> =
         slots.map(|(n, it)| (format!("content.slots[{n}].of"), it.of.clone())).collect();

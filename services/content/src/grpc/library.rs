@@ -34,6 +34,7 @@ impl LibraryService for Api {
         let product = convert::required("product", it.product.clone())?;
         product::check(&product).finish()?;
         let id = product.product_id.clone();
+        self.may_register(caller, &product).await?;
         let done = self.execute::<Product>(&id, &meta, product::Register(product)).await?;
         let (product, position) = (done.state.product, done.position);
         Ok(Response::new(proto::RegisterProductResponse { product, position }))
@@ -52,7 +53,8 @@ impl LibraryService for Api {
         let mut ids = listed.await.map_err(Problem::from)?;
         let next_page_token = page.cut(&mut ids, String::clone);
         let found = store.load_many::<Product>(tenant, &ids).await.map_err(Problem::from)?;
-        let products = found.into_iter().filter_map(|it| it.state.product).collect();
+        let products = found.into_iter().filter_map(|it| it.state.product);
+        let products = products.filter(|it| caller.reaches_brand(&it.brand)).collect();
         Ok(Response::new(proto::ListProductsResponse { products, next_page_token }))
     }
 
@@ -136,6 +138,7 @@ impl LibraryService for Api {
                 Definition::Content(content) => content,
                 Definition::Yaml(text) => convert::yaml(&text)?,
             };
+        self.may_save::<Claim>(caller, id, &content.product_id).await?;
         let found = claim::content::check(&content, meta.at);
         let checked = self.check_claim(&caller.tenant, &content, found).await;
         self.unless_repeated(&meta, checked).await?;
@@ -154,6 +157,7 @@ impl LibraryService for Api {
         let caller = Caller::of(&request)?;
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "claims")?;
+        self.in_reach::<Claim>(caller, id, "name").await?;
         let meta = self.deps.metadata(&request, &it.request_id)?;
         let submit = self.submission_of_claim(&meta, id, it.version).await?;
         let (state, position) = self.of_claim(id, &meta, submit).await?;
@@ -168,6 +172,7 @@ impl LibraryService for Api {
         let caller = Caller::of(&request)?;
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "claims")?;
+        self.in_reach::<Claim>(caller, id, "name").await?;
         let meta = self.deps.metadata(&request, &it.request_id)?;
         let (review, signature_id) = convert::review(&it.into(), caller, &meta)?;
         self.deps.find::<Claim>(&caller.tenant, id, "name").await?;
@@ -183,6 +188,7 @@ impl LibraryService for Api {
         let caller = Caller::of(&request)?;
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "claims")?;
+        self.in_reach::<Claim>(caller, id, "name").await?;
         let mut meta = self.deps.metadata(&request, &it.request_id)?;
         let reason = convert::reason(&it.reason)?;
         meta.reason.clone_from(&reason);
@@ -200,6 +206,7 @@ impl LibraryService for Api {
         let caller = Caller::of(&request)?;
         let request = request.get_ref();
         let id = own(caller, "name", &request.name, "claims")?;
+        self.in_reach::<Claim>(caller, id, "name").await?;
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
         let found = self.deps.find::<Claim>(&caller.tenant, id, "name").await?;
@@ -223,11 +230,12 @@ impl LibraryService for Api {
         let next_page_token = page.cut(&mut ids, String::clone);
         let found = self.deps.store.load_many::<Claim>(tenant, &ids).await;
         let found = found.map_err(Problem::from)?;
+        let states: Vec<_> = found.iter().map(|it| &it.state).collect();
+        let reached = self.reached::<Claim>(caller, &states).await?;
         let now = self.now();
-        let claims = ids
-            .iter()
-            .zip(found)
-            .map(|(id, it)| convert::claim(tenant, id, &it.state, now, Shown::Listed))
+        let claims = (ids.iter().zip(states).zip(reached))
+            .filter(|it| it.1)
+            .map(|((id, it), _)| convert::claim(tenant, id, it, now, Shown::Listed))
             .collect();
         Ok(Response::new(proto::ListClaimsResponse { claims, next_page_token }))
     }

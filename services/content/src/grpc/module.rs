@@ -38,6 +38,8 @@ impl ModuleService for Api {
                 Definition::Content(content) => content,
                 Definition::Yaml(text) => convert::yaml(&text)?,
             };
+        self.may_save::<Module>(caller, id, &content.product_id).await?;
+        self.may_name(caller, &content).await?;
         let found = module::content::check(&content, meta.at);
         let checked = self.check_module(&caller.tenant, id, &content, found).await;
         self.unless_repeated(&meta, checked).await?;
@@ -56,6 +58,7 @@ impl ModuleService for Api {
         let caller = Caller::of(&request)?;
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "modules")?;
+        self.in_reach::<Module>(caller, id, "name").await?;
         let meta = self.deps.metadata(&request, &it.request_id)?;
         let submit = self.submission_of_module(&meta, id, it.version).await?;
         let (state, position) = self.of_module(id, &meta, submit).await?;
@@ -70,6 +73,7 @@ impl ModuleService for Api {
         let caller = Caller::of(&request)?;
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "modules")?;
+        self.in_reach::<Module>(caller, id, "name").await?;
         let meta = self.deps.metadata(&request, &it.request_id)?;
         let (review, signature_id) = convert::review(&it.into(), caller, &meta)?;
         self.deps.find::<Module>(&caller.tenant, id, "name").await?;
@@ -85,6 +89,7 @@ impl ModuleService for Api {
         let caller = Caller::of(&request)?;
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "modules")?;
+        self.in_reach::<Module>(caller, id, "name").await?;
         let mut meta = self.deps.metadata(&request, &it.request_id)?;
         let reason = convert::reason(&it.reason)?;
         meta.reason.clone_from(&reason);
@@ -102,6 +107,7 @@ impl ModuleService for Api {
         let caller = Caller::of(&request)?;
         let request = request.get_ref();
         let id = own(caller, "name", &request.name, "modules")?;
+        self.in_reach::<Module>(caller, id, "name").await?;
         self.caught_up(&request.min_positions).await?;
         let position = self.position();
         let state = self.deps.find::<Module>(&caller.tenant, id, "name").await?.state;
@@ -130,9 +136,12 @@ impl ModuleService for Api {
         let next_page_token = page.cut(&mut ids, String::clone);
         let found = self.deps.store.load_many::<Module>(tenant, &ids).await;
         let found = found.map_err(Problem::from)?;
+        let states: Vec<_> = found.iter().map(|it| &it.state).collect();
+        let reached = self.reached::<Module>(caller, &states).await?;
         let now = self.now();
-        let modules = (ids.iter().zip(found))
-            .map(|(id, it)| convert::module(tenant, id, &it.state, now, Shown::Listed))
+        let modules = (ids.iter().zip(states).zip(reached))
+            .filter(|it| it.1)
+            .map(|((id, it), _)| convert::module(tenant, id, it, now, Shown::Listed))
             .collect();
         Ok(Response::new(proto::ListModulesResponse { modules, next_page_token }))
     }
@@ -189,6 +198,7 @@ impl ModuleService for Api {
         let caller = Caller::of(&request)?;
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "modules")?;
+        self.in_reach::<Module>(caller, id, "name").await?;
         let (audience, channel) = (it.audience(), it.channel());
         let ask = convert::ask(
             &it.market,
@@ -223,6 +233,7 @@ impl ModuleService for Api {
         let caller = Caller::of(&request)?;
         let it = request.get_ref();
         let id = own(caller, "name", &it.name, "modules")?;
+        self.in_reach::<Module>(caller, id, "name").await?;
         let (ask, values) = convert::render(it, self.now())?;
         self.caught_up(&it.min_positions).await?;
         let position = self.position();

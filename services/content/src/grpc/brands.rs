@@ -1,0 +1,158 @@
+//! Keeping to the brands that a caller is confined to. A claim or module is of the brands of its products, those of all its
+//! versions; what names no product is of no brand, and only for who is confined to none.
+
+use std::collections::BTreeSet;
+
+use chassis::auth::Caller;
+use chassis::name::unknown;
+use chassis::status::{BRAND_FORBIDDEN, Problem};
+use eventstore::Decider;
+use rapport_proto::content::v1::{self as proto, ModuleContent, SlotKind};
+
+use super::Api;
+use super::existing::of_kind;
+use crate::domain::claim::{self, Claim};
+use crate::domain::module::{self, Module};
+use crate::domain::product::Product;
+use crate::domain::review::{Version, Versions};
+
+/// What is about a product.
+pub(super) trait OfProduct: Decider<State = Versions> {
+    const KIND: &'static str;
+
+    /// The product of a version; empty for none.
+    fn product_id(version: &Version) -> Option<String>;
+}
+
+impl OfProduct for Claim {
+    const KIND: &'static str = "claim";
+
+    fn product_id(version: &Version) -> Option<String> {
+        claim::content_of(version).map(|it| it.product_id)
+    }
+}
+
+impl OfProduct for Module {
+    const KIND: &'static str = "module";
+
+    fn product_id(version: &Version) -> Option<String> {
+        module::content_of(version).map(|it| it.product_id)
+    }
+}
+
+impl Api {
+    /// Refuses a claim or module outside of the caller's brands, as if there were none.
+    pub(super) async fn in_reach<A: OfProduct>(
+        &self,
+        caller: &Caller,
+        id: &str,
+        field: &str,
+    ) -> Result<(), Problem> {
+        if caller.brands.is_none() {
+            return Ok(());
+        }
+        let found = self.deps.find::<A>(&caller.tenant, id, field).await?.state;
+        match self.reached::<A>(caller, &[&found]).await?.as_slice() {
+            [true] => Ok(()),
+            _ => Err(unknown(field)),
+        }
+    }
+
+    /// Which of some claims or modules are within the caller's brands.
+    pub(super) async fn reached<A: OfProduct>(
+        &self,
+        caller: &Caller,
+        found: &[&Versions],
+    ) -> Result<Vec<bool>, Problem> {
+        if caller.brands.is_none() {
+            return Ok(vec![true; found.len()]);
+        }
+        let products = |it: &&Versions| it.iter().filter_map(A::product_id).collect();
+        let products: Vec<BTreeSet<String>> = found.iter().map(products).collect();
+        let ids = products.iter().flatten().filter(|it| !it.is_empty()).cloned();
+        let own = self.own_products(caller, ids.collect::<BTreeSet<_>>()).await?;
+        Ok(products.iter().map(|it| !it.is_empty() && it.is_subset(&own)).collect())
+    }
+
+    /// Refuses a version that would be outside of the caller's brands, or be added to what is.
+    pub(super) async fn may_save<A: OfProduct>(
+        &self,
+        caller: &Caller,
+        id: &str,
+        product_id: &str,
+    ) -> Result<(), Problem> {
+        if caller.brands.is_none() {
+            return Ok(());
+        }
+        let (tenant, store) = (caller.tenant.as_str(), &self.deps.store);
+        let product = store.load_many::<Product>(tenant, &[product_id.to_owned()]).await?;
+        let product = product.into_iter().next().and_then(|it| it.state.product);
+        caller.in_brand(&product.unwrap_or_default().brand)?;
+        let known = store.load_many::<A>(tenant, &[id.to_owned()]).await?;
+        let known: Vec<_> = known.iter().map(|it| &it.state).filter(|it| !it.is_empty()).collect();
+        match self.reached::<A>(caller, &known).await?.contains(&false) {
+            true => Err(Problem::of(BRAND_FORBIDDEN)),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses a product that would be, or was, outside of the caller's brands.
+    pub(super) async fn may_register(
+        &self,
+        caller: &Caller,
+        product: &proto::Product,
+    ) -> Result<(), Problem> {
+        caller.in_brand(&product.brand)?;
+        let id = product.product_id.clone();
+        let known = self.deps.store.load_many::<Product>(&caller.tenant, &[id]).await?;
+        let mut known = known.into_iter().filter_map(|it| it.state.product);
+        match known.all(|it| caller.reaches_brand(&it.brand)) {
+            true => Ok(()),
+            false => Err(Problem::of(BRAND_FORBIDDEN)),
+        }
+    }
+
+    /// Refuses a module that is made of claims or modules outside of the caller's brands, as if there were none.
+    pub(super) async fn may_name(
+        &self,
+        caller: &Caller,
+        content: &ModuleContent,
+    ) -> Result<(), Problem> {
+        self.parts_in_reach::<Claim>(caller, of_kind(content, SlotKind::Claim)).await?;
+        self.parts_in_reach::<Module>(caller, of_kind(content, SlotKind::Module)).await
+    }
+
+    /// Each id comes with the field that names it.
+    async fn parts_in_reach<A: OfProduct>(
+        &self,
+        caller: &Caller,
+        named: Vec<(String, String)>,
+    ) -> Result<(), Problem> {
+        if caller.brands.is_none() {
+            return Ok(());
+        }
+        let ids: Vec<_> = named.iter().map(|it| it.1.clone()).collect();
+        let found = self.deps.store.load_many::<A>(&caller.tenant, &ids).await?;
+        let found: Vec<_> = found.iter().map(|it| &it.state).collect();
+        let reached = self.reached::<A>(caller, &found).await?;
+        match named.iter().zip(reached).find(|it| !it.1) {
+            None => Ok(()),
+            Some(((field, _), _)) => {
+                Err(Problem::field(field.as_str(), format!("Name a {} that exists.", A::KIND)))
+            }
+        }
+    }
+
+    /// Those of some products that are of the caller's brands.
+    async fn own_products(
+        &self,
+        caller: &Caller,
+        ids: BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, Problem> {
+        let ids: Vec<_> = ids.into_iter().collect();
+        let found = self.deps.store.load_many::<Product>(&caller.tenant, &ids).await?;
+        let known = found.into_iter().filter_map(|it| it.state.product);
+        let own = known.filter(|it| caller.reaches_brand(&it.brand));
+        Ok(own.map(|it| it.product_id).collect())
+    }
+}
