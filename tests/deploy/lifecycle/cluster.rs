@@ -177,7 +177,7 @@ impl Cluster {
 
     async fn apply(&self, verb: &str, more: &str, flags: &[&str]) -> Result<String, String> {
         let chart = chart().display().to_string();
-        let mut all = vec![chart, "--wait".to_owned(), "--timeout=200s".to_owned()];
+        let mut all = vec![chart, "--wait".to_owned(), "--timeout=400s".to_owned()];
         for file in self.values(more) {
             all.push(format!("--values={}", file.display()));
         }
@@ -218,8 +218,8 @@ impl Cluster {
     }
 
     /// What pods complain of.
-    pub(super) fn complaints(&self) -> Vec<String> {
-        let mut all = Vec::new();
+    pub(super) fn complaints(&self) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
         for pod in self.objects.list("pods") {
             let log = self.folder.path().join("pods").join(name(&pod)).join("log");
             let log = fs::read_to_string(log).unwrap_or_default();
@@ -287,9 +287,9 @@ impl Cluster {
     }
 
     pub(super) async fn eventually(&self, what: &str, condition: impl Fn() -> bool) {
-        let give_up = Instant::now() + Duration::from_secs(100);
+        let give_up = Instant::now() + Duration::from_secs(300);
         while !condition() {
-            assert!(Instant::now() < give_up, "not within 100 s: {what}\n{}", self.state());
+            assert!(Instant::now() < give_up, "not within 300 s: {what}\n{}", self.state());
             sleep(Duration::from_millis(100)).await;
         }
     }
