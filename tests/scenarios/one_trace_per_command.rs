@@ -8,7 +8,7 @@ use eventstore::hex;
 use rapport_proto::profiles::v1::{ContactPoint, Identifier, RegisterPartyRequest};
 use rapport_proto::types::{Channel, PartyKind};
 use serde_json::Value;
-use support::{Client, Platform, Topology};
+use support::{Client, Collector, Platform, Topology, eventually};
 
 use crate::NODE;
 
@@ -18,7 +18,22 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_database_relay_and_consumer_spans_are_one_trace() {
     let receiver = OtlpReceiver::start().await;
-    let mut platform = traced(&receiver).await;
+    one_trace(&receiver, &receiver.endpoint()).await;
+}
+
+/// The same after a collector that others wrote has read it all and written it anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collector_hands_on_the_same_trace() {
+    let receiver = OtlpReceiver::start().await;
+    let collector = Collector::start(&receiver.endpoint()).await;
+    one_trace(&receiver, &collector.endpoint()).await;
+    // What was measured was sent when the processes stopped.
+    let measured = async || receiver.metrics().iter().any(|it| it == "rpc.server.call.duration");
+    eventually("metrics come through the collector", measured).await;
+}
+
+async fn one_trace(receiver: &OtlpReceiver, endpoint: &str) {
+    let mut platform = traced(endpoint).await;
     register(&platform, TRACE).await;
 
     let named = async |prefix: &'static str| {
@@ -59,7 +74,7 @@ async fn server_database_relay_and_consumer_spans_are_one_trace() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_measured_before_a_stop_is_lost() {
     let receiver = OtlpReceiver::start().await;
-    let mut platform = traced(&receiver).await;
+    let mut platform = traced(&receiver.endpoint()).await;
     let traces: Vec<_> = (1..=40).map(|it| format!("{it:032x}")).collect();
     for trace in &traces {
         register(&platform, trace).await;
@@ -123,9 +138,9 @@ async fn no_secret_and_no_person_is_in_a_log_line() {
 }
 
 /// A platform that sends what it measures, and logs in detail.
-async fn traced(receiver: &OtlpReceiver) -> Platform {
+async fn traced(endpoint: &str) -> Platform {
     let mut platform = Platform::new(Topology::Distributed, NODE).await;
-    platform.extra.push(format!("telemetry.otlp_endpoint={}", receiver.endpoint()));
+    platform.extra.push(format!("telemetry.otlp_endpoint={endpoint}"));
     platform.extra.push("telemetry.log_level=debug".into());
     platform.extra.push("telemetry.log_format=json".into());
     platform.start(None);

@@ -1,6 +1,7 @@
 //! What the whole-platform tests stand on: the platform in one process or one per target, on SQLite or
 //! on PostgreSQL and NATS, with typed clients.
 
+mod collector;
 pub mod mirror;
 mod node;
 mod platform;
@@ -9,6 +10,7 @@ mod receiver;
 mod replicas;
 mod web;
 
+pub use collector::Collector;
 pub use eventstore::testing::Front;
 pub use node::Node;
 pub use platform::{Client, Ground, Platform, Topology, eventually};

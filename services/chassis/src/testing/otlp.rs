@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding::Gzip;
 use tonic::{Request, Response, Status};
 
 /// A span and the service that sent it.
@@ -73,8 +74,8 @@ impl OtlpReceiver {
         let keep = Keep(Arc::new(sender));
         let server = tokio::spawn(async move {
             tonic::transport::Server::builder()
-                .add_service(TraceServiceServer::new(keep.clone()))
-                .add_service(MetricsServiceServer::new(keep))
+                .add_service(TraceServiceServer::new(keep.clone()).accept_compressed(Gzip))
+                .add_service(MetricsServiceServer::new(keep).accept_compressed(Gzip))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
                 .expect("serves");
