@@ -1,6 +1,6 @@
 # The index of commands. What they need comes from tests/setup, into .tools/.
 .DEFAULT_GOAL := help
-.PHONY: help build run serve test check fmt lint proto proto-release image sbom check-image check-deploy chart bench bench-peer clean
+.PHONY: help build run serve test check fmt lint proto proto-release image sbom check-image check-deploy advisories chart bench bench-peer clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -66,6 +66,10 @@ check-image: ## build the container image twice, look into it, and run it withou
 check-deploy: ## render the chart in every scenario, check what it makes, and live through its life
 	tests/setup compiler nats postgresql helm manifests crd trivy gpg prometheus network
 	cargo test --package rapport-tests --all-features --test deploy
+
+advisories: ## look the crates up in RustSec's database of known vulnerabilities, which it fetches from the network
+	tests/setup deny
+	.tools/bin/cargo-deny --log-level error check advisories
 
 chart: ## write the chart's schema, its README and the golden manifests anew
 	tests/setup compiler helm

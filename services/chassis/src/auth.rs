@@ -10,6 +10,7 @@
 pub mod edges;
 pub mod oidc;
 pub mod service;
+mod signatures;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 mod certificates;
 mod oidc;
 mod otlp;
+mod signing;
 
 use std::convert::Infallible;
 use std::future::Future;

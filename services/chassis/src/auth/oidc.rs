@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{Error, unix_seconds};
+use super::{Error, signatures, unix_seconds};
 use crate::settings;
 use crate::status::{
     KEYS_UNAVAILABLE, Problem, TENANT_UNKNOWN, TOKEN_EXPIRED, TOKEN_INVALID, chain,
@@ -117,6 +117,7 @@ impl Verifier {
     pub fn new(settings: &settings::Auth) -> Result<Self, Error> {
         // An error says that a provider is installed already, which is what we want.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        signatures::install();
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Caller, Error, Kind, Permissions, unix_seconds};
+use super::{Caller, Error, Kind, Permissions, signatures, unix_seconds};
 use crate::status::{Problem, TOKEN_EXPIRED, TOKEN_INVALID};
 
 /// Seconds a service token lives: one call, and some difference between clocks.
@@ -89,6 +89,7 @@ impl ServiceKeys {
     }
 
     fn of(keys: &[&[u8]]) -> Self {
+        signatures::install();
         let key = |key: &&[u8]| Key {
             encoding: EncodingKey::from_secret(key),
             decoding: DecodingKey::from_secret(key),

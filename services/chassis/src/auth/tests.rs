@@ -134,6 +134,42 @@ async fn expired_premature_foreign_and_forged_tokens_are_refused() {
     }
 }
 
+/// RFC 7518: what issuers sign with. Most sign with RS256.
+#[tokio::test]
+async fn a_token_is_verified_by_the_algorithm_of_its_key_and_no_other() {
+    let all = ["EdDSA", "ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
+    for algorithm in all {
+        let issuer = OidcIssuer::start().await;
+        issuer.rotate_to(algorithm);
+        issuer.withdraw_old_keys();
+        let mut settings = settings_of(&issuer);
+        settings.auth.algorithms = all.map(str::to_owned).to_vec();
+        let (authenticator, _) = Authenticator::new(&settings, keys()).expect("set up");
+        let token = issuer.mint(ada());
+        caller(&authenticator, &token).await.unwrap_or_else(|it| panic!("{algorithm}: {it:?}"));
+        let forged = issuer.forge(ada());
+        assert_eq!(caller(&authenticator, &forged).await, Err(TOKEN_INVALID), "{algorithm}");
+
+        let [_, claims, signature] =
+            token.split('.').collect::<Vec<_>>().try_into().expect("three parts");
+        for other in all.into_iter().chain(["HS256", "HS384", "none"]) {
+            let header = URL_SAFE_NO_PAD.encode(json!({"alg": other, "typ": "JWT"}).to_string());
+            let renamed = format!("{header}.{claims}.{signature}");
+            let answer = caller(&authenticator, &renamed).await;
+            assert_eq!(answer, Err(TOKEN_INVALID), "{algorithm}, said to be {other}");
+        }
+        let mut flipped = URL_SAFE_NO_PAD.decode(signature).expect("Base64");
+        flipped[7] ^= 1;
+        let flipped = token.replace(signature, &URL_SAFE_NO_PAD.encode(flipped));
+        assert_eq!(caller(&authenticator, &flipped).await, Err(TOKEN_INVALID), "{algorithm}");
+
+        settings.auth.algorithms.retain(|it| it != algorithm);
+        let (authenticator, _) = Authenticator::new(&settings, keys()).expect("set up");
+        let refused = caller(&authenticator, &token).await;
+        assert_eq!(refused, Err(TOKEN_INVALID), "{algorithm} is not accepted here");
+    }
+}
+
 #[tokio::test]
 async fn a_symmetric_or_unsigned_token_is_refused() {
     let (issuer, authenticator) = oidc().await;

@@ -8,12 +8,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use jsonwebtoken::jwk::{Jwk, JwkSet};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::auth::unix_seconds;
 use crate::settings::{AuthMode, Settings};
+use crate::testing::signing::SigningKey;
 
 /// What the tokens minted here are made for.
 pub const AUDIENCE: &str = "rapport";
@@ -35,16 +36,10 @@ struct Issuer {
     asked: AtomicUsize,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Signer {
     id: String,
-    key: EncodingKey,
-}
-
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.id)
-    }
+    key: Arc<SigningKey>,
 }
 
 /// The claims of a token to be; change what shall be wrong.
@@ -136,8 +131,13 @@ impl OidcIssuer {
 
     /// Signs with a new key from now on; the old ones stay published.
     pub fn rotate(&self) {
+        self.rotate_to("EdDSA");
+    }
+
+    /// The same with a key for another algorithm (RFC 7518), like `RS256`.
+    pub fn rotate_to(&self, algorithm: &str) {
         let number = self.state.made.fetch_add(1, Ordering::Relaxed);
-        let key = new_key();
+        let key = Arc::new(SigningKey::new(algorithm));
         self.signers().push(Signer { id: format!("key-{number}"), key });
     }
 
@@ -172,13 +172,13 @@ impl OidcIssuer {
 
     /// A token that looks right and is signed by somebody else, under our newest key's id.
     pub fn forge(&self, spec: TokenSpec) -> String {
-        let id = self.signers().last().map(|signer| signer.id.clone()).unwrap_or_default();
-        self.sign(spec, &Signer { id, key: new_key() })
+        let Signer { id, key } = self.signers().last().cloned().expect("an issuer has a key");
+        self.sign(spec, &Signer { id, key: Arc::new(SigningKey::new(key.algorithm)) })
     }
 
     /// A token that names a key nobody has.
     pub fn with_unknown_key(&self, spec: TokenSpec) -> String {
-        self.sign(spec, &Signer { id: "nobodys".into(), key: new_key() })
+        self.sign(spec, &Signer { id: "nobodys".into(), key: Arc::new(SigningKey::new("EdDSA")) })
     }
 
     fn sign(&self, spec: TokenSpec, signer: &Signer) -> String {
@@ -186,8 +186,11 @@ impl OidcIssuer {
         if claims.get("iss").is_none() {
             claims["iss"] = self.url().into();
         }
-        let header = Header { kid: Some(signer.id.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, &claims, &signer.key).expect("Ed25519 signs anything")
+        let header = json!({"typ": "JWT", "alg": signer.key.algorithm, "kid": signer.id});
+        let parts = [header, claims].map(|it| URL_SAFE_NO_PAD.encode(it.to_string()));
+        let message = parts.join(".");
+        let signature = signer.key.sign(message.as_bytes());
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
     fn signers(&self) -> std::sync::MutexGuard<'_, Vec<Signer>> {
@@ -199,14 +202,6 @@ impl Drop for OidcIssuer {
     fn drop(&mut self) {
         self.server.abort();
     }
-}
-
-/// A random Ed25519 key as PKCS #8: RFC 8410, section 7, is a fixed head and the 32 bytes.
-fn new_key() -> EncodingKey {
-    const HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    let mut der = HEAD.to_vec();
-    der.extend_from_slice(&eventstore::Ids::system().bytes::<32>());
-    EncodingKey::from_ed_der(&der)
 }
 
 type Answer = Result<Json<Value>, StatusCode>;
@@ -221,12 +216,12 @@ async fn keys(State(issuer): State<Arc<Issuer>>) -> Answer {
     up(&issuer)?;
     let signers = issuer.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let keys = signers.iter().map(|signer| {
-        let mut jwk =
-            Jwk::from_encoding_key(&signer.key, Algorithm::EdDSA).expect("an Ed25519 key");
-        jwk.common.key_id = Some(signer.id.clone());
+        let mut jwk = signer.key.public();
+        jwk["kid"] = json!(signer.id);
+        jwk["use"] = json!("sig");
         jwk
     });
-    Ok(Json(json!(JwkSet { keys: keys.collect() })))
+    Ok(Json(json!({"keys": keys.collect::<Vec<_>>()})))
 }
 
 fn up(issuer: &Issuer) -> Result<(), StatusCode> {
