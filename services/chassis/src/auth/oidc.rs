@@ -336,6 +336,10 @@ impl Key {
             None => None,
         };
         let key = DecodingKey::from_jwk(jwk).ok()?;
+        if !signatures::is_strong(&key) {
+            tracing::warn!(kid = jwk.common.key_id, "a key of the issuer is too short to be used");
+            return None;
+        }
         accepted.iter().any(|it| it.family() == key.family()).then(|| Self {
             id: jwk.common.key_id.clone(),
             algorithm,

@@ -7,10 +7,21 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::error::Unspecified;
 use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 
+/// The least length of an RSA key, in bytes (RFC 7518, section 3.3: 2,048 bits).
+const RSA_BYTES: usize = 256;
+
 /// Makes ring what tokens are signed and verified with. Repeating it is harmless.
 pub(crate) fn install() {
     // An error says that it is installed already, which is what we want.
     let _ = PROVIDER.install_default();
+}
+
+/// Whether a key is long enough to be verified with.
+pub(super) fn is_strong(key: &DecodingKey) -> bool {
+    match key.kind() {
+        DecodingKeyKind::RsaModulusExponent { n, .. } => number(n).len() >= RSA_BYTES,
+        DecodingKeyKind::SecretOrDer(_) => true,
+    }
 }
 
 static PROVIDER: CryptoProvider = CryptoProvider {
@@ -113,4 +124,19 @@ fn secret(bytes: &[u8]) -> ring::hmac::Key {
 fn number(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().take_while(|it| **it == 0).count();
     &bytes[zeros..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rsa_key_is_as_long_as_its_number_without_a_sign() {
+        let strong = |n: &[u8]| is_strong(&DecodingKey::from_rsa_raw_components(n, &[1, 0, 1]));
+        assert!(strong(&[0x80; RSA_BYTES]));
+        assert!(strong(&[&[0][..], &[0x80; RSA_BYTES]].concat()));
+        assert!(!strong(&[0x80; RSA_BYTES - 1]));
+        assert!(!strong(&[&[0][..], &[0x80; RSA_BYTES - 1]].concat()));
+        assert!(!strong(&[]));
+    }
 }

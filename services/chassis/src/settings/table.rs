@@ -110,7 +110,7 @@ pub const TABLE: &[Setting] = table! {
     "auth.issuer", Kind::Url, r#""""#, "The issuer (claim iss) whose tokens are accepted; its discovery document names the keys.";
     "auth.audience", Kind::Text, r#""rapport""#, "The audience (claim aud) tokens must be made for.";
     "auth.jwks_url", Kind::Url, r#""""#, "Where the issuer's keys are; empty: read from the discovery document.";
-    "auth.algorithms", Kind::List, r#"["RS256", "ES256", "EdDSA"]"#, "Signature algorithms accepted; symmetric ones never are.";
+    "auth.algorithms", Kind::List, r#"["RS256", "ES256", "EdDSA"]"#, "Signature algorithms accepted; symmetric ones never are, nor RSA keys of fewer than 2,048 bits.";
     "auth.leeway_s", whole(0, 300), "30", "Seconds by which clocks may differ when exp and nbf are checked.";
     "auth.service_key_file", Kind::Path, r#""""#, "File with the key that signs tokens between targets and the personal links of surveys, 32 characters or more; with several lines the first signs and all verify. Empty in embedded mode: made beside the databases.";
     "auth.brands_required", Kind::Flag, "false", "Whether a token without the claim brands is confined to none. Otherwise it is for all; `*` always is.";
