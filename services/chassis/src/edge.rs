@@ -6,9 +6,13 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::thread::available_parallelism;
 
-use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::task::JoinHandle;
+use futures::stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
+use tonic::body::Body;
 use tracing::Instrument as _;
 
 /// Serves connections: half as many threads as the machine runs at once.
@@ -56,6 +60,11 @@ impl Inside {
         Self(Handle::current())
     }
 
+    /// What is spawned while this is held is spawned there.
+    pub(crate) fn enter(&self) -> EnterGuard<'_> {
+        self.0.enter()
+    }
+
     /// Works there, for as long as somebody waits for it; a panic is that of the caller.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -74,6 +83,32 @@ impl Inside {
             },
         }
     }
+
+    /// A body that is made there, a frame ahead of who reads it. A panic is that of who reads.
+    pub(crate) fn body(&self, mut body: Body) -> Body {
+        if Handle::current().id() == self.0.id() {
+            return body;
+        }
+        let (made, read) = mpsc::channel(1);
+        let making = async move {
+            while let Some(frame) = body.frame().await {
+                if made.send(frame).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let making = AbortOnDropHandle::new(self.0.spawn(making.in_current_span()));
+        let frames = stream::unfold((read, making), |(mut read, making)| async move {
+            match read.recv().await {
+                Some(frame) => Some((frame, (read, making))),
+                None => match making.await.map_err(JoinError::try_into_panic) {
+                    Err(Ok(panic)) => resume_unwind(panic),
+                    _ => None,
+                },
+            }
+        });
+        Body::new(StreamBody::new(frames))
+    }
 }
 
 #[cfg(test)]
@@ -82,8 +117,11 @@ mod tests {
 
     use std::panic::AssertUnwindSafe;
 
-    use futures::FutureExt as _;
+    use bytes::Bytes;
+    use futures::{FutureExt as _, StreamExt as _};
+    use http_body::Frame;
     use tokio::sync::oneshot;
+    use tonic::Status;
 
     fn thread() -> String {
         std::thread::current().name().unwrap_or_default().to_owned()
@@ -113,6 +151,29 @@ mod tests {
         begins.await.expect("it began");
         call.abort();
         ends.await.expect_err("nothing holds it any more");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_made_on_the_threads_of_the_process() {
+        let (edge, inside) = (Edge::start().expect("threads"), Inside::here());
+        let here = thread();
+        let frames = stream::iter(0..3).then(|it| async move {
+            assert!(it < 2, "of the body");
+            Ok::<_, Status>(Frame::data(Bytes::from(thread())))
+        });
+        let read = async move {
+            let mut body = inside.body(Body::new(StreamBody::new(frames)));
+            let mut told = Vec::new();
+            for _ in 0..2 {
+                let frame = body.frame().await.expect("a frame").expect("no error");
+                told.push(frame.into_data().expect("data"));
+            }
+            let panic = AssertUnwindSafe(body.frame()).catch_unwind().await.map(drop);
+            (told, panic.expect_err("a panic"))
+        };
+        let (told, panic) = edge.spawn(read).await.expect("the task lives");
+        assert_eq!(told, [here.clone(), here]);
+        assert_eq!(panic.downcast_ref(), Some(&"of the body"));
     }
 
     #[tokio::test]

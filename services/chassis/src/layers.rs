@@ -183,7 +183,11 @@ impl Gate {
             let response = call.scope(pass(routes, request)).await;
             (response, place.map(Place::worked_off))
         };
-        Ok(self.inside.run(work).await)
+        let (response, place) = self.inside.run(work).await;
+        // What is worked on while it is read.
+        let response =
+            if method.streams { response.map(|it| self.inside.body(it)) } else { response };
+        Ok((response, place))
     }
 
     /// What stands before the handler, and needs no more of the request than its headers.

@@ -28,6 +28,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::auth::{ServiceKeys, service::Grant};
 use crate::call::{Call, Deadline};
+use crate::edge::Inside;
 use crate::methods::{Method, Methods};
 use crate::status::{DEADLINE_PASSED, PEER_UNAVAILABLE, Problem, chain, is_timeout};
 use crate::telemetry::propagation;
@@ -61,6 +62,8 @@ pub struct Directory {
     urls: BTreeMap<String, String>,
     keys: ServiceKeys,
     methods: Methods,
+    /// Where connections live, whoever calls first.
+    inside: Inside,
 }
 
 impl Directory {
@@ -77,6 +80,7 @@ impl Directory {
             urls,
             keys,
             methods,
+            inside: Inside::here(),
         })
     }
 
@@ -109,7 +113,9 @@ impl Directory {
             .urls
             .get(target)
             .ok_or_else(|| unavailable(target, "no setting peers names it"))?;
+        let entered = self.inside.enter();
         let channel = channel(url, &self.tls);
+        drop(entered);
         let channel = channel.map_err(|error| unavailable(target, &chain(&error)))?;
         remote.insert(target.to_owned(), (generation, channel.clone()));
         Ok(Transport::Remote(channel))

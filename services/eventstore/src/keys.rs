@@ -224,6 +224,16 @@ impl Keyring {
         Ok(states)
     }
 
+    /// Whether a subject's key opens with these keys; true where there is none.
+    pub(crate) async fn fits(&self) -> Result<bool, Error> {
+        let one = "SELECT tenant, key_id, wrapped FROM subject_key WHERE destroyed_at = 0 LIMIT 1";
+        let rows = self.0.database.query(one, vec![]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(true);
+        };
+        Ok(self.unwrap(row.text(0)?, row.text(1)?, row.blob(2)?).is_ok())
+    }
+
     /// Destroys a subject's key: overwritten and marked before this returns.
     pub async fn destroy(
         &self,

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::ids::{Ids, hex};
-use crate::keys::mac;
+use crate::keys::{Keyring, mac};
 use crate::sql::{Database, Tx};
 use crate::values;
 
@@ -143,27 +143,30 @@ impl KeyManagement for LocalKeys {
     }
 }
 
-/// The secret of a store, made if it has none; wrapped again if another key wraps now.
+/// The secret of a store, made if it has none; wrapped again if another key wraps now, unless somebody only looks.
 pub(crate) async fn open(
     database: &Database,
     source: &str,
     kms: &dyn KeyManagement,
+    looks: bool,
 ) -> Result<Secret, Error> {
     let mut tx = database.begin().await?;
     let found = read(&mut tx).await?;
     if let Some((key, wrapped)) = found {
         tx.rollback().await?;
         let secret = kms.unwrap(&key, source, &wrapped).await?;
-        if key != kms.current() {
+        if key != kms.current() && !looks {
             let again = kms.wrap(source, &secret).await?;
             let now = kms.current();
-            database
+            let changed = database
                 .exec(
                     "UPDATE store_secret SET kek = $1, wrapped = $2 WHERE one = 1 AND kek = $3",
                     values![&now, again, &key],
                 )
                 .await?;
-            tracing::info!(source, before = key, now, "another key wraps the store's secret");
+            if changed > 0 {
+                tracing::info!(source, before = key, now, "another key wraps the store's secret");
+            }
         }
         return Ok(secret);
     }
@@ -171,11 +174,7 @@ pub(crate) async fn open(
     tx.rollback().await?;
     let secret = match old {
         false => Secret::new(Ids::system().bytes()),
-        true => kms.of_old_stores().ok_or_else(|| {
-            Error::refused(
-                "the store has no secret yet: start once with its key-encryption key alone",
-            )
-        })?,
+        true => of_old_store(database, kms).await?,
     };
     let wrapped = kms.wrap(source, &secret).await?;
     let made = database
@@ -188,7 +187,23 @@ pub(crate) async fn open(
         return Ok(secret);
     }
     // Another replica was faster: its secret is the store's.
-    Box::pin(open(database, source, kms)).await
+    Box::pin(open(database, source, kms, looks)).await
+}
+
+/// The secret of a store whose keys were derived before it had one. Another key would be its secret for ever, and nothing
+/// that was sealed would open: it has to show that it is the one.
+async fn of_old_store(database: &Database, kms: &dyn KeyManagement) -> Result<Secret, Error> {
+    let secret = kms.of_old_stores().ok_or_else(|| {
+        Error::refused("the store has no secret yet: start once with its key-encryption key alone")
+    })?;
+    if !Keyring::new(database.clone(), Ids::system(), &secret).fits().await? {
+        return Err(Error::refused(format!(
+            "the store has no secret yet, and its keys were not derived from the key-encryption key {}: start once \
+             with the one they were derived from, alone",
+            kms.current()
+        )));
+    }
+    Ok(secret)
 }
 
 /// Which key wraps a store's secret; empty while it has none.

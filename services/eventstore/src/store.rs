@@ -205,7 +205,11 @@ impl Store {
         crate::migrate::run(&database, &schema.migrations, options.migrate).await?;
         metrics::SCHEMA_VERSION.set_count(schema.migrations.len() as u64, [&options.source]);
         let secret = match &options.kms {
-            Some(kms) => secret::open(&database, &options.source, &**kms).await?,
+            Some(kms) => {
+                // A command that may not make what is missing has no say in which key wraps, either.
+                let looks = !options.database.create;
+                secret::open(&database, &options.source, &**kms, looks).await?
+            }
             None => Secret::new(Ids::system().bytes()),
         };
         let keys = Keyring::new(database.clone(), options.ids.clone(), &secret);

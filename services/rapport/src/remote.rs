@@ -31,7 +31,7 @@ use serde_json::json;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::targets::TARGETS;
 
@@ -229,7 +229,6 @@ impl Refused {
 
     /// Whether the same call may succeed later: it did not get there, or what it met was not ready.
     pub fn may_pass(&self) -> bool {
-        use tonic::Code;
         // A call that is given up says `Cancelled`; a process that just started does not know yet what it serves.
         matches!(
             self.code,
@@ -256,16 +255,19 @@ impl From<Status> for Refused {
         let (reason, mut violations) = (status::reason(&status), status::violations(&status));
         let mut facts = status::metadata(&status);
         // Nobody on the other side gave a reason: the call did not get there.
-        if reason.is_none() && status.code() == tonic::Code::Unavailable {
+        if reason.is_none() && status.code() == Code::Unavailable {
             let remedy = "Start a server with `rapport serve`, or say where the platform is.";
             violations.push(Violation::new("--url", remedy));
         }
-        // A connection that broke during the call; tonic has no code of its own for that.
-        let broke =
-            status.source().is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>);
+        // A connection that broke, before the answer or in it; tonic has no code of its own for that. What a server said has
+        // no source here.
+        let broke = status
+            .source()
+            .is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>)
+            || matches!(status.code(), Code::Unknown | Code::Internal) && status.source().is_some();
         Self {
             reason,
-            code: if broke { tonic::Code::Unavailable } else { status.code() },
+            code: if broke { Code::Unavailable } else { status.code() },
             message: status.message().into(),
             remedy: facts.remove("remedy").unwrap_or_default().into(),
             facts,
@@ -282,6 +284,46 @@ pub fn told<T>(answer: Result<Response<T>, Status>) -> Result<T, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use tokio::net::{TcpListener, TcpStream};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_may_be_asked_for_again() {
+        // A server whose answer never ends, behind a connection that does.
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let server = free.local_addr().expect("bound");
+        drop(free);
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let serving = tonic::transport::Server::builder().add_service(health).serve(server);
+        let door = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", door.local_addr().expect("bound"));
+        let (cut, is_cut) = tokio::sync::oneshot::channel::<()>();
+        let between = async {
+            let (mut near, _) = door.accept().await.expect("a caller");
+            let mut far = TcpStream::connect(server).await.expect("the server");
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                _ = is_cut => {}
+            }
+        };
+        let asking = async {
+            let channel = Channel::from_shared(url).expect("a URL").connect_lazy();
+            let mut client = HealthClient::new(channel);
+            let request = HealthCheckRequest::default();
+            let mut answer = client.watch(request).await.expect("it begins").into_inner();
+            answer.message().await.expect("a first part");
+            cut.send(()).expect("the connection stands");
+            let refused = Refused::from(answer.message().await.expect_err("it broke off"));
+            assert!(refused.may_pass(), "{refused:?}");
+        };
+        tokio::select! {
+            biased;
+            ended = serving => panic!("the server ended: {ended:?}"),
+            ((), ()) = async { tokio::join!(between, asking) } => {}
+        }
+    }
 
     #[test]
     fn one_url_serves_all_and_a_target_may_have_its_own() {

@@ -13,7 +13,8 @@ use crate::telemetry::rpc;
 /// When to try again after being shed.
 pub(super) const SHED_RETRY: Duration = Duration::from_millis(250);
 
-/// Answers to calls that nobody has read yet; those beyond hold the places of their calls, so that memory is bounded.
+/// Answers to calls that nobody has read yet; those beyond hold the places of their calls. So memory is bounded by as many
+/// answers, each of `grpc.max_message_bytes` at most.
 pub(super) const UNREAD: usize = 1024;
 
 /// The places of a process. Nobody queues for one: waiting calls would all be late.

@@ -22,7 +22,7 @@ pub(crate) struct Wrong {
 }
 
 /// Collects what is wrong, so that its sender learns all of it at once.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Findings(pub(crate) Vec<Wrong>);
 
 impl Findings {

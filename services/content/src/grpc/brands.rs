@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use chassis::auth::Caller;
 use chassis::name::unknown;
+use chassis::page::Page;
 use chassis::status::{BRAND_FORBIDDEN, Problem};
 use eventstore::Decider;
 use rapport_proto::content::v1::{self as proto, ModuleContent, SlotKind};
@@ -37,6 +38,50 @@ impl OfProduct for Module {
 
     fn product_id(version: &Version) -> Option<String> {
         module::content_of(version).map(|it| it.product_id)
+    }
+}
+
+/// Rows that are looked at together for who is confined to brands, whatever the size of the page.
+const LOOKED_AT: u32 = 200;
+
+/// A page of what the caller reaches, by id. It is read on until the page is full, so that neither a token nor a short
+/// page tells of anything else.
+pub(super) struct Reading<'a, T> {
+    page: &'a Page,
+    /// Rows to read at once.
+    limit: u32,
+    /// Where to read on; nothing when that is enough.
+    after: Option<String>,
+    reached: Vec<(String, T)>,
+}
+
+impl<'a, T> Reading<'a, T> {
+    pub(super) fn new(caller: &Caller, page: &'a Page) -> Self {
+        let least = if caller.brands.is_some() { LOOKED_AT } else { 0 };
+        Self {
+            page,
+            limit: (page.size + 1).max(least),
+            after: Some(page.cursor::<&str>().unwrap_or_default().to_owned()),
+            reached: Vec::new(),
+        }
+    }
+
+    /// After which id to read, and how many rows.
+    pub(super) fn next(&mut self) -> Option<(String, u32)> {
+        self.after.take().map(|after| (after, self.limit))
+    }
+
+    /// What was read, with nothing for what is out of reach.
+    pub(super) fn read(&mut self, ids: Vec<String>, shown: impl IntoIterator<Item = Option<T>>) {
+        let last = ids.last().filter(|_| ids.len() == self.limit as usize).cloned();
+        self.reached.extend(ids.into_iter().zip(shown).filter_map(|(id, it)| Some((id, it?))));
+        self.after = last.filter(|_| self.reached.len() <= self.page.size as usize);
+    }
+
+    /// The page, and the token for the next one.
+    pub(super) fn done(mut self) -> (Vec<T>, String) {
+        let next_page_token = self.page.cut(&mut self.reached, |it| it.0.clone());
+        (self.reached.into_iter().map(|it| it.1).collect(), next_page_token)
     }
 }
 

@@ -11,6 +11,7 @@ use rapport_proto::content::v1::save_claim_request::Definition;
 use rapport_proto::types::ContentClass;
 use tonic::{Request, Response, Status};
 
+use super::brands::Reading;
 use super::{Api, own, own_tenant};
 use crate::convert::{self, Shown};
 use crate::domain::asset::{self, Asset};
@@ -48,13 +49,15 @@ impl LibraryService for Api {
         let (tenant, request) = (caller.tenant.as_str(), request.get_ref());
         own_tenant(caller, &request.parent)?;
         let page = Page::parse(request.page_size, &request.page_token, &[tenant, "products"])?;
-        let (store, after) = (&self.deps.store, page.cursor().unwrap_or_default());
-        let listed = view::library::products(store.database(), tenant, after, page.size + 1);
-        let mut ids = listed.await.map_err(Problem::from)?;
-        let next_page_token = page.cut(&mut ids, String::clone);
-        let found = store.load_many::<Product>(tenant, &ids).await.map_err(Problem::from)?;
-        let products = found.into_iter().filter_map(|it| it.state.product);
-        let products = products.filter(|it| caller.reaches_brand(&it.brand)).collect();
+        let (store, mut reading) = (&self.deps.store, Reading::new(caller, &page));
+        while let Some((after, limit)) = reading.next() {
+            let listed = view::library::products(store.database(), tenant, &after, limit).await;
+            let ids = listed.map_err(Problem::from)?;
+            let found = store.load_many::<Product>(tenant, &ids).await.map_err(Problem::from)?;
+            let own = |it: &proto::Product| caller.reaches_brand(&it.brand);
+            reading.read(ids, found.into_iter().map(|it| it.state.product.filter(own)));
+        }
+        let (products, next_page_token) = reading.done();
         Ok(Response::new(proto::ListProductsResponse { products, next_page_token }))
     }
 
@@ -138,8 +141,12 @@ impl LibraryService for Api {
                 Definition::Content(content) => content,
                 Definition::Yaml(text) => convert::yaml(&text)?,
             };
-        self.may_save::<Claim>(caller, id, &content.product_id).await?;
         let found = claim::content::check(&content, meta.at);
+        if caller.brands.is_some() {
+            // Nothing is looked up by what cannot be a name.
+            self.unless_repeated(&meta, found.clone().finish()).await?;
+            self.may_save::<Claim>(caller, id, &content.product_id).await?;
+        }
         let checked = self.check_claim(&caller.tenant, &content, found).await;
         self.unless_repeated(&meta, checked).await?;
         let author = meta.actor.subject.clone();
@@ -223,20 +230,22 @@ impl LibraryService for Api {
         own_tenant(caller, &request.parent)?;
         let arguments = [tenant, "claims", &request.state.to_string()];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
-        let (database, after) = (self.deps.store.database(), page.cursor().unwrap_or_default());
-        let (state, limit) = (request.state(), page.size + 1);
-        let listed = view::newest::list(database, tenant, "claim", state, after, limit).await;
-        let mut ids = listed.map_err(Problem::from)?;
-        let next_page_token = page.cut(&mut ids, String::clone);
-        let found = self.deps.store.load_many::<Claim>(tenant, &ids).await;
-        let found = found.map_err(Problem::from)?;
-        let states: Vec<_> = found.iter().map(|it| &it.state).collect();
-        let reached = self.reached::<Claim>(caller, &states).await?;
-        let now = self.now();
-        let claims = (ids.iter().zip(states).zip(reached))
-            .filter(|it| it.1)
-            .map(|((id, it), _)| convert::claim(tenant, id, it, now, Shown::Listed))
-            .collect();
+        let (state, now) = (request.state(), self.now());
+        let (store, mut reading) = (&self.deps.store, Reading::new(caller, &page));
+        while let Some((after, limit)) = reading.next() {
+            let listed =
+                view::newest::list(store.database(), tenant, "claim", state, &after, limit);
+            let ids = listed.await.map_err(Problem::from)?;
+            let found = store.load_many::<Claim>(tenant, &ids).await.map_err(Problem::from)?;
+            let states: Vec<_> = found.iter().map(|it| &it.state).collect();
+            let reached = self.reached::<Claim>(caller, &states).await?;
+            let shown = ids.iter().zip(states).zip(reached).map(|((id, it), reached)| {
+                reached.then(|| convert::claim(tenant, id, it, now, Shown::Listed))
+            });
+            let shown: Vec<_> = shown.collect();
+            reading.read(ids, shown);
+        }
+        let (claims, next_page_token) = reading.done();
         Ok(Response::new(proto::ListClaimsResponse { claims, next_page_token }))
     }
 }

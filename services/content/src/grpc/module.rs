@@ -11,6 +11,7 @@ use rapport_proto::content::v1::module_service_server::ModuleService;
 use rapport_proto::content::v1::save_module_request::Definition;
 use tonic::{Request, Response, Status};
 
+use super::brands::Reading;
 use super::{Api, own, own_tenant, unknown};
 use crate::convert::{self, Shown};
 use crate::domain::asset::Asset;
@@ -38,9 +39,13 @@ impl ModuleService for Api {
                 Definition::Content(content) => content,
                 Definition::Yaml(text) => convert::yaml(&text)?,
             };
-        self.may_save::<Module>(caller, id, &content.product_id).await?;
-        self.may_name(caller, &content).await?;
         let found = module::content::check(&content, meta.at);
+        if caller.brands.is_some() {
+            // Nothing is looked up by what cannot be a name.
+            self.unless_repeated(&meta, found.clone().finish()).await?;
+            self.may_save::<Module>(caller, id, &content.product_id).await?;
+            self.may_name(caller, &content).await?;
+        }
         let checked = self.check_module(&caller.tenant, id, &content, found).await;
         self.unless_repeated(&meta, checked).await?;
         let author = meta.actor.subject.clone();
@@ -129,20 +134,22 @@ impl ModuleService for Api {
         own_tenant(caller, &request.parent)?;
         let arguments = [tenant, "modules", &request.state.to_string()];
         let page = Page::parse(request.page_size, &request.page_token, &arguments)?;
-        let (database, after) = (self.deps.store.database(), page.cursor().unwrap_or_default());
-        let (state, limit) = (request.state(), page.size + 1);
-        let listed = view::newest::list(database, tenant, "module", state, after, limit).await;
-        let mut ids = listed.map_err(Problem::from)?;
-        let next_page_token = page.cut(&mut ids, String::clone);
-        let found = self.deps.store.load_many::<Module>(tenant, &ids).await;
-        let found = found.map_err(Problem::from)?;
-        let states: Vec<_> = found.iter().map(|it| &it.state).collect();
-        let reached = self.reached::<Module>(caller, &states).await?;
-        let now = self.now();
-        let modules = (ids.iter().zip(states).zip(reached))
-            .filter(|it| it.1)
-            .map(|((id, it), _)| convert::module(tenant, id, it, now, Shown::Listed))
-            .collect();
+        let (state, now) = (request.state(), self.now());
+        let (store, mut reading) = (&self.deps.store, Reading::new(caller, &page));
+        while let Some((after, limit)) = reading.next() {
+            let listed =
+                view::newest::list(store.database(), tenant, "module", state, &after, limit);
+            let ids = listed.await.map_err(Problem::from)?;
+            let found = store.load_many::<Module>(tenant, &ids).await.map_err(Problem::from)?;
+            let states: Vec<_> = found.iter().map(|it| &it.state).collect();
+            let reached = self.reached::<Module>(caller, &states).await?;
+            let shown = ids.iter().zip(states).zip(reached).map(|((id, it), reached)| {
+                reached.then(|| convert::module(tenant, id, it, now, Shown::Listed))
+            });
+            let shown: Vec<_> = shown.collect();
+            reading.read(ids, shown);
+        }
+        let (modules, next_page_token) = reading.done();
         Ok(Response::new(proto::ListModulesResponse { modules, next_page_token }))
     }
 

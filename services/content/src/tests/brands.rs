@@ -185,3 +185,42 @@ async fn nothing_is_moved_between_brands_nor_made_of_another_one() {
     assert_eq!(world.head(), head, "nothing was written");
     world.harness.stop().await;
 }
+
+#[tokio::test]
+async fn a_page_is_full_of_its_own_however_much_of_others_lies_between() {
+    let world = furnished().await;
+    let mut library = world.library();
+    library.register_product(product("a-1", "Relievia")).await.expect("registered");
+    for number in 0..250 {
+        let others = product(&format!("b-{number:03}"), "Otherol");
+        library.register_product(others).await.expect("registered");
+    }
+    let mut own = LibraryServiceClient::new(confined(&world, &["Relievia"]));
+    let (mut pages, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = proto::ListProductsRequest { parent: parent(), page_size: 1, page_token };
+        let page = own.list_products(request).await.expect("listed").into_inner();
+        pages.push(page.products.into_iter().map(|it| it.product_id).collect::<Vec<_>>());
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(pages, [["a-1"], ["relievia"]]);
+    world.harness.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_name_is_refused_before_it_is_looked_up() {
+    let world = furnished().await;
+    let of = confined(&world, &["Relievia"]);
+    let (mut library, mut modules) =
+        (LibraryServiceClient::new(of.clone()), ModuleServiceClient::new(of));
+    let request = claim_request("new", claim_about("a\0b"));
+    let refused = library.save_claim(request).await.expect_err("no name");
+    assert_eq!(fields(&refused), ["content.product_id"]);
+    let request = module_request("new", module_about("relievia", "a\0b"));
+    let refused = modules.save_module(request).await.expect_err("no name");
+    assert_eq!(fields(&refused), ["content.slots[0].of"]);
+    world.harness.stop().await;
+}

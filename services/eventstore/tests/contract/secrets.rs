@@ -23,8 +23,14 @@ fn keys(current: u8, others: &[u8]) -> Arc<dyn KeyManagement> {
 }
 
 async fn opened(rig: &Rig, kms: Arc<dyn KeyManagement>) -> Result<Store, Error> {
+    opened_to(rig, kms, true).await
+}
+
+/// To work with it, or only to look at it.
+async fn opened_to(rig: &Rig, kms: Arc<dyn KeyManagement>, work: bool) -> Result<Store, Error> {
     let log = log(rig.nats.as_ref()).await;
-    let options = store_options("profiles", &rig.database, log, &rig.clock);
+    let mut options = store_options("profiles", &rig.database, log, &rig.clock);
+    options.database.create = work;
     Store::open(StoreOptions { kms: Some(kms), ..options }, schema()).await
 }
 
@@ -53,6 +59,10 @@ async fn a_secret_outlives_the_key_that_wraps_it(rig: Rig) {
     // Everybody has both keys before one takes the place of the other.
     let store = opened(&rig, keys(7, &[8])).await.unwrap();
     assert_eq!(kek(&store).await, key(7).fingerprint());
+    store.close().await;
+    let store = opened_to(&rig, keys(8, &[7]), false).await.unwrap();
+    assert_eq!(kek(&store).await, key(7).fingerprint(), "who looks changes nothing");
+    assert_eq!(hidden(&store, "a").await, "first");
     store.close().await;
     let store = opened(&rig, keys(8, &[7])).await.unwrap();
     assert_eq!(kek(&store).await, key(8).fingerprint());
@@ -85,6 +95,8 @@ async fn a_store_that_had_no_secret_keeps_its_keys(rig: Rig) {
 
     let refused = opened(&rig, keys(8, &[7])).await.err().map(|it| it.chain()).unwrap_or_default();
     assert!(refused.contains("start once with its key-encryption key alone"), "{refused}");
+    let refused = opened(&rig, keys(8, &[])).await.err().map(|it| it.chain()).unwrap_or_default();
+    assert!(refused.contains("were not derived from the key-encryption key"), "{refused}");
     opened(&rig, keys(7, &[])).await.unwrap().close().await;
     let store = opened(&rig, keys(8, &[7])).await.unwrap();
     assert_eq!(hidden(&store, "a").await, "first");

@@ -1,5 +1,7 @@
 //! `PartyService`.
 
+use std::collections::BTreeSet;
+
 use chassis::auth::Caller;
 use chassis::page::Page;
 use chassis::status::Problem;
@@ -14,7 +16,7 @@ use super::{Api, own, own_tenant, unknown, unsealed};
 use crate::convert::{self, party as parse, relation as relations};
 use crate::domain::contact_point::Schemes;
 use crate::domain::identifier::Identifier;
-use crate::domain::party::{self, Command, Party, Registration};
+use crate::domain::party::{self, Command, Party, Registration, State};
 use crate::domain::place::Market;
 use crate::domain::relation::{self, Relation};
 use crate::domain::source::Source;
@@ -111,8 +113,11 @@ impl PartyService for Api {
         let next_page_token = page.cut(&mut rows, |(_, position)| *position);
         let ids: Vec<_> = rows.into_iter().map(|(id, _)| id).collect();
         let found = store.load_many::<Party>(&caller.tenant, &ids).await.map_err(Problem::from)?;
-        let parties =
-            ids.iter().zip(found).map(|(id, found)| resource(caller, id, found)).collect();
+        // One that moved since it was listed is not shown by what was asked before.
+        let parties = (ids.iter().zip(found))
+            .filter(|(_, found)| caller.reaches(&found.state.market))
+            .map(|(id, found)| resource(caller, id, found))
+            .collect();
         Ok(Response::new(proto::ListPartiesResponse { parties, next_page_token }))
     }
 
@@ -290,8 +295,11 @@ impl PartyService for Api {
         let next_page_token = page.cut(&mut ids, String::clone);
         let found =
             store.load_many::<Relation>(&caller.tenant, &ids).await.map_err(Problem::from)?;
-        let relations =
-            ids.iter().zip(found).map(|(id, it)| relations::relation(id, &it.state)).collect();
+        let reached = self.relations_in_reach(caller, found.iter().map(|it| &it.state)).await?;
+        let relations = (ids.iter().zip(found).zip(reached))
+            .filter(|it| it.1)
+            .map(|((id, it), _)| relations::relation(id, &it.state))
+            .collect();
         Ok(Response::new(proto::ListRelationsResponse { relations, next_page_token }))
     }
 
@@ -320,17 +328,41 @@ impl PartyService for Api {
 }
 
 impl Api {
-    /// Both ends are, or nobody is told of it.
     async fn relation_in_reach(&self, caller: &Caller, relation_id: &str) -> Result<(), Problem> {
         if caller.markets.is_none() {
             return Ok(());
         }
         let found = self.deps.find::<Relation>(&caller.tenant, relation_id, "name").await?.state;
-        let ends = found.recorded.map(|it| [it.from_party_id, it.to_party_id]);
-        for party_id in ends.iter().flatten() {
-            self.in_reach(caller, party_id, "name").await?;
+        match self.relations_in_reach(caller, [&found]).await?.as_slice() {
+            [true] => Ok(()),
+            _ => Err(unknown("name")),
         }
-        Ok(())
+    }
+
+    /// Which relations the caller may know of: both ends are in the caller's markets, or nobody is told of it.
+    async fn relations_in_reach<'a>(
+        &self,
+        caller: &Caller,
+        relations: impl IntoIterator<Item = &'a relation::State>,
+    ) -> Result<Vec<bool>, Problem> {
+        let ends = |it: &relation::State| {
+            let recorded = it.recorded.as_ref();
+            recorded.map(|it| [it.from_party_id.clone(), it.to_party_id.clone()])
+        };
+        let ends: Vec<_> = relations.into_iter().map(ends).collect();
+        if caller.markets.is_none() {
+            return Ok(vec![true; ends.len()]);
+        }
+        let parties: BTreeSet<_> = ends.iter().flatten().flatten().cloned().collect();
+        let parties: Vec<_> = parties.into_iter().collect();
+        let found = self.deps.store.load_many::<Party>(&caller.tenant, &parties).await?;
+        let reached = |it: &Loaded<State>| caller.reaches(&it.state.market);
+        let own: BTreeSet<_> =
+            parties.iter().zip(&found).filter(|it| reached(it.1)).map(|it| it.0).collect();
+        let both = |it: &Option<[String; 2]>| {
+            it.as_ref().is_some_and(|it| it.iter().all(|end| own.contains(end)))
+        };
+        Ok(ends.iter().map(both).collect())
     }
 
     fn webhook_schemes(&self) -> Schemes {

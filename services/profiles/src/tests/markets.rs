@@ -83,3 +83,42 @@ async fn a_list_is_of_a_market_that_is_named_or_of_the_only_one() {
     }
     world.harness.stop().await;
 }
+
+#[tokio::test]
+async fn a_relation_is_told_of_only_where_both_ends_are_in_reach() {
+    let world = World::start().await;
+    let doctor = world.party_of(PartyKind::Hcp).await;
+    let abroad = proto::RegisterPartyRequest {
+        parent: parent(),
+        kind: PartyKind::Hco.into(),
+        market: "FR".into(),
+        ..Default::default()
+    };
+    let abroad = world.register(abroad).await;
+    let clinic = world.party_of(PartyKind::Hco).await;
+    for to in [&abroad, &clinic] {
+        let relation = proto::Relation {
+            kind: proto::RelationKind::Affiliated.into(),
+            from_party_id: doctor.clone(),
+            to_party_id: to.clone(),
+            ..Default::default()
+        };
+        let request = proto::RecordRelationRequest {
+            parent: parent(),
+            relation: Some(relation),
+            ..Default::default()
+        };
+        world.parties().record_relation(request).await.expect("recorded");
+    }
+    let listed = async |markets: &[&str]| {
+        let request =
+            proto::ListRelationsRequest { parent: party_name(&doctor), ..Default::default() };
+        let mut client = PartyServiceClient::new(confined(&world, markets));
+        let listed = client.list_relations(request).await.expect("listed").into_inner();
+        let ends = listed.relations.into_iter().map(|it| it.to_party_id);
+        ends.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(listed(&["DE"]).await, [clinic.clone()].into());
+    assert_eq!(listed(&["DE", "FR"]).await, [clinic, abroad].into());
+    world.harness.stop().await;
+}
