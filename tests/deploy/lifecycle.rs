@@ -102,7 +102,10 @@ async fn two_of_every_target_live_through_what_operators_do() {
     assert_eq!(cluster.serving().len(), 18);
     load.goes_on().await;
     let (done, again) = load.end().await;
-    println!("{} parties registered meanwhile, {again} calls made again", done.len());
+    support::tell(&format!(
+        "{} parties registered meanwhile, {again} calls made again",
+        done.len()
+    ));
     let known = cluster.postgres.psql("profiles", "SELECT DISTINCT stream FROM event");
     let known: Vec<_> = known.lines().filter_map(|it| it.trim().strip_prefix("party/")).collect();
     let lost: Vec<_> = done.iter().filter(|it| !known.contains(&it.as_str())).collect();

@@ -53,10 +53,11 @@ async fn one_trace(receiver: &OtlpReceiver, endpoint: &str) {
     child(&database, &server);
     child(&relay, &server);
     child(&consumer, &relay);
-    assert!(
-        consumer.span.links.iter().any(|it| it.span_id == relay.span.span_id),
-        "the consumer's span is linked to the one that sent the event"
-    );
+    for (later, earlier) in [(&consumer, &relay), (&relay, &server)] {
+        let linked =
+            |it: &ReceivedSpan| it.span.links.iter().any(|it| it.span_id == earlier.span.span_id);
+        assert!(linked(later), "{} is not linked to {}", later.span.name, earlier.span.name);
+    }
     assert_eq!(server.service, "rapport-profiles");
     assert_eq!(consumer.service, "rapport-mirror");
     assert_eq!(database.attribute("db.system.name"), Some("postgresql"));

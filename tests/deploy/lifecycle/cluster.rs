@@ -200,7 +200,8 @@ impl Cluster {
             ended = ended => ended.expect("it does not panic"),
             broken = work.join_next() => panic!("the cluster is broken: {broken:?}"),
         };
-        println!("helm {verb}: {}, {:.0?}", if good { "done" } else { "failed" }, since.elapsed());
+        let how = if good { "done" } else { "failed" };
+        support::tell(&format!("helm {verb}: {how}, {:.0?}", since.elapsed()));
         if good { Ok(said) } else { Err(said) }
     }
 
