@@ -79,11 +79,12 @@ async fn two_of_every_target_live_through_what_operators_do() {
     load.goes_on().await;
 
     // Every pod is replaced, under load.
-    let before = cluster.serving();
+    let (before, again) = (cluster.serving(), load.again());
     cluster.upgrade(&values, &["--set=log.level=warn"]).await.expect("an upgrade");
     let after = cluster.serving();
     assert_eq!((after.len(), after.iter().filter(|it| before.contains(it)).count()), (18, 0));
     load.goes_on().await;
+    assert_eq!(load.again(), again, "nobody was told to call again by a pod that was drained");
 
     // What cannot be migrated is not served; what cannot be pulled takes nobody's place.
     let broken = ["--set=migrations.databaseSecret=nowhere", "--timeout=60s"];
@@ -96,11 +97,12 @@ async fn two_of_every_target_live_through_what_operators_do() {
     load.goes_on().await;
 
     // Back to what was installed: all is replaced again, and nothing is migrated.
-    let migrations = cluster.count("jobs");
+    let (migrations, before) = (cluster.count("jobs"), load.again());
     cluster.helm("rollback", &["1", "--wait", "--timeout=400s"]).await.expect("a rollback");
     assert_eq!(cluster.count("jobs"), migrations, "it runs no hook");
     assert_eq!(cluster.serving().len(), 18);
     load.goes_on().await;
+    assert_eq!(load.again(), before, "nor was anybody now");
     let (done, again) = load.end().await;
     support::tell(&format!(
         "{} parties registered meanwhile, {again} calls made again",

@@ -49,7 +49,6 @@ impl Cluster {
     /// `None` where this process may not do what that takes.
     pub(super) async fn start() -> Option<Self> {
         if !network::is_permitted() {
-            eprintln!("SKIPPED: namespaces, mounts and network devices are not permitted here");
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
