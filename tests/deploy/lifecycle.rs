@@ -5,6 +5,7 @@
 //! Deployments and Jobs; pods as processes in network and mount namespaces of their own, with volumes, variables, probes,
 //! hooks and restarts as the manifests say; Services as forwarders to ready pods; names in `/etc/hosts`. What it is not: no
 //! scheduler, no limits of CPU and memory, no RBAC, no NetworkPolicy, no ownership of fields, no autoscaler, no Ingress.
+//! There is no release yet: what is upgraded is the same version, with other settings.
 
 mod admission;
 mod api;
@@ -48,6 +49,30 @@ fn quick() -> String {
 async fn one_pod_is_installed_tested_and_removed() {
     let Some(cluster) = Cluster::start().await else { return };
     cluster.install("mode: single\n").await;
+    cluster.helm("test", &[]).await.expect("the smoke test");
+    cluster.helm("uninstall", &["--wait"]).await.expect("removed");
+    cluster.is_empty().await;
+}
+
+/// As tools install that know no hooks: pods start beside the Job that migrates, and are ready after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn targets_that_show_certificates_are_migrated_by_a_job() {
+    let Some(cluster) = Cluster::start().await else { return };
+    cluster.rights();
+    cluster.certificates();
+    let values = quick().replace("defaults:\n", "defaults:\n  replicas: 1\n");
+    let values = values.replace("migrations: {", "migrations: {mode: job, ");
+    let values = values + "tls: {enabled: true, mutual: true, existingSecret: certificates}\n";
+    cluster.install(&values).await;
+    assert!(cluster.happened("jobs", "") < cluster.happened("pods", "Ready"), "order");
+    assert_eq!((cluster.serving().len(), cluster.count("jobs")), (TARGETS.len(), 1));
+    cluster.helm("test", &[]).await.expect("the smoke test");
+    let before = cluster.serving();
+    cluster.upgrade(&values, &["--set=log.level=warn"]).await.expect("an upgrade");
+    // Nothing is to be migrated, so nobody waited for the pod that looks whether something is.
+    cluster.eventually("the second Job ends", || cluster.serving().len() == 9).await;
+    assert!(cluster.serving().iter().all(|it| !before.contains(it)), "{before:?}");
+    assert_eq!(cluster.count("jobs"), 2, "one for each revision");
     cluster.helm("test", &[]).await.expect("the smoke test");
     cluster.helm("uninstall", &["--wait"]).await.expect("removed");
     cluster.is_empty().await;

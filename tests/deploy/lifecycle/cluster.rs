@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use chassis::testing::{AUDIENCE, OidcIssuer};
+use chassis::testing::{AUDIENCE, Authority, OidcIssuer};
 use eventstore::testing::{NatsServer, Postgres};
 use rapport::targets::TARGETS;
 use serde_json::{Map, Value, json};
@@ -127,6 +127,15 @@ impl Cluster {
         let url = |database| format!("postgres://postgres@postgres:5432/{database}");
         self.secret("migrator", &[("url", &url("{service}"))]);
         self.secret("nowhere", &[("url", &url("nowhere"))]);
+    }
+
+    /// A certificate for every target, and who vouches for it.
+    pub(super) fn certificates(&self) {
+        let authority = Authority::new();
+        let names = TARGETS.iter().map(|it| format!("{RELEASE}-rapport-{}", it.name));
+        let (certificate, key) = authority.leaf_for(names.collect());
+        let data = [("tls.crt", &*certificate), ("tls.key", &*key), ("ca.crt", authority.pem())];
+        self.secret("certificates", &data);
     }
 
     fn secret(&self, name: &str, data: &[(&str, &str)]) {
