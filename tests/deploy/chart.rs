@@ -1,9 +1,11 @@
 //! `charts/rapport`: what it accepts, what it makes in every scenario, and that both are as written down.
 
 mod alerts;
+mod examples;
 mod golden;
 pub(crate) mod helm;
 mod kubernetes;
+mod log;
 mod network;
 pub(crate) mod objects;
 mod package;

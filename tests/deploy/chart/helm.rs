@@ -15,7 +15,8 @@ pub(crate) const NAMESPACE: &str = "rapport";
 /// The newest that the schemas are known of.
 pub(crate) const NEWEST: &str = "1.37";
 
-/// One way to install the chart: `ci/minimal.yaml`, perhaps a preset before it and one more file of `ci/` after it.
+/// One way to install the chart: `ci/minimal.yaml`, perhaps a preset before it and one more file of `ci/` after it; or the
+/// values of the example, which is named `values`.
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) files: Vec<PathBuf>,
@@ -31,6 +32,7 @@ pub(crate) fn scenarios() -> &'static [Scenario] {
         let mut files = listed(&chart().join("ci"), "yaml");
         files.sort();
         assert!(files.len() >= 12, "{files:?}");
+        files.push(chart().join("examples/values.yaml"));
         files.into_iter().map(Scenario::of).collect()
     })
 }
@@ -47,7 +49,9 @@ impl Scenario {
             "dev" | "ha" => vec![chart().join(format!("values-{name}.yaml"))],
             _ => Vec::new(),
         };
-        files.push(minimal.clone());
+        if name != "values" {
+            files.push(minimal.clone());
+        }
         if file != minimal {
             files.push(file);
         }

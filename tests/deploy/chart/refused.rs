@@ -6,7 +6,7 @@ use std::fs;
 use super::helm::{chart, fails, scenario, template};
 
 /// A file of values over `ci/minimal.yaml`, and what the refusal names.
-const REFUSED: [(&str, &str); 48] = [
+const REFUSED: [(&str, &str); 51] = [
     // By the schema: a path in the values.
     ("replicas: 3", "additional properties 'replicas' not allowed"),
     ("mode: clustered", "'/mode'"),
@@ -51,6 +51,12 @@ const REFUSED: [(&str, &str); 48] = [
     ("keys: {existingSecret: ''}", "keys.existingSecret: is empty"),
     ("nats: {urlKey: url}", "nats.urlKey: and nats.url are both set"),
     ("nats: {credentialsKey: user.creds}", "nats.existingSecret: is empty"),
+    ("{mode: single, nats: {users: {enabled: true}}}", "nats.users.enabled: makes a user for each"),
+    ("nats: {users: {enabled: true}}", "nats.urlKey: is empty, but the users"),
+    (
+        "nats: {url: '', urlKey: url, existingSecret: nats, users: {enabled: true}}",
+        "services.audit.natsSecret: is empty",
+    ),
     (
         "services: {audit: {terminationGracePeriodSeconds: 20}}",
         "services.audit.terminationGracePeriodSeconds",
