@@ -1,10 +1,12 @@
 //! The real `helm`, and what it makes of the chart in every scenario.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use rapport::targets::TARGETS;
 use serde_json::Value;
 
 use super::yaml;
@@ -39,6 +41,25 @@ pub(crate) fn scenarios() -> &'static [Scenario] {
 
 pub(crate) fn scenario(name: &str) -> &'static Scenario {
     scenarios().iter().find(|it| it.name == name).expect("a file of ci/")
+}
+
+/// The objects of every scenario that differ from those before in more than names.
+pub(crate) fn distinct() -> Vec<(&'static Scenario, Vec<&'static Value>)> {
+    let mut seen = BTreeSet::new();
+    let mut of = |it: &'static Scenario| {
+        (it, it.objects.iter().filter(|it| seen.insert(shape(it))).collect())
+    };
+    scenarios().iter().map(|it| of(it)).collect()
+}
+
+/// An object without the names in it.
+fn shape(object: &Value) -> String {
+    let mut object = object.clone();
+    if let Some(notes) = object.pointer_mut("/spec/template/metadata/annotations") {
+        notes["checksum/config"] = "".into();
+    }
+    let shown = object.to_string();
+    TARGETS.iter().fold(shown, |shown, it| shown.replace(it.name, "target"))
 }
 
 impl Scenario {
