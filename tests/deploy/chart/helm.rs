@@ -43,18 +43,22 @@ pub(crate) fn scenario(name: &str) -> &'static Scenario {
     scenarios().iter().find(|it| it.name == name).expect("a file of ci/")
 }
 
-/// The objects of every scenario that differ from those before in more than names.
-pub(crate) fn distinct() -> Vec<(&'static Scenario, Vec<&'static Value>)> {
+/// The objects of every scenario that differ from those before in more than names; in more than their data, if that does
+/// not matter.
+pub(crate) fn distinct(data: bool) -> Vec<(&'static Scenario, Vec<&'static Value>)> {
     let mut seen = BTreeSet::new();
     let mut of = |it: &'static Scenario| {
-        (it, it.objects.iter().filter(|it| seen.insert(shape(it))).collect())
+        (it, it.objects.iter().filter(|it| seen.insert(shape(it, data))).collect())
     };
     scenarios().iter().map(|it| of(it)).collect()
 }
 
 /// An object without the names in it.
-fn shape(object: &Value) -> String {
+fn shape(object: &Value, data: bool) -> String {
     let mut object = object.clone();
+    if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut).filter(|_| !data) {
+        data.values_mut().for_each(|it| *it = "".into());
+    }
     if let Some(notes) = object.pointer_mut("/spec/template/metadata/annotations") {
         notes["checksum/config"] = "".into();
     }
