@@ -47,10 +47,10 @@ pub(crate) fn scenario(name: &str) -> &'static Scenario {
 /// not matter.
 pub(crate) fn distinct(data: bool) -> Vec<(&'static Scenario, Vec<&'static Value>)> {
     let mut seen = BTreeSet::new();
-    let mut of = |it: &'static Scenario| {
+    let of = |it: &'static Scenario| {
         (it, it.objects.iter().filter(|it| seen.insert(shape(it, data))).collect())
     };
-    scenarios().iter().map(|it| of(it)).collect()
+    scenarios().iter().map(of).collect()
 }
 
 /// An object without the names in it.

@@ -11,7 +11,7 @@ use super::helm::{
     told,
 };
 use super::objects::kind;
-use crate::{root, tool};
+use crate::{read, root, tool};
 
 /// Minor versions of Kubernetes 1 that the chart is for; the last one is [`NEWEST`].
 const SUPPORTED: std::ops::RangeInclusive<u32> = 30..=37;
@@ -63,6 +63,20 @@ fn an_older_kubernetes_is_refused() {
     let told = fails(template(minimal).args(["--kube-version", "1.29"]));
     assert!(told.contains("chart requires kubeVersion"), "{told}");
     succeeds(template(minimal).args(["--kube-version", "1.30.4-vendor.1"]));
+}
+
+#[test]
+fn what_is_made_is_the_same_on_every_kubernetes() {
+    let templates = chart().join("templates");
+    let files = ["yaml", "tpl"].iter().flat_map(|it| listed(&templates, it));
+    for file in files.chain(listed(&templates.join("tests"), "yaml")) {
+        let asks = read(&file).contains("Capabilities");
+        assert!(!asks, "{} asks: then every version is to be looked at", file.display());
+    }
+    let every = scenario("every-knob");
+    let oldest = format!("1.{}", SUPPORTED.start());
+    let text = succeeds(template(&every.files).args(["--kube-version", &oldest]));
+    assert!(text == every.text, "{oldest} is another one than {NEWEST}");
 }
 
 /// The models of each API group, by package.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use super::helm::{chart, scenario, succeeds};
+use super::helm::{chart, scenario, succeeds, template};
 use super::objects::{items, name, of};
 use super::yaml;
 use crate::{PROGRAM, read, tool};
@@ -21,6 +21,18 @@ fn users_are_those_that_the_program_prints() {
     let mut program = Command::new(PROGRAM);
     let printed = succeeds(program.args(["reference", "nats", "--set=log.prefix=cx"]));
     assert!(users() == printed, "{}", users());
+}
+
+#[test]
+fn users_may_be_where_the_servers_are() {
+    let mut elsewhere = template(&scenario("secrets-each").files);
+    elsewhere.arg("--set=nats.users.namespace=nats");
+    let objects = yaml::documents(&succeeds(&mut elsewhere)).expect("YAML");
+    let there = objects.iter().filter(|it| it["metadata"]["namespace"] == "nats");
+    assert_eq!(there.map(name).collect::<Vec<_>>(), ["r-rapport-nats-users"]);
+    // Nobody asked for them.
+    let usual = &scenario("minimal").objects;
+    assert!(!usual.iter().any(|it| name(it).ends_with("-nats-users")));
 }
 
 #[test]

@@ -32,10 +32,8 @@ fn smoke(notes: &str, scenario: &Scenario, scheme: &str, host: &str, tenant: &st
     let services = of(&scenario.objects, "Service");
     let service = services.iter().find(|it| name(it) == service).expect("of the release");
     let ports = items(&service["spec"]["ports"]);
-    assert!(
-        ports.iter().any(|it| it["port"].to_string() == forward[forward.len() - 1]),
-        "{ports:?}"
-    );
+    let port: u64 = forward[forward.len() - 1].parse().expect("a port");
+    assert!(ports.iter().any(|it| it["port"] == port), "{ports:?}");
     let words = line(notes, "rapport smoke");
     let url = format!("{scheme}://{host}:8080");
     assert_eq!(words[2..7], ["--url", &url, "--tenant", tenant, "--token"], "{words:?}");
