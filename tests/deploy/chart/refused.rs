@@ -6,7 +6,7 @@ use std::fs;
 use super::helm::{chart, fails, scenario, template};
 
 /// A file of values over `ci/minimal.yaml`, and what the refusal names.
-const REFUSED: [(&str, &str); 51] = [
+const REFUSED: [(&str, &str); 52] = [
     // By the schema: a path in the values.
     ("replicas: 3", "additional properties 'replicas' not allowed"),
     ("mode: clustered", "'/mode'"),
@@ -68,6 +68,10 @@ const REFUSED: [(&str, &str); 51] = [
     (
         "services: {audit: {autoscaling: {kind: keda}}}",
         "services.audit.autoscaling.keda.serverAddress",
+    ),
+    (
+        "{services: {audit: {autoscaling: {kind: keda, keda: {serverAddress: 'http://p'}}}}, monitoring: {serviceMonitor: {enabled: true, honorLabels: false}}}",
+        "monitoring.serviceMonitor.honorLabels: is false",
     ),
     ("services: {audit: {autoscaling: {minReplicas: 9}}}", "services.audit.autoscaling: has fewer"),
     (
