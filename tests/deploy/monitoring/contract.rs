@@ -13,7 +13,7 @@ const FOREIGN: [(&str, &[&str]); 2] =
 const SCRAPED: [&str; 2] = ["job", "instance"];
 
 /// The labels of every series by its name: those of `deploy/metrics.yaml`, of recording rules, and of others.
-pub(super) fn series() -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn series() -> BTreeMap<String, BTreeSet<String>> {
     let mut series = BTreeMap::new();
     let contract = read(&root().join("deploy/metrics.yaml"));
     for metric in contract.split("\n  - name: ").skip(1) {
