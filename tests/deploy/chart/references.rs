@@ -39,6 +39,13 @@ fn declared(scenario: &Scenario) -> BTreeSet<String> {
     for file in &scenario.files {
         let values = yaml::document(&read(file));
         named(&values, &mut found);
+        let tls = &values["tls"];
+        // Without a name and without who makes them, they have the names that the chart's README says.
+        if tls["enabled"] == true && tls["existingSecret"].is_null() && tls["certManager"].is_null()
+        {
+            let targets = of(&scenario.objects, "Deployment").into_iter();
+            found.extend(targets.map(|it| format!("Secret/{}-tls", name(it))));
+        }
     }
     found
 }
