@@ -143,6 +143,21 @@ fn chosen(prometheus: &Prometheus, variable: &Variable) -> Result<String, String
     }
 }
 
+/// The names of all status codes, as metrics have them.
+fn codes() -> Vec<String> {
+    let name = |code: i32| {
+        let mut name = String::new();
+        for letter in format!("{:?}", tonic::Code::from(code)).chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+        name
+    };
+    (0..17).map(name).collect()
+}
+
 /// Values of labels that rules and panels name and that no series has: a typing error, or what the program never says.
 fn unknown_values(prometheus: &Prometheus) -> Vec<String> {
     let pool = DescriptorPool::decode(rapport_proto::FILE_DESCRIPTOR_SET).expect("the contract");
@@ -150,7 +165,7 @@ fn unknown_values(prometheus: &Prometheus) -> Vec<String> {
     let methods = pool.services().flat_map(|it| it.methods().collect::<Vec<_>>());
     let method =
         |it: MethodDescriptor| format!("{}/{}", it.parent_service().full_name(), it.name());
-    let methods: Vec<_> = methods.map(method).collect();
+    let (methods, codes): (Vec<_>, _) = (methods.map(method).collect(), codes());
     let fits = |pattern: &str, value: &str| match pattern.split_once(".*") {
         Some((before, after)) => value.starts_with(before) && value.ends_with(after),
         None => value == pattern,
@@ -166,6 +181,7 @@ fn unknown_values(prometheus: &Prometheus) -> Vec<String> {
                 let known: &[String] = match label.as_str() {
                     "event_type" => &types,
                     "rpc_method" => &methods,
+                    "rpc_response_status_code" => &codes,
                     _ => &[],
                 };
                 if seen.iter().chain(known).any(|it| fits(value, it)) {
