@@ -32,22 +32,72 @@ struct Query {
     expr: String,
 }
 
-/// What every panel asks, with variables as Grafana would fill them in.
-fn panels() -> Vec<Query> {
-    let mut queries = Vec::new();
-    for path in files("charts/rapport/files/dashboards") {
-        let board: serde_json::Value = serde_json::from_str(&read(&path)).expect("JSON");
-        let file = path.file_stem().unwrap_or_default().to_string_lossy();
-        for panel in board["panels"].as_array().expect("panels") {
+/// A dashboard.
+struct Board {
+    /// The file's name without its end.
+    name: String,
+    json: serde_json::Value,
+}
+
+fn boards() -> Vec<Board> {
+    let boards = files("charts/rapport/files/dashboards").into_iter().map(|path| Board {
+        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        json: serde_json::from_str(&read(&path)).expect("JSON"),
+    });
+    let boards: Vec<_> = boards.collect();
+    assert!(!boards.is_empty(), "no dashboards");
+    boards
+}
+
+/// A variable of a dashboard: its values are those of a label of a metric.
+struct Variable {
+    name: String,
+    metric: String,
+    label: String,
+}
+
+impl Board {
+    /// The variables that are asked for.
+    fn variables(&self) -> Vec<Variable> {
+        let list = self.json["templating"]["list"].as_array().expect("variables");
+        let asked = list.iter().filter(|it| it["type"] == "query");
+        asked.map(|it| self.variable(it)).collect()
+    }
+
+    fn variable(&self, json: &serde_json::Value) -> Variable {
+        let name = json["name"].as_str().expect("a name").to_owned();
+        let query = json["query"].as_str().unwrap_or_default();
+        let inside = query.strip_prefix("label_values(").and_then(|it| it.strip_suffix(')'));
+        let Some((metric, label)) = inside.and_then(|it| it.split_once(", ")) else {
+            panic!("{}: ${name} asks {query:?}", self.name)
+        };
+        assert_eq!(json["allValue"], ".*", "{}: ${name}", self.name);
+        assert_eq!(json["datasource"]["uid"], "${datasource}", "{}: ${name}", self.name);
+        Variable { name, metric: metric.to_owned(), label: label.to_owned() }
+    }
+
+    /// What its panels ask, with variables as Grafana fills them in.
+    fn panels(&self, filled: impl Fn(&Variable) -> String) -> Vec<Query> {
+        let variables = self.variables();
+        let filled: Vec<_> =
+            variables.iter().map(|it| (format!("${}", it.name), filled(it))).collect();
+        let mut queries = Vec::new();
+        for panel in self.json["panels"].as_array().expect("panels") {
             for target in panel["targets"].as_array().expect("targets") {
                 let expr = target["expr"].as_str().expect("an expression");
                 let expr = expr.replace("$__rate_interval", "5m");
-                let expr = expr.replace("$job", ".*").replace("$service", ".*");
-                let of = format!("{file}: {}", panel["title"].as_str().expect("a title"));
+                let expr = filled.iter().fold(expr, |it, (name, value)| it.replace(name, value));
+                let of = format!("{}: {}", self.name, panel["title"].as_str().expect("a title"));
+                // What `label_replace` matched is no variable.
+                assert!(!expr.replace("$1", "").contains('$'), "{of}: no such variable: {expr}");
                 queries.push(Query { of, expr });
             }
         }
+        queries
     }
-    assert!(!queries.is_empty(), "no dashboards");
-    queries
+}
+
+/// What every panel asks, of everything.
+fn panels() -> Vec<Query> {
+    boards().iter().flat_map(|it| it.panels(|_| ".*".to_owned())).collect()
 }

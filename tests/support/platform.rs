@@ -223,7 +223,7 @@ impl Platform {
     }
 
     /// Name, port and settings of each process.
-    pub(crate) fn processes(&self) -> impl Iterator<Item = (&'static str, u16, Vec<String>)> {
+    pub fn processes(&self) -> impl Iterator<Item = (&'static str, u16, Vec<String>)> {
         let it = self.targets.iter().enumerate();
         it.map(|(index, (name, port))| (*name, *port, self.settings(index)))
     }

@@ -3,30 +3,48 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::promql::names;
-use super::{files, panels, rules};
+use super::{Board, Variable, boards, panels, rules};
 use crate::{read, root};
 
 /// Metrics of others, with their labels.
-const FOREIGN: [(&str, &[&str]); 2] =
+pub(super) const FOREIGN: [(&str, &[&str]); 2] =
     [("up", &[]), ("kube_job_failed", &["condition", "job_name"])];
 /// Labels that scraping adds.
 const SCRAPED: [&str; 2] = ["job", "instance"];
 
-/// The labels of every series by its name: those of `deploy/metrics.yaml`, of recording rules, and of others.
-pub(crate) fn series() -> BTreeMap<String, BTreeSet<String>> {
-    let mut series = BTreeMap::new();
+/// What `deploy/metrics.yaml` says of a metric.
+struct Metric {
+    /// On /metrics.
+    name: String,
+    kind: String,
+    labels: BTreeSet<String>,
+}
+
+fn declared() -> Vec<Metric> {
     let contract = read(&root().join("deploy/metrics.yaml"));
-    for metric in contract.split("\n  - name: ").skip(1) {
+    let metrics = contract.split("\n  - name: ").skip(1).map(|metric| {
         let field = |name: &str| {
             let found = metric.lines().find_map(|it| it.trim().strip_prefix(name));
             found.unwrap_or_else(|| panic!("no {name} in {metric}")).to_owned()
         };
         let labels = field("labels: ").replace(['[', ']', ' '], "").replace('.', "_");
-        let mut labels: BTreeSet<_> =
-            labels.split(',').filter(|it| !it.is_empty()).map(ToOwned::to_owned).collect();
+        let labels = labels.split(',').filter(|it| !it.is_empty()).map(ToOwned::to_owned).collect();
+        Metric { name: field("prometheus: "), kind: field("type: "), labels }
+    });
+    metrics.collect()
+}
+
+/// The names of all metrics.
+pub(super) fn metrics() -> BTreeSet<String> {
+    declared().into_iter().map(|it| it.name).collect()
+}
+
+/// The labels of every series by its name: those of `deploy/metrics.yaml`, of recording rules, and of others.
+pub(crate) fn series() -> BTreeMap<String, BTreeSet<String>> {
+    let mut series = BTreeMap::new();
+    for Metric { name, kind, mut labels } in declared() {
         labels.extend(SCRAPED.map(ToOwned::to_owned));
-        let name = field("prometheus: ");
-        if field("type: ") == "histogram" {
+        if kind == "histogram" {
             series.insert(format!("{name}_count"), labels.clone());
             series.insert(format!("{name}_sum"), labels.clone());
             labels.insert("le".to_owned());
@@ -62,6 +80,19 @@ fn rules_and_dashboards_name_metrics_and_labels_that_exist() {
 }
 
 #[test]
+fn variables_name_metrics_and_labels_that_exist_and_are_used() {
+    let series = series();
+    for board in boards() {
+        for Variable { name, metric, label } in board.variables() {
+            let known = series.get(&metric).is_some_and(|it| it.contains(&label));
+            assert!(known, "{}: ${name} asks {metric} for {label}", board.name);
+            let used = board.json["panels"].to_string().contains(&format!("${name}"));
+            assert!(used, "{}: no panel uses ${name}", board.name);
+        }
+    }
+}
+
+#[test]
 fn every_metric_is_shown_or_watched() {
     let queries = rules::queries().into_iter().chain(panels());
     let used: BTreeSet<_> = queries.flat_map(|it| names(&it.expr).metrics).collect();
@@ -77,9 +108,7 @@ fn every_metric_is_shown_or_watched() {
 #[test]
 fn dashboards_are_complete() {
     let mut ids = BTreeSet::new();
-    for path in files("charts/rapport/files/dashboards") {
-        let board: serde_json::Value = serde_json::from_str(&read(&path)).expect("JSON");
-        let file = path.display();
+    for Board { name: file, json: board } in boards() {
         let id = board["uid"].as_str().unwrap_or_default().to_owned();
         assert!(!id.is_empty() && ids.insert(id), "{file}: no uid, or that of another");
         let source = &board["templating"]["list"][0];

@@ -51,6 +51,76 @@ pub(crate) fn names(expr: &str) -> Names {
     names
 }
 
+/// What a selector asks of a label.
+#[derive(Debug, PartialEq)]
+pub(super) struct Matcher {
+    pub metric: String,
+    pub label: String,
+    value: String,
+    regex: bool,
+}
+
+impl Matcher {
+    /// The values that it names, each of which may have `.*` at its begin or end.
+    pub(super) fn values(&self) -> Vec<String> {
+        match self.regex {
+            true => named(&self.value),
+            false => vec![self.value.clone()],
+        }
+    }
+}
+
+/// Every matcher of an expression, those included that ask for something else.
+pub(super) fn matchers(expr: &str) -> Vec<Matcher> {
+    let mut matchers = Vec::new();
+    let part = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == ':';
+    let mut rest = expr;
+    while let Some(open) = rest.find('{') {
+        let metric = rest[..open].rsplit(|it| !part(it)).next().unwrap_or_default();
+        rest = &rest[open + 1..];
+        while !rest.starts_with('}') {
+            let end = rest.find(|it| !part(it)).expect("an operator");
+            let (label, after) = rest.split_at(end);
+            let (operator, after) = after.split_once('"').expect("a value");
+            let (value, after) = after.split_once('"').expect("a quote is closed");
+            let (regex, value) = (operator.contains('~'), value.to_owned());
+            matchers.push(Matcher { metric: metric.into(), label: label.into(), value, regex });
+            rest = after.trim_start_matches([',', ' ']);
+        }
+    }
+    matchers
+}
+
+/// The values that a regular expression names: `a|b`, or `x(a|b)y`.
+fn named(regex: &str) -> Vec<String> {
+    let (before, inside, after) = match regex.split_once('(') {
+        Some((before, rest)) => {
+            let (inside, after) = rest.split_once(')').expect("a parenthesis is closed");
+            (before, inside, after)
+        }
+        None => ("", regex, ""),
+    };
+    let values = inside.split('|').map(|it| format!("{before}{it}{after}"));
+    let values: Vec<_> = values.collect();
+    let plain = |it: &String| !it.trim_matches(['.', '*']).contains(['(', ')', '*', '+', '[', '?']);
+    assert!(values.iter().all(plain), "{regex} is more than can be read here");
+    values
+}
+
+#[test]
+fn matchers_are_found() {
+    let found = matchers("rate(a_total{x=\"b{c\",y!~\"p.(d|e)\"}[5m]) / g + h{z=~\".*k|l\"}");
+    let found: Vec<_> =
+        found.iter().map(|it| (it.metric.as_str(), it.label.as_str(), it.values())).collect();
+    let values = |it: &[&str]| it.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+    let wanted = [
+        ("a_total", "x", values(&["b{c"])),
+        ("a_total", "y", values(&["p.d", "p.e"])),
+        ("h", "z", values(&[".*k", "l"])),
+    ];
+    assert_eq!(found, wanted);
+}
+
 #[test]
 fn names_are_found() {
     let found = names(

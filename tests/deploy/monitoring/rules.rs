@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::promql::{Names, names};
 use super::{Query, files, run};
 use crate::{read, tool};
 
@@ -61,24 +62,134 @@ fn alerts_fire_when_they_should_and_only_then() {
     assert_eq!(code, 0, "{said}");
 }
 
-#[test]
-fn every_alert_has_a_firing_a_silent_and_an_absent_case() {
-    let mut cases: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+/// A case of an alert, in the layout that all of these files have.
+struct Case {
+    alert: String,
+    /// `fires`, `silent` or `absent`.
+    kind: String,
+    /// Series, and their values.
+    inputs: Vec<(String, String)>,
+    /// What is asked, and what is expected.
+    asked: Vec<(String, String)>,
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
     for path in files(CASES).iter().filter(|it| it.extension().is_some_and(|it| it == "yaml")) {
         for case in read(path).split("\n  - name: ").skip(1) {
             let (name, rest) = case.split_once('\n').expect("more than a name");
-            let (alert, kind) = name.split_once(' ').expect("an alert and a kind");
-            let asks = format!("count(ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}})");
-            assert!(rest.contains(&asks), "{name} asks for something else");
-            let fires = rest.contains("exp_samples: [{labels: '{}', value: 1}]");
-            assert_eq!(fires, kind == "fires", "{name}");
-            assert_eq!(rest.contains("exp_samples: []"), kind != "fires", "{name}");
-            cases.entry(alert.to_owned()).or_default().insert(kind.to_owned());
+            let mut words = name.split(' ').map(ToOwned::to_owned);
+            let (alert, kind) = words.next().zip(words.next()).expect("an alert and a kind");
+            let all = |key: &str| {
+                let lines = rest.lines().filter_map(|it| after(it, &[key]));
+                lines.map(|it| it.trim_matches('\'').to_owned()).collect::<Vec<_>>()
+            };
+            let pairs = |one: &str, other: &str| {
+                let (one, other) = (all(one), all(other));
+                assert_eq!(one.len(), other.len(), "{name}");
+                one.into_iter().zip(other).collect::<Vec<_>>()
+            };
+            let inputs = pairs("- series: ", "values: ");
+            cases.push(Case { alert, kind, inputs, asked: pairs("- expr: ", "exp_samples: ") });
         }
     }
-    let kinds = BTreeSet::from(["absent", "fires", "silent"].map(ToOwned::to_owned));
-    let wanted: BTreeMap<_, _> = alerts().into_iter().map(|it| (it, kinds.clone())).collect();
-    assert_eq!(cases, wanted);
+    cases
+}
+
+impl Case {
+    /// Metrics of its inputs, each with the names of its labels.
+    fn shapes(&self) -> Vec<Names> {
+        self.inputs.iter().map(|it| names(&it.0)).collect()
+    }
+}
+
+/// The conditions of an alert, one of which is enough.
+fn conditions(expr: &str) -> Vec<String> {
+    let lines: Vec<_> = expr.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
+    let conditions: Vec<_> = lines.split(|it| *it == "or").collect();
+    let inside = |it: &[&str]| match it {
+        ["(", inside @ .., ")"] if conditions.len() > 1 => inside.join(" "),
+        all => all.join(" "),
+    };
+    conditions.iter().map(|it| inside(it)).collect()
+}
+
+/// The metrics that an expression names, those of recording rules included.
+fn measured(expr: &str, queries: &[Query]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for name in names(expr).metrics {
+        match queries.iter().find(|it| it.of == name) {
+            Some(rule) => found.extend(measured(&rule.expr, queries)),
+            None => drop(found.insert(name)),
+        }
+    }
+    found
+}
+
+#[test]
+fn every_alert_has_a_firing_a_silent_and_an_absent_case() {
+    let mut kinds: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for Case { alert, kind, asked, .. } in cases() {
+        let asks = format!("count(ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}})");
+        let expected = if kind == "fires" { "[{labels: '{}', value: 1}]" } else { "[]" };
+        assert_eq!(asked.first(), Some(&(asks, expected.to_owned())), "{alert} {kind}");
+        assert!(kind == "fires" || asked.len() == 1, "{alert} {kind} asks for more");
+        kinds.entry(alert).or_default().insert(kind);
+    }
+    let all = BTreeSet::from(["absent", "fires", "silent"].map(ToOwned::to_owned));
+    let wanted: BTreeMap<_, _> = alerts().into_iter().map(|it| (it, all.clone())).collect();
+    assert_eq!(kinds, wanted);
+}
+
+/// Of conditions each of which is enough, each is met once without the others.
+#[test]
+fn every_condition_of_an_alert_has_a_firing_case_of_its_own() {
+    let (queries, cases) = (queries(), cases());
+    for alert in alerts() {
+        let rule = queries.iter().find(|it| it.of == alert).expect("a rule");
+        let conditions: BTreeSet<_> = conditions(&rule.expr).into_iter().collect();
+        let fires = cases.iter().filter(|it| it.alert == alert && it.kind == "fires");
+        let mut alone = Vec::new();
+        for case in fires {
+            let unmet = case.asked.iter().skip(1);
+            let unmet: BTreeSet<_> =
+                unmet.filter(|it| it.1 == "[]").map(|it| it.0.clone()).collect();
+            let met: Vec<_> = conditions.difference(&unmet).cloned().collect();
+            assert_eq!((met.len(), unmet.len()), (1, conditions.len() - 1), "{alert}: {met:?}");
+            alone.extend(met);
+        }
+        alone.sort();
+        assert_eq!(alone, conditions.into_iter().collect::<Vec<_>>(), "{alert}");
+    }
+}
+
+/// Where nothing happens, everything that an alert asks for is there, as it is where the alert fires, and stands still.
+#[test]
+fn absent_cases_have_series_that_stand_still() {
+    let (queries, cases) = (queries(), cases());
+    for case in cases.iter().filter(|it| it.kind == "absent") {
+        let alert = &case.alert;
+        let rule = queries.iter().find(|it| it.of == *alert).expect("a rule");
+        let measured = measured(&rule.expr, &queries);
+        let shapes = case.shapes();
+        for metric in &measured {
+            let there = shapes.iter().any(|it| it.metrics.contains(metric));
+            assert!(there, "{alert} absent has no series of {metric}");
+        }
+        for (series, values) in &case.inputs {
+            let last = values.split(' ').next_back().unwrap_or_default();
+            let rests = last.split('x').all(|it| it.parse::<f64>().is_ok());
+            assert!(rests, "{alert} absent: {series} does not stand still: {values}");
+        }
+        let others = cases.iter().filter(|it| it.alert == *alert && it.kind != "absent");
+        for other in others {
+            assert_ne!(other.inputs, case.inputs, "{alert} {} is its absent case", other.kind);
+            let wanted = other.shapes().into_iter().filter(|it| it.metrics.is_subset(&measured));
+            for shape in wanted.filter(|_| other.kind == "fires") {
+                assert!(shapes.contains(&shape), "{alert} absent has nothing like {shape:?}");
+            }
+        }
+    }
 }
 
 #[test]
