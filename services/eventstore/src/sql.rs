@@ -201,7 +201,7 @@ fn name_of(url: &str) -> &str {
             place.and_then(|it| it.split_once('/')).map_or("", |(_, path)| path)
         }
         _ => {
-            let file = rest.rsplit('/').next().unwrap_or_default();
+            let file = rest.rsplit(['/', ':']).next().unwrap_or_default();
             file.strip_suffix(".db").unwrap_or(file)
         }
     }
