@@ -36,7 +36,7 @@ defaults:
     liveness: {periodSeconds: 2, timeoutSeconds: 4, failureThreshold: 5}
 database: {runtimeRole: \"{service}-serving\"}
 migrations: {databaseSecret: migrator, backoffLimit: 0}
-nats: {url: \"\", urlKey: url}
+nats: {url: \"\", urlKey: url, accounts: {enabled: true}}
 services:
 ";
 
