@@ -96,23 +96,38 @@ fn lint(scraped: &str, folder: &Path) -> Vec<String> {
     offences
 }
 
-/// Metrics of the contract that the run did not show, and those that it should not have shown.
+/// Metrics and labels of the contract that the run did not show, and those that it should not have shown.
 fn unlike_the_contract(scraped: &str) -> Vec<String> {
-    let shown: BTreeSet<_> =
-        scraped.lines().filter_map(|it| it.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let metrics = contract::metrics();
-    let mut offences = Vec::new();
-    for metric in &metrics {
-        let fault = NEEDS_A_FAULT.iter().find(|it| it.0 == metric);
-        match (shown.contains(metric.as_str()), fault) {
-            (false, None) => offences.push(format!("{metric} is in the contract, and not seen")),
-            (true, Some((_, Seen::Never, why))) => {
-                offences.push(format!("{metric} is seen, so it needs no fault: {why}"));
+    let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in scraped.lines().filter(|it| !it.starts_with('#')) {
+        let names = promql::names(line.rsplit_once(' ').unwrap_or_default().0);
+        for metric in names.metrics {
+            let parts = ["_bucket", "_sum", "_count"].iter();
+            let whole = parts.filter_map(|it| metric.strip_suffix(it)).map(ToOwned::to_owned);
+            for name in whole.chain([metric.clone()]) {
+                shown.entry(name).or_default().extend(names.labels.iter().cloned());
             }
-            _ => {}
         }
     }
-    let unknown = NEEDS_A_FAULT.iter().filter(|it| !metrics.contains(it.0));
+    let metrics = contract::declared();
+    let mut offences = Vec::new();
+    for metric in &metrics {
+        let name = &metric.name;
+        let fault = NEEDS_A_FAULT.iter().find(|it| it.0 == name);
+        match (shown.get(name), fault) {
+            (None, None) => offences.push(format!("{name} is in the contract, and not seen")),
+            (Some(_), Some((_, Seen::Never, why))) => {
+                offences.push(format!("{name} is seen, so it needs no fault: {why}"));
+            }
+            (None | Some(_), Some(_)) => {}
+            (Some(labels), None) => {
+                let missing = metric.labels.difference(labels).map(|it| (name.as_str(), it));
+                offences.extend(missing.map(|it| format!("{} is not seen with {}", it.0, it.1)));
+            }
+        }
+    }
+    let known = |name: &str| metrics.iter().any(|it| it.name == name);
+    let unknown = NEEDS_A_FAULT.iter().filter(|it| !known(it.0));
     offences.extend(unknown.map(|it| format!("{} is no metric", it.0)));
     offences
 }
@@ -205,7 +220,7 @@ fn unknown_values(prometheus: &Prometheus) -> Vec<String> {
 async fn a_real_prometheus_answers_every_rule_every_panel_and_every_variable() {
     let folder = tempfile::tempdir().expect("a folder");
     let began = std::time::Instant::now();
-    let story = Run::start().await;
+    let mut story = Run::start().await;
     println!("started {:?}", began.elapsed());
     let scraped = story.scraped();
     let prometheus = Prometheus::start(folder.path(), &scraped);
@@ -215,6 +230,7 @@ async fn a_real_prometheus_answers_every_rule_every_panel_and_every_variable() {
     .await;
     println!("scraped {:?}", began.elapsed());
     story.a_touch_waits().await;
+    story.the_log_is_gone().await;
     println!("waits {:?}", began.elapsed());
     for _ in 0..2 {
         story.act().await;

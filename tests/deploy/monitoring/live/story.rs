@@ -105,6 +105,20 @@ impl Run {
         std::fs::remove_file(&outbox).expect("removed");
     }
 
+    /// The log's server dies, and is started again: what waits for it is tried again.
+    pub(super) async fn the_log_is_gone(&mut self) {
+        self.platform.nats[0].kill();
+        self.party("second").await;
+        self.metered("profiles", "rapport_outbox_publish_failures_total{").await;
+        self.platform.nats[0].launch();
+        eventually("the log is reached, and nothing waits", async || {
+            let told = self.metrics("profiles");
+            told.contains("rapport_log_connected 1\n")
+                && told.contains("rapport_outbox_pending{service=\"profiles\"} 0\n")
+        })
+        .await;
+    }
+
     /// Everything happens once; what Prometheus shall see grow happens in more than one act.
     pub(super) async fn act(&self) {
         let act = self.act.get();
@@ -214,14 +228,20 @@ impl Run {
     /// Callers of all kinds: by plain HTTP and by the program, without a good token, and too many who stay.
     async fn callers(&self, act: u32) {
         let gateway = self.platform.address("gateway");
-        get(&gateway, "/v1/batch").expect("the gateway answers");
-        let url = format!("http://{gateway}");
+        // The second one is no link of anybody: `feedback` says so to the gateway.
+        for path in ["/v1/batch", "/f/acme.nobody"] {
+            get(&gateway, path).expect("the gateway answers");
+        }
         let token = self.platform.issuer.token("acme", "operator", &["*"]);
-        for (arguments, token, expected) in [
-            (&["smoke", "--market", "US"][..], token.as_str(), 0),
-            (&["audit", "verify"], &token, 0),
-            (&["touch", "show", "tch_0"], "forged", 1),
+        for (arguments, target, token, expected) in [
+            (&["smoke", "--market", "US"][..], "gateway", token.as_str(), 0),
+            (&["audit", "verify"], "gateway", &token, 0),
+            (&["touch", "show", "tch_0"], "gateway", "forged", 1),
+            // There is none, and there is nobody who would know.
+            (&["touch", "show", "tch_0"], "gateway", &token, 1),
+            (&["touch", "show", "tch_0"], "kpis", &token, 1),
         ] {
+            let url = format!("http://{}", self.platform.address(target));
             let more = ["--url", &url, "--tenant", "acme", "--token", token];
             let mut program = Command::new(PROGRAM);
             let program = program.current_dir(self.platform.folder()).args(arguments).args(more);
