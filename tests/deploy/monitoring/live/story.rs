@@ -1,5 +1,5 @@
-//! A real run, in which everything happens that a dashboard shows and that needs no fault: every target is a process of
-//! its own, on PostgreSQL and nats-server. A second replica of the gateway is the program as it is shipped, and speaks TLS.
+//! A real run, in which nearly everything happens that a dashboard shows: every target is a process of its own, on
+//! PostgreSQL and nats-server. A second replica of the gateway is the program as it is shipped, and speaks TLS.
 
 use std::cell::Cell;
 use std::process::Command;
@@ -103,6 +103,28 @@ impl Run {
         self.ask_for_touch(&party_id).await;
         self.counted("delivery", "TouchRetryScheduled").await;
         std::fs::remove_file(&outbox).expect("removed");
+    }
+
+    /// The log loses what `audit` has not read yet, and who wrote it is away: `audit` fails, and heals when it is back.
+    pub(super) async fn the_log_loses_events(&mut self) {
+        let (user, password, url) = self.platform.nats_user("tester");
+        let options = async_nats::ConnectOptions::with_user_and_password(user, password);
+        let client = options.connect(url).await.expect("the log's server");
+        let name = format!("{}-profiles", self.platform.prefix());
+        let log = async_nats::jetstream::new(client).get_stream(name).await.expect("a stream");
+        let length = async || log.get_info().await.expect("told").state.messages;
+        self.platform.node("audit").signal("-KILL");
+        let before = length().await;
+        self.party("lost").await;
+        eventually("it is on the log", async || length().await > before).await;
+        log.purge().await.expect("purged");
+        self.party("kept").await;
+        eventually("the next one is on the log", async || length().await > 0).await;
+        self.platform.node("profiles").signal("-KILL");
+        self.platform.restart("audit");
+        self.metered("audit", "rapport_consumer_errors_total{").await;
+        self.platform.restart("profiles");
+        self.metered("audit", "rapport_consumer_healed_total{").await;
     }
 
     /// The log's server dies, and is started again: what waits for it is tried again.
