@@ -266,6 +266,10 @@ async fn a_real_prometheus_answers_every_rule_every_panel_and_every_variable() {
     assert_eq!(loaded.len(), rules::queries().len());
     for rule in loaded {
         assert_eq!(rule["health"], "ok", "{rule}");
-        assert_ne!(rule["state"], "firing", "{rule}");
+        // What the run did to the log is noticed; nothing else is wrong for as long as an alert waits.
+        match rule["name"].as_str() {
+            Some("RapportEventsHealed") => assert_ne!(rule["state"], "inactive", "{rule}"),
+            _ => assert_ne!(rule["state"], "firing", "{rule}"),
+        }
     }
 }
