@@ -1,6 +1,6 @@
 # The index of commands. What they need comes from tests/setup, into .tools/.
 .DEFAULT_GOAL := help
-.PHONY: help build run serve test check fmt lint proto proto-release image sbom check-image check-deploy advisories chart bench bench-peer clean
+.PHONY: help build run serve test check fmt lint proto proto-release image-program image sbom check-image check-deploy advisories chart bench bench-peer clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -48,19 +48,21 @@ proto-release: ## record the protos as released: from now on `make proto` compar
 	tests/setup buf
 	.tools/bin/buf build proto --exclude-source-info --output proto/released.binpb
 
-image: ## build the container image, without a daemon; prints its id
-	tests/setup compiler auditable buildah
+image-program: ## compile the program of the container image, static
+	tests/setup compiler auditable
 	deploy/image/program .tools/image/rapport
+
+image: image-program ## build the container image, without a daemon; prints its id
+	tests/setup buildah
 	deploy/image/build .tools/image/rapport
 
 sbom: image ## list the crates that the image's program is made of, as CycloneDX, into .tools/image/sbom.cdx.json
 	tests/setup syft
 	.tools/bin/syft scan --quiet file:.tools/image/rapport --output cyclonedx-json=.tools/image/sbom.cdx.json
 
-check-image: ## build the container image twice, look into it, and run it without rights on PostgreSQL and NATS
-	tests/setup compiler auditable buildah runc hadolint syft nats postgresql
+check-image: image-program ## build the container image twice, look into it, and run it without rights on PostgreSQL and NATS
+	tests/setup buildah runc hadolint syft nats postgresql
 	.tools/bin/hadolint deploy/image/Dockerfile deploy/image/Dockerfile.prebuilt
-	deploy/image/program .tools/image/rapport
 	. ./.tools/env && cargo run --package rapport-tests --features image --bin image -- .tools/image/rapport
 
 check-deploy: ## render the chart in every scenario, check what it makes, and live through its life

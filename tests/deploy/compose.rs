@@ -25,6 +25,28 @@ fn it_is_a_compose_file() {
     assert!(!validated(&broken), "a misspelt key is accepted");
 }
 
+/// Its rules are the chart's, which the compose file mounts at another place.
+#[test]
+fn prometheus_takes_its_settings_and_rules() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("prometheus.yml");
+    let accepted = |text: &str| {
+        std::fs::write(&path, text).expect("written");
+        let mut check = tool("promtool");
+        check.args(["check", "config"]).arg(&path);
+        let output = check.output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let text = read(&root().join("deploy/prometheus/prometheus.yml"));
+    let rules = root().join("charts/rapport/files/rules").display().to_string();
+    let here = text.replace("/etc/prometheus/rules", &rules);
+    let (good, said) = accepted(&here);
+    assert!(good && said.contains("rules found"), "{said}");
+    let (good, said) = accepted(&here.replacen("scrape_configs:", "scrape_config:", 1));
+    assert!(!good, "a misspelt key is accepted: {said}");
+}
+
 /// The lines under a key, as far as they stand further in.
 fn under<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
     let deep = |line: &str| line.len() - line.trim_start().len();

@@ -5,6 +5,7 @@
 //! Deployments and Jobs; pods as processes in network and mount namespaces of their own, with volumes, variables, probes,
 //! hooks and restarts as the manifests say; Services as forwarders to ready pods; names in `/etc/hosts`. What it is not: no
 //! scheduler, no limits of CPU and memory, no RBAC, no NetworkPolicy, no ownership of fields, no autoscaler, no Ingress.
+//! There is no release yet: what is upgraded is the same version, with other settings.
 
 mod admission;
 mod api;
@@ -53,6 +54,30 @@ async fn one_pod_is_installed_tested_and_removed() {
     cluster.is_empty().await;
 }
 
+/// As tools install that know no hooks: pods start beside the Job that migrates, and are ready after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn targets_that_show_certificates_are_migrated_by_a_job() {
+    let Some(cluster) = Cluster::start().await else { return };
+    cluster.rights();
+    cluster.certificates();
+    let values = quick().replace("defaults:\n", "defaults:\n  replicas: 1\n");
+    let values = values.replace("migrations: {", "migrations: {mode: job, ");
+    let values = values + "tls: {enabled: true, mutual: true, existingSecret: certificates}\n";
+    cluster.install(&values).await;
+    assert!(cluster.happened("jobs", "") < cluster.happened("pods", "Ready"), "order");
+    assert_eq!((cluster.serving().len(), cluster.count("jobs")), (TARGETS.len(), 1));
+    cluster.helm("test", &[]).await.expect("the smoke test");
+    let before = cluster.serving();
+    cluster.upgrade(&values, &["--set=log.level=warn"]).await.expect("an upgrade");
+    // Nothing is to be migrated, so nobody waited for the pod that looks whether something is.
+    cluster.eventually("the second Job ends", || cluster.serving().len() == 9).await;
+    assert!(cluster.serving().iter().all(|it| !before.contains(it)), "{before:?}");
+    assert_eq!(cluster.count("jobs"), 2, "one for each revision");
+    cluster.helm("test", &[]).await.expect("the smoke test");
+    cluster.helm("uninstall", &["--wait"]).await.expect("removed");
+    cluster.is_empty().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_of_every_target_live_through_what_operators_do() {
     let Some(cluster) = Cluster::start().await else { return };
@@ -79,11 +104,12 @@ async fn two_of_every_target_live_through_what_operators_do() {
     load.goes_on().await;
 
     // Every pod is replaced, under load.
-    let before = cluster.serving();
+    let (before, again) = (cluster.serving(), load.again());
     cluster.upgrade(&values, &["--set=log.level=warn"]).await.expect("an upgrade");
     let after = cluster.serving();
     assert_eq!((after.len(), after.iter().filter(|it| before.contains(it)).count()), (18, 0));
     load.goes_on().await;
+    assert_eq!(load.again(), again, "nobody was told to call again by a pod that was drained");
 
     // What cannot be migrated is not served; what cannot be pulled takes nobody's place.
     let broken = ["--set=migrations.databaseSecret=nowhere", "--timeout=60s"];
@@ -96,13 +122,17 @@ async fn two_of_every_target_live_through_what_operators_do() {
     load.goes_on().await;
 
     // Back to what was installed: all is replaced again, and nothing is migrated.
-    let migrations = cluster.count("jobs");
+    let (migrations, before) = (cluster.count("jobs"), load.again());
     cluster.helm("rollback", &["1", "--wait", "--timeout=400s"]).await.expect("a rollback");
     assert_eq!(cluster.count("jobs"), migrations, "it runs no hook");
     assert_eq!(cluster.serving().len(), 18);
     load.goes_on().await;
+    assert_eq!(load.again(), before, "nor was anybody now");
     let (done, again) = load.end().await;
-    println!("{} parties registered meanwhile, {again} calls made again", done.len());
+    support::tell(&format!(
+        "{} parties registered meanwhile, {again} calls made again",
+        done.len()
+    ));
     let known = cluster.postgres.psql("profiles", "SELECT DISTINCT stream FROM event");
     let known: Vec<_> = known.lines().filter_map(|it| it.trim().strip_prefix("party/")).collect();
     let lost: Vec<_> = done.iter().filter(|it| !known.contains(&it.as_str())).collect();

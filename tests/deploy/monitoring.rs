@@ -1,8 +1,8 @@
 //! Rules, runbooks and dashboards: that they fit each other, the metrics there are, and what a real run answers.
 
-mod contract;
+pub(crate) mod contract;
 mod live;
-mod promql;
+pub(crate) mod promql;
 mod rules;
 
 use std::path::PathBuf;

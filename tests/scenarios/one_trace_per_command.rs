@@ -8,7 +8,7 @@ use eventstore::hex;
 use rapport_proto::profiles::v1::{ContactPoint, Identifier, RegisterPartyRequest};
 use rapport_proto::types::{Channel, PartyKind};
 use serde_json::Value;
-use support::{Client, Collector, Platform, Topology, eventually};
+use support::{Client, Collector, Platform, Topology, Web, eventually};
 
 use crate::NODE;
 
@@ -53,10 +53,11 @@ async fn one_trace(receiver: &OtlpReceiver, endpoint: &str) {
     child(&database, &server);
     child(&relay, &server);
     child(&consumer, &relay);
-    assert!(
-        consumer.span.links.iter().any(|it| it.span_id == relay.span.span_id),
-        "the consumer's span is linked to the one that sent the event"
-    );
+    for (later, earlier) in [(&consumer, &relay), (&relay, &server)] {
+        let linked =
+            |it: &ReceivedSpan| it.span.links.iter().any(|it| it.span_id == earlier.span.span_id);
+        assert!(linked(later), "{} is not linked to {}", later.span.name, earlier.span.name);
+    }
     assert_eq!(server.service, "rapport-profiles");
     assert_eq!(consumer.service, "rapport-mirror");
     assert_eq!(database.attribute("db.system.name"), Some("postgresql"));
@@ -134,6 +135,30 @@ async fn no_secret_and_no_person_is_in_a_log_line() {
         assert!(!spans.contains(secret), "a span has {secret}");
     }
     assert!(platform.node("profiles").said().contains("answered"), "it is talkative");
+    platform.stop();
+}
+
+/// Each call answered is a line at DEBUG, with the trace that the caller named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_level_changes_while_it_runs() {
+    let mut platform = Platform::new(Topology::Distributed, NODE).await;
+    platform.extra.push("telemetry.log_level=info".into());
+    platform.extra.push("telemetry.log_format=json".into());
+    platform.start(None);
+    let mut admin = Web::new(platform.node("profiles").admin.clone());
+    let traces = [1, 2, 3].map(|it| format!("{it:032x}"));
+    for (trace, then) in traces.iter().zip(["info,profiles=debug,chassis=debug", "info", "loud"]) {
+        register(&platform, trace).await;
+        let answer = admin.ask("PUT", "/log-level", &[], then.as_bytes()).await.expect("answered");
+        let refused = answer.start.contains("400");
+        assert_eq!(refused, then == "loud", "{}", answer.start);
+    }
+    let answer = admin.ask("GET", "/log-level", &[], &[]).await.expect("answered");
+    assert_eq!(answer.text(), "info\n");
+    let node = platform.node("profiles");
+    let told = |trace: &String| node.said().lines().any(|it| it.contains(trace.as_str()));
+    eventually("the line of the second call is written", async || told(&traces[1])).await;
+    assert_eq!(traces.each_ref().map(told), [false, true, false], "{}", node.said());
     platform.stop();
 }
 

@@ -134,7 +134,9 @@ async fn a_standby_that_lags_is_completed_from_the_log() {
     })
     .await;
     let took = since.elapsed().as_secs_f64();
-    println!("{lost} events of journeys, and others, are back from the log after {took:.1} s");
+    support::tell(&format!(
+        "{lost} events of journeys, and others, are back from the log after {took:.1} s"
+    ));
     stage.recovers("failed over to a standby that lagged", since).await;
     scene.close().await;
 }

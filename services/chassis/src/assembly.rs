@@ -305,6 +305,7 @@ async fn open(
         database: DatabaseOptions {
             max_connections: settings.database.max_connections,
             create: make,
+            name: target.name.to_owned(),
             ..DatabaseOptions::new(settings.database.url_for(target.name))
         },
         migrate: make && settings.database.migrate,

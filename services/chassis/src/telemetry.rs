@@ -9,6 +9,7 @@
 //!
 //! A process starts telemetry once; a second start (tests that serve several servers) gets the first one's handle.
 
+mod export;
 pub(crate) mod line;
 pub mod propagation;
 pub mod rpc;
@@ -32,6 +33,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::settings;
+use export::Counted;
 
 /// Name of the meter and tracer, and the resource's `service.namespace`.
 const SCOPE: &str = "rapport";
@@ -66,6 +68,7 @@ pub static METRICS: Metrics = &[
     &rpc::REJECTIONS,
     &rpc::PANICS,
     &BUILD_INFO,
+    &export::FAILURES,
     &TASKS,
     &QUEUE,
     &LOG_CONNECTED,
@@ -247,7 +250,7 @@ fn tracer(settings: &settings::Telemetry, resource: Resource) -> Result<SdkTrace
         .with_tonic()
         .with_endpoint(&settings.otlp_endpoint)
         .build()?;
-    Ok(builder.with_batch_exporter(exporter).build())
+    Ok(builder.with_batch_exporter(Counted(exporter)).build())
 }
 
 fn meter(
@@ -267,7 +270,8 @@ fn meter(
         .with_tonic()
         .with_endpoint(&settings.otlp_endpoint)
         .build()?;
-    Ok((builder.with_reader(PeriodicReader::builder(exporter).build()).build(), registry))
+    let reader = PeriodicReader::builder(Counted(exporter)).build();
+    Ok((builder.with_reader(reader).build(), registry))
 }
 
 /// A name for this process, unless the deployment gives one in `OTEL_RESOURCE_ATTRIBUTES`.

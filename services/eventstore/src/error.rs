@@ -55,6 +55,17 @@ impl Error {
         Self::Refused(reason.into())
     }
 
+    /// Its kind, as a label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::Corrupt(_) => "corrupt",
+            Self::Fenced(_) => "fenced",
+            Self::Statement(_) => "statement",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     /// Whether the same call may work later.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })

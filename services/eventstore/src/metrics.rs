@@ -1,8 +1,12 @@
 //! The metrics of the waist.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use opentelemetry::KeyValue;
 
 use crate::commit::Outcome;
+use crate::error::Error;
 use crate::event::Head;
 use crate::metric::{Counter, Gauge, Histogram, Metric, Metrics};
 use crate::store::Store;
@@ -12,8 +16,12 @@ use crate::unit::Unit;
 const BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// By the conventions of OpenTelemetry for databases.
+const STATEMENTS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
 const SERVICE: [&str; 1] = ["service"];
 /// The service that reads, its consumer, and the source it reads.
+const POOL: [&str; 1] = ["db.client.connection.pool.name"];
 const CONSUMER: [&str; 3] = ["service", "consumer", "source"];
 
 /// Every metric of this crate.
@@ -27,6 +35,12 @@ pub static METRICS: Metrics = &[
     &SCHEMA_VERSION,
     &CONNECTIONS,
     &CONNECTIONS_MAX,
+    &CONNECTIONS_PENDING,
+    &CONNECTIONS_WAIT,
+    &CONNECTIONS_TIMEOUTS,
+    &OPERATION_DURATION,
+    &SENT,
+    &CONSUMED,
     &OUTBOX_PENDING,
     &OUTBOX_OLDEST_AGE,
     &PUBLISH_DURATION,
@@ -43,6 +57,7 @@ pub static METRICS: Metrics = &[
     &TIMERS_FIRED,
     &TIMERS_LATENESS,
     &TIMERS_PARKED,
+    &TIMERS_ERRORS,
     &LEASE_HELD,
 ];
 
@@ -82,10 +97,41 @@ static CONNECTIONS: Metric<Gauge, 2> = Metric::gauge(
     ["db.client.connection.pool.name", "db.client.connection.state"],
     "Connections to the database, used or idle; the pool is named after its service",
 );
-static CONNECTIONS_MAX: Metric<Gauge, 1> = Metric::gauge(
-    "db.client.connection.max",
-    ["db.client.connection.pool.name"],
-    "Connections that a pool may open",
+static CONNECTIONS_MAX: Metric<Gauge, 1> =
+    Metric::gauge("db.client.connection.max", POOL, "Connections that a pool may open");
+static CONNECTIONS_PENDING: Metric<Gauge, 1> = Metric::gauge(
+    "db.client.connection.pending_requests",
+    POOL,
+    "Requests for a connection that wait for one",
+);
+static CONNECTIONS_WAIT: Metric<Histogram, 1> = Metric::seconds(
+    "db.client.connection.wait_time",
+    POOL,
+    STATEMENTS,
+    "Time to get a connection that is open, made for it or not",
+);
+static CONNECTIONS_TIMEOUTS: Metric<Counter, 1> = Metric::counter(
+    "db.client.connection.timeouts",
+    POOL,
+    "Requests for a connection that got none in time",
+);
+/// `db.operation.name`: the first word of the statement.
+static OPERATION_DURATION: Metric<Histogram, 4> = Metric::seconds(
+    "db.client.operation.duration",
+    ["db.system.name", "db.namespace", "db.operation.name", "error.type"],
+    STATEMENTS,
+    "Duration of statements; the namespace is the store's service, the operation the first word of the statement",
+);
+/// Pages of them: `rapport.outbox.publish.duration` and `rapport.consumer.page.duration` tell how long they took.
+pub(crate) static SENT: Metric<Counter, 2> = Metric::counter(
+    "messaging.client.sent.messages",
+    ["messaging.system", "messaging.destination.name"],
+    "Events that the log has acknowledged; the destination is the stream",
+);
+pub(crate) static CONSUMED: Metric<Counter, 2> = Metric::counter(
+    "messaging.client.consumed.messages",
+    ["messaging.system", "messaging.destination.name"],
+    "Events that readers of the log were given; the destination is the stream",
 );
 pub(crate) static OUTBOX_PENDING: Metric<Gauge, 1> = Metric::gauge(
     "rapport.outbox.pending",
@@ -125,8 +171,11 @@ pub(crate) static PAGE_DURATION: Metric<Histogram, 3> = Metric::seconds(
 );
 pub(crate) static DEAD_LETTERS: Metric<Gauge, 3> =
     Metric::gauge("rapport.dead_letters", CONSUMER, "Parked events");
-pub(crate) static DEAD_LETTERED: Metric<Counter, 3> =
-    Metric::counter("rapport.dead_lettered", CONSUMER, "Times a stream was parked");
+pub(crate) static DEAD_LETTERED: Metric<Counter, 4> = Metric::counter(
+    "rapport.dead_lettered",
+    ["service", "consumer", "source", "reason"],
+    "Times a stream was parked, by the kind of failure: refused, corrupt, statement",
+);
 pub(crate) static TIMERS_DUE: Metric<Gauge, 1> = Metric::gauge(
     "rapport.timers.due",
     SERVICE,
@@ -138,6 +187,11 @@ pub(crate) static TIMERS_LATENESS: Metric<Histogram, 1> =
     Metric::seconds("rapport.timers.lateness", SERVICE, BUCKETS, "How late timers fired");
 pub(crate) static TIMERS_PARKED: Metric<Gauge, 1> =
     Metric::gauge("rapport.timers.parked", SERVICE, "Parked timers");
+pub(crate) static TIMERS_ERRORS: Metric<Counter, 1> = Metric::counter(
+    "rapport.timers.errors",
+    SERVICE,
+    "Times that timers could not be looked for, claimed or settled and were tried again",
+);
 pub(crate) static LEASE_HELD: Metric<Gauge, 2> = Metric::gauge(
     "rapport.lease.held",
     ["service", "lease"],
@@ -149,10 +203,54 @@ pub(crate) fn measured(store: &Store, head: Head, fenced: bool) {
     let source = store.source();
     POSITION.set_count(head.position, [source]);
     FENCED.set(f64::from(u8::from(fenced)), [source]);
-    let (used, idle, max) = store.database().connections();
-    CONNECTIONS.set_count(used as u64, [source, "used"]);
-    CONNECTIONS.set_count(idle as u64, [source, "idle"]);
-    CONNECTIONS_MAX.set_count(max as u64, [source]);
+    let (pool, connections) = (store.database().name(), store.database().connections());
+    CONNECTIONS.set_count(connections.used as u64, [pool, "used"]);
+    CONNECTIONS.set_count(connections.idle as u64, [pool, "idle"]);
+    CONNECTIONS_MAX.set_count(connections.max as u64, [pool]);
+    CONNECTIONS_PENDING.set_count(connections.pending as u64, [pool]);
+}
+
+/// What is lent of a database, as its metrics name it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) system: &'static str,
+    pub(crate) name: Arc<str>,
+}
+
+impl Asked {
+    /// Notes how long a connection was waited for; `None` when it was waited for too long.
+    pub(crate) fn lent(&self, took: Option<Duration>) {
+        match took {
+            Some(took) => {
+                let pool = KeyValue::new(POOL[0], self.name.clone());
+                CONNECTIONS_WAIT.record_with(took, &[pool]);
+            }
+            None => CONNECTIONS_TIMEOUTS.add(1, [&self.name]),
+        }
+    }
+
+    /// Notes a statement that ended.
+    pub(crate) fn ended<T>(
+        &self,
+        operation: &'static str,
+        began: Instant,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
+        let [system, name] = [
+            KeyValue::new("db.system.name", self.system),
+            KeyValue::new("db.namespace", self.name.clone()),
+        ];
+        let operation = KeyValue::new("db.operation.name", operation);
+        let took = began.elapsed();
+        match &result {
+            Ok(_) => OPERATION_DURATION.record_with(took, &[system, name, operation]),
+            Err(error) => {
+                let kind = KeyValue::new("error.type", error.kind());
+                OPERATION_DURATION.record_with(took, &[system, name, operation, kind]);
+            }
+        }
+        result
+    }
 }
 
 /// Kinds of events in a unit: stream type, event type and how many.

@@ -10,10 +10,12 @@ mod postgres;
 mod sqlite;
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use pool::{Lent, Pool};
+use crate::metrics::Asked;
+use pool::{Lent, Pool, Sizes};
 
 /// How long a database may take to open.
 const OPENING: Duration = Duration::from_secs(60);
@@ -151,6 +153,8 @@ fn wrong(column: usize, expected: &str, found: Option<&Value>) -> Error {
 pub struct DatabaseOptions {
     /// `sqlite://<file>` or `postgres://…`.
     pub url: String,
+    /// What its metrics call it: the service that it belongs to.
+    pub name: String,
     /// Connections for reading; SQLite and PostgreSQL each have one more for appending.
     pub max_connections: u32,
     /// How long to wait for a free connection.
@@ -160,10 +164,14 @@ pub struct DatabaseOptions {
 }
 
 impl DatabaseOptions {
-    /// Options for a URL, with ten reading connections and five seconds of patience.
+    /// Options for a URL, named after its last part, with ten reading connections and five seconds of patience.
     pub fn new(url: impl Into<String>) -> Self {
+        let url = url.into();
+        let path = url.split('?').next().unwrap_or_default();
+        let file = path.rsplit('/').next().unwrap_or_default();
         Self {
-            url: url.into(),
+            name: file.strip_suffix(".db").unwrap_or(file).to_owned(),
+            url,
             max_connections: 10,
             acquire_timeout: Duration::from_secs(5),
             create: true,
@@ -175,6 +183,7 @@ impl DatabaseOptions {
 #[derive(Clone, Debug)]
 pub struct Database {
     pools: Pools,
+    asked: Asked,
     /// Names this opening of an SQLite file.
     opened: String,
 }
@@ -195,18 +204,24 @@ impl Database {
     /// Opens the database; creates an SQLite file that is not there, if it may.
     pub async fn open(options: &DatabaseOptions) -> Result<Self, Error> {
         let postgres = options.url.starts_with("postgres");
-        let pools =
-            if postgres { postgres::open(options).await? } else { sqlite::open(options).await? };
+        let system = if postgres { "postgresql" } else { "sqlite" };
+        let asked = Asked { system, name: Arc::from(options.name.as_str()) };
+        let pools = match postgres {
+            true => postgres::open(options, &asked).await?,
+            false => sqlite::open(options, &asked).await?,
+        };
         let opened = format!("sqlite/{}", crate::Timestamp::real().0);
-        Ok(Self { pools, opened })
+        Ok(Self { pools, asked, opened })
     }
 
     /// `sqlite` or `postgresql`, as OpenTelemetry's `db.system.name` spells them.
     pub fn system(&self) -> &'static str {
-        match self.pools {
-            Pools::Sqlite { .. } => "sqlite",
-            Pools::Postgres { .. } => "postgresql",
-        }
+        self.asked.system
+    }
+
+    /// What its metrics and spans call it.
+    pub fn name(&self) -> &str {
+        &self.asked.name
     }
 
     /// Whether it is PostgreSQL.
@@ -214,13 +229,12 @@ impl Database {
         matches!(self.pools, Pools::Postgres { .. })
     }
 
-    /// How many connections are used, lie idle, and may be open at most.
-    pub(crate) fn connections(&self) -> (usize, usize, usize) {
-        let (some, others) = match &self.pools {
-            Pools::Sqlite { read, write } => (read.sizes(), write.sizes()),
-            Pools::Postgres { shared, append } => (shared.sizes(), append.sizes()),
-        };
-        (some.0 + others.0, some.1 + others.1, some.2 + others.2)
+    /// Its connections.
+    pub(crate) fn connections(&self) -> Sizes {
+        match &self.pools {
+            Pools::Sqlite { read, write } => read.sizes() + write.sizes(),
+            Pools::Postgres { shared, append } => shared.sizes() + append.sizes(),
+        }
     }
 
     /// Number of append connections opened so far: a new one must compare the log's tail first.
@@ -330,13 +344,17 @@ impl Database {
         match &self.pools {
             Pools::Sqlite { read, .. } => {
                 let mut connection = read.lend().await?;
-                let rows = connection.query(sql, args.values()?).await?;
+                let (operation, began) = (first_word(&sql), Instant::now());
+                let rows = connection.query(sql, args.values()?).await;
+                let rows = connection.ended(operation, began, rows)?;
                 connection.give_back();
                 Ok(rows)
             }
             Pools::Postgres { shared, .. } => {
                 let mut connection = shared.lend().await?;
-                let rows = postgres::query(&mut connection, sql, args).await?;
+                let (operation, began) = (first_word(&sql), Instant::now());
+                let rows = postgres::query(&mut connection, sql, args).await;
+                let rows = connection.ended(operation, began, rows)?;
                 connection.give_back();
                 Ok(rows)
             }
@@ -459,27 +477,30 @@ impl Tx {
 
     /// Commits.
     pub async fn commit(self) -> Result<(), Error> {
-        self.end("COMMIT".to_owned()).await
+        self.end("COMMIT", "COMMIT".to_owned()).await
     }
 
     /// Runs a last statement, which takes no arguments, and commits, in one message.
     pub(crate) async fn commit_after(self, last: &str) -> Result<(), Error> {
-        self.end(format!("{last}; COMMIT")).await
+        self.end("COMMIT", format!("{last}; COMMIT")).await
     }
 
     /// Rolls back.
     pub async fn rollback(self) -> Result<(), Error> {
-        self.end("ROLLBACK".to_owned()).await
+        self.end("ROLLBACK", "ROLLBACK".to_owned()).await
     }
 
-    async fn end(self, how: String) -> Result<(), Error> {
+    async fn end(self, operation: &'static str, how: String) -> Result<(), Error> {
+        let began = Instant::now();
         match self.0 {
             Inner::Sqlite(mut connection) => {
-                connection.end(how).await?;
+                let ended = connection.end(how).await;
+                connection.ended(operation, began, ended)?;
                 connection.give_back();
             }
             Inner::Postgres(mut connection) => {
-                postgres::script(&mut connection, how).await?;
+                let ended = postgres::script(&mut connection, how).await;
+                connection.ended(operation, began, ended)?;
                 connection.give_back();
             }
         }
@@ -499,18 +520,41 @@ impl Tx {
     }
 
     pub(crate) async fn query_text(&mut self, sql: String, args: Args) -> Result<Vec<Row>, Error> {
+        let (operation, began) = (first_word(&sql), Instant::now());
         match &mut self.0 {
-            Inner::Sqlite(connection) => connection.query(sql, args.values()?).await,
-            Inner::Postgres(connection) => postgres::query(connection, sql, args).await,
+            Inner::Sqlite(connection) => {
+                let rows = connection.query(sql, args.values()?).await;
+                connection.ended(operation, began, rows)
+            }
+            Inner::Postgres(connection) => {
+                let rows = postgres::query(connection, sql, args).await;
+                connection.ended(operation, began, rows)
+            }
         }
     }
 
     pub(crate) async fn exec_text(&mut self, sql: String, args: Args) -> Result<u64, Error> {
+        let (operation, began) = (first_word(&sql), Instant::now());
         match &mut self.0 {
-            Inner::Sqlite(connection) => connection.exec(&sql, &args.values()?).await,
-            Inner::Postgres(connection) => postgres::exec(connection, sql, args).await,
+            Inner::Sqlite(connection) => {
+                let rows = connection.exec(&sql, &args.values()?).await;
+                connection.ended(operation, began, rows)
+            }
+            Inner::Postgres(connection) => {
+                let rows = postgres::exec(connection, sql, args).await;
+                connection.ended(operation, began, rows)
+            }
         }
     }
+}
+
+/// What a statement does, as a label.
+fn first_word(sql: &str) -> &'static str {
+    let word = sql.trim_start().split(char::is_whitespace).next().unwrap_or_default();
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"]
+        .into_iter()
+        .find(|it| word.eq_ignore_ascii_case(it))
+        .unwrap_or("_OTHER")
 }
 
 /// The statements that run `sql` over a table of keys, with their arguments.

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 
 pub use front::Front;
 pub use plan::plan;
-pub use servers::{NatsServer, Postgres, free_port, mounting_is_permitted, psql};
+pub use servers::{NatsServer, Postgres, free_port, is_permitted, mounting_is_permitted, psql};
 
 /// Starts from past events.
 pub fn given<D: Decider>(events: impl IntoIterator<Item = D::Event>) -> Given<D> {

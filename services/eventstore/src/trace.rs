@@ -1,6 +1,8 @@
 //! Spans of the store and the log, by OpenTelemetry's conventions: one command is one trace, from the
 //! server span through the commit and the relay to every consumer.
 
+use std::time::Duration;
+
 use opentelemetry::trace::{
     Link, Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags,
     TraceId, TraceState, Tracer as _,
@@ -11,6 +13,7 @@ use rapport_proto::types::Envelope;
 use crate::commit::Outcome;
 use crate::event::Recorded;
 use crate::store::Store;
+use crate::time::Timestamp;
 use crate::unit::Unit;
 
 /// Reads a W3C `traceparent`.
@@ -40,6 +43,9 @@ pub fn format(context: &SpanContext) -> String {
     format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id())
 }
 
+/// What happened longer ago is read again, not for the first time: its trace is over.
+const OVER: Duration = Duration::from_secs(3_600);
+
 /// A span that may not be recorded at all: when the command was not sampled it costs a parse.
 pub(crate) struct Traced(Option<global::BoxedSpan>);
 
@@ -67,22 +73,32 @@ pub(crate) fn database_span(store: &Store, unit: &Unit) -> Traced {
         let attributes = vec![
             KeyValue::new("db.system.name", store.database().system()),
             KeyValue::new("db.operation.name", "append"),
-            KeyValue::new("db.namespace", store.source().to_owned()),
+            KeyValue::new("db.namespace", store.database().name().to_owned()),
             KeyValue::new("rapport.unit.events", i64::try_from(unit.events.len()).unwrap_or(0)),
         ];
         (format!("append {}", store.source()), attributes)
     })
 }
 
+/// What the relay sends: child of, and linked to, the command's span.
 pub(crate) fn send_span(subject: &str, envelope: &Envelope, position: u64) -> Traced {
-    start(SpanKind::Producer, &envelope.traceparent, false, || {
+    start(SpanKind::Producer, &envelope.traceparent, true, || {
         (format!("send {subject}"), messaging("nats", subject, "send", envelope, position))
     })
 }
 
 /// A consumer's work on one event: child of, and linked to, the span that sent it.
-pub(crate) fn process_span(system: &'static str, consumer: &str, event: &Recorded) -> Traced {
+pub(crate) fn process_span(
+    system: &'static str,
+    consumer: &str,
+    event: &Recorded,
+    now: Timestamp,
+) -> Traced {
     let envelope = &event.envelope;
+    let recorded = envelope.recorded_at.as_ref().and_then(Timestamp::from_proto);
+    if recorded.is_none_or(|it| now.since(it) > OVER) {
+        return Traced(None);
+    }
     let parent = if event.hop.is_empty() { &envelope.traceparent } else { &event.hop };
     start(SpanKind::Consumer, parent, true, || {
         let mut attributes = messaging(system, consumer, "process", envelope, event.position);

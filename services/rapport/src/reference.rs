@@ -141,7 +141,8 @@ pub async fn subjects(
     Ok(graph(targets).await?.into_iter().map(of).collect())
 }
 
-/// Users for the configuration of a NATS server, one a target; passwords come from its environment.
+/// Users for the configuration of a NATS server, one a target; passwords come from its environment. The content of
+/// `charts/rapport/files/nats-users.conf`.
 pub fn nats_users(subjects: &BTreeMap<&'static str, Subjects>) -> String {
     let mut text = String::from(
         "# One user a target, for the configuration of nats-server. A target publishes events of its own source alone.\n\

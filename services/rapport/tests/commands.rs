@@ -164,6 +164,48 @@ async fn a_parked_timer_is_listed_and_retried() {
     assert_eq!(succeeds(here, &["parked", "list"]), "");
 }
 
+/// What could not be read is parked; once it can, the same command applies it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_event_is_listed_and_retried() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    serve_and_register(here, 2).await;
+    let open = async |target| {
+        let url = settings(here).database.url_for(target);
+        Database::open(&DatabaseOptions::new(url)).await.expect("opened")
+    };
+    let profiles = open("profiles").await;
+    let event = "SELECT stream, chain, envelope FROM event WHERE position = 2";
+    let event = profiles.query(event, vec![]).await.expect("read").remove(0);
+    let stream = event.text(0).expect("a stream");
+    profiles.close().await;
+    let audit = open("audit").await;
+    let mut tx = audit.begin().await.expect("begun");
+    let gone = "DELETE FROM event_index WHERE source = 'profiles' AND position = 2";
+    tx.exec(gone, vec![]).await.expect("deleted");
+    let parked =
+        "INSERT INTO parked VALUES ('audit', 'profiles', 2, 'default', $1, 'why', 1, $2, $3)";
+    let damaged = values![stream, event.blob(1).expect("a chain"), &[0_u8, 1, 2][..]];
+    tx.exec(parked, damaged).await.expect("parked");
+    tx.commit().await.expect("committed");
+
+    let listed = format!("audit profiles default {stream} 2: why\n");
+    assert_eq!(succeeds(here, &["parked", "list"]), listed);
+    let retry = ["parked", "retry", "audit", "profiles", "default", stream];
+    let said = fails(here, &retry);
+    assert!(said.contains("damaged"), "{said}");
+    assert_eq!(succeeds(here, &["parked", "list"]), listed, "it waits on");
+
+    let whole = values![event.blob(2).expect("an envelope")];
+    audit.exec("UPDATE parked SET envelope = $1", whole).await.expect("mended");
+    assert_eq!(succeeds(here, &retry), format!("audit: 1 events of {stream} applied\n"));
+    assert_eq!(succeeds(here, &["parked", "list"]), "");
+    let there = "SELECT stream FROM event_index WHERE source = 'profiles' AND position = 2";
+    let there = audit.query(there, vec![]).await.expect("read");
+    assert_eq!(there.first().and_then(|it| it.text(0).ok()), Some(stream));
+    audit.close().await;
+}
+
 /// Every command that looks at stores, by what it needs.
 const LOOKS: [&[&str]; 4] = [
     &["store", "verify"],
@@ -287,6 +329,11 @@ fn the_metrics_are_generated() {
 #[test]
 fn the_graph_in_the_chart_is_generated() {
     is_generated("charts/rapport/files/graph.yaml", &["reference", "graph"]);
+}
+
+#[test]
+fn the_users_of_nats_in_the_chart_are_generated() {
+    is_generated("charts/rapport/files/nats-users.conf", &["reference", "nats"]);
 }
 
 /// A server as a child process on a free port, in embedded mode; killed when it is dropped.

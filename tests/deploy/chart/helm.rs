@@ -1,10 +1,12 @@
 //! The real `helm`, and what it makes of the chart in every scenario.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use rapport::targets::TARGETS;
 use serde_json::Value;
 
 use super::yaml;
@@ -15,7 +17,8 @@ pub(crate) const NAMESPACE: &str = "rapport";
 /// The newest that the schemas are known of.
 pub(crate) const NEWEST: &str = "1.37";
 
-/// One way to install the chart: `ci/minimal.yaml`, perhaps a preset before it and one more file of `ci/` after it.
+/// One way to install the chart: `ci/minimal.yaml`, perhaps a preset before it and one more file of `ci/` after it; or the
+/// values of the example, which is named `values`.
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) files: Vec<PathBuf>,
@@ -31,12 +34,36 @@ pub(crate) fn scenarios() -> &'static [Scenario] {
         let mut files = listed(&chart().join("ci"), "yaml");
         files.sort();
         assert!(files.len() >= 12, "{files:?}");
+        files.push(chart().join("examples/values.yaml"));
         files.into_iter().map(Scenario::of).collect()
     })
 }
 
 pub(crate) fn scenario(name: &str) -> &'static Scenario {
     scenarios().iter().find(|it| it.name == name).expect("a file of ci/")
+}
+
+/// The objects of every scenario that differ from those before in more than names; in more than their data, if that does
+/// not matter.
+pub(crate) fn distinct(data: bool) -> Vec<(&'static Scenario, Vec<&'static Value>)> {
+    let mut seen = BTreeSet::new();
+    let of = |it: &'static Scenario| {
+        (it, it.objects.iter().filter(|it| seen.insert(shape(it, data))).collect())
+    };
+    scenarios().iter().map(of).collect()
+}
+
+/// An object without the names in it.
+fn shape(object: &Value, data: bool) -> String {
+    let mut object = object.clone();
+    if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut).filter(|_| !data) {
+        data.values_mut().for_each(|it| *it = "".into());
+    }
+    if let Some(notes) = object.pointer_mut("/spec/template/metadata/annotations") {
+        notes["checksum/config"] = "".into();
+    }
+    let shown = object.to_string();
+    TARGETS.iter().fold(shown, |shown, it| shown.replace(it.name, "target"))
 }
 
 impl Scenario {
@@ -47,7 +74,9 @@ impl Scenario {
             "dev" | "ha" => vec![chart().join(format!("values-{name}.yaml"))],
             _ => Vec::new(),
         };
-        files.push(minimal.clone());
+        if name != "values" {
+            files.push(minimal.clone());
+        }
         if file != minimal {
             files.push(file);
         }

@@ -1,17 +1,17 @@
 //! What Kubernetes and the operators would say of the objects: the schemas of each version, and the models of the
 //! custom resources.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 
-use rapport::targets::TARGETS;
 use serde_json::{Value, json};
 
 use super::helm::{
-    NEWEST, chart, fails, helm, listed, outcome, scenario, scenarios, succeeds, template, told,
+    NEWEST, chart, distinct, fails, helm, listed, outcome, scenario, scenarios, succeeds, template,
+    told,
 };
 use super::objects::kind;
-use crate::{root, tool};
+use crate::{read, root, tool};
 
 /// Minor versions of Kubernetes 1 that the chart is for; the last one is [`NEWEST`].
 const SUPPORTED: std::ops::RangeInclusive<u32> = 30..=37;
@@ -32,32 +32,19 @@ fn helm_lint_finds_nothing() {
 #[test]
 fn every_kubernetes_it_is_for_knows_every_field() {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a file");
-    // Not the custom resources: nothing would be looked at. What differs in names alone is looked at once.
-    let known = scenarios().iter().flat_map(|it| &it.objects).filter(|it| package(it).is_none());
-    let shapes: BTreeMap<_, _> = known.map(|it| (shape(it), it)).collect();
-    let documents: Vec<_> = shapes.values().map(|it| format!("---\n{it}\n")).collect();
+    // Not the custom resources: nothing would be looked at.
+    let distinct = distinct(false).into_iter().flat_map(|(_, objects)| objects);
+    let known: Vec<_> = distinct.filter(|it| package(it).is_none()).collect();
+    let documents: Vec<_> = known.iter().map(|it| format!("---\n{it}\n")).collect();
     fs::write(file.path(), documents.concat()).expect("written");
     for version in SUPPORTED.map(|it| format!("1.{it}")) {
         let mut check = tool("kubernetes-validate");
         let output = outcome(check.args(["--strict", "-k", &version]).arg(file.path()));
         let told = told(&output);
         assert!(output.status.success() && !told.contains("WARN"), "{version}: {told}");
-        assert_eq!(told.matches(" passed for resource").count(), shapes.len(), "{told}");
+        assert_eq!(told.matches(" passed for resource").count(), known.len(), "{told}");
     }
     assert_eq!(NEWEST, format!("1.{}", SUPPORTED.end()));
-}
-
-/// An object without the names in it.
-fn shape(object: &Value) -> String {
-    let mut object = object.clone();
-    if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
-        data.values_mut().for_each(|it| *it = "".into());
-    }
-    if let Some(notes) = object.pointer_mut("/spec/template/metadata/annotations") {
-        notes["checksum/config"] = "".into();
-    }
-    let shown = object.to_string();
-    TARGETS.iter().fold(shown, |shown, it| shown.replace(it.name, "target"))
 }
 
 #[test]
@@ -76,6 +63,20 @@ fn an_older_kubernetes_is_refused() {
     let told = fails(template(minimal).args(["--kube-version", "1.29"]));
     assert!(told.contains("chart requires kubeVersion"), "{told}");
     succeeds(template(minimal).args(["--kube-version", "1.30.4-vendor.1"]));
+}
+
+#[test]
+fn what_is_made_is_the_same_on_every_kubernetes() {
+    let templates = chart().join("templates");
+    let files = ["yaml", "tpl"].iter().flat_map(|it| listed(&templates, it));
+    for file in files.chain(listed(&templates.join("tests"), "yaml")) {
+        let asks = read(&file).contains("Capabilities");
+        assert!(!asks, "{} asks: then every version is to be looked at", file.display());
+    }
+    let every = scenario("every-knob");
+    let oldest = format!("1.{}", SUPPORTED.start());
+    let text = succeeds(template(&every.files).args(["--kube-version", &oldest]));
+    assert!(text == every.text, "{oldest} is another one than {NEWEST}");
 }
 
 /// The models of each API group, by package.

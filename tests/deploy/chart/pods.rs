@@ -59,9 +59,11 @@ fn every_target_is_probed_on_its_admin_port() {
 #[test]
 fn nothing_has_a_name_twice() {
     each(
-        "Variables, ports, volumes and mounts are given once: applying refuses them else.",
+        "Containers, variables, ports, volumes and mounts are given once: applying refuses them else.",
         |it| {
             let mut offences = twice(&it.spec["volumes"], "name");
+            let all: Vec<_> = it.containers().cloned().collect();
+            offences.extend(twice(&all.into(), "name"));
             for container in it.containers() {
                 offences.extend(twice(&container["env"], "name"));
                 offences.extend(twice(&container["ports"], "name"));

@@ -55,7 +55,8 @@ fn selectors_never_change() {
 
 #[test]
 fn common_labels_are_on_every_object() {
-    for object in &scenario("every-knob").objects {
+    let scenarios = ["every-knob", "monitoring-all", "pod-monitor"].map(scenario);
+    for object in scenarios.iter().flat_map(|it| &it.objects) {
         let labels = &object["metadata"]["labels"];
         if !labels.is_null() {
             assert_eq!(labels["cost-center"], "42", "{}", called(object));
@@ -149,23 +150,30 @@ fn zero_and_false_of_a_target_win() {
 }
 
 #[test]
-fn everything_that_is_named_is_there_or_is_a_secret() {
-    each("ConfigMaps and ServiceAccounts are of the release; no Secret is made.", |scenario| {
+fn accounts_are_there_and_no_secret_is_made() {
+    each("ServiceAccounts are of the release; no Secret is made.", |scenario| {
         let there: BTreeSet<_> = scenario.objects.iter().map(called).collect();
         let mut offences: Vec<_> =
             of(&scenario.objects, "Secret").into_iter().map(called).collect();
         for workload in workloads(&scenario.objects) {
-            let maps = items(&workload.spec["volumes"]).iter().map(|it| &it["configMap"]["name"]);
-            let maps = maps.filter_map(Value::as_str).map(|it| format!("ConfigMap/{it}"));
-            let account =
-                workload.spec["serviceAccountName"].as_str().filter(|it| *it != "default");
-            let account = account.map(|it| format!("ServiceAccount/{it}"));
-            // People mount what is theirs.
-            let lost = maps.chain(account).filter(|it| it != "ConfigMap/trust");
+            let account = workload.spec["serviceAccountName"].as_str();
+            let account = account.filter(|it| *it != "default");
+            let lost = account.map(|it| format!("ServiceAccount/{it}"));
             offences.extend(lost.filter(|it| !there.contains(it)));
         }
         offences
     });
+}
+
+#[test]
+fn extra_objects_are_templates_as_maps_and_as_text() {
+    let objects = &scenario("every-knob").objects;
+    let of = |wanted| objects.iter().find(|it| called(it) == wanted).expect(wanted);
+    for (name, note) in [("ConfigMap/cx-proxy", "from a map"), ("ConfigMap/r-text", "from a text")]
+    {
+        assert_eq!(of(name)["data"], json!({"note": note}));
+        assert_eq!(of(name)["metadata"]["namespace"], NAMESPACE);
+    }
 }
 
 #[test]
@@ -184,6 +192,22 @@ fn hooks_use_what_is_there_before_them() {
                         .find(|it| kind(it) == "ConfigMap" && it["metadata"]["name"] == *map);
                     if it.and_then(before_install).is_none_or(|it| it >= weight) {
                         offences.push(format!("{} uses {map}", called(workload.object)));
+                    }
+                }
+                // What an operator makes of an object of the release is not there yet either.
+                let text = workload.spec.to_string();
+                for it in ["Certificate", "ExternalSecret"]
+                    .iter()
+                    .flat_map(|it| of(&scenario.objects, it))
+                {
+                    let spec = &it["spec"];
+                    let secret = spec["secretName"].as_str().or(spec["target"]["name"].as_str());
+                    if text.contains(&format!("\"{}\"", secret.expect("a Secret"))) {
+                        offences.push(format!(
+                            "{} uses what {} makes",
+                            called(workload.object),
+                            called(it)
+                        ));
                     }
                 }
                 if workload.spec["serviceAccountName"].is_string() {

@@ -6,7 +6,7 @@ use std::fs;
 use super::helm::{chart, fails, scenario, template};
 
 /// A file of values over `ci/minimal.yaml`, and what the refusal names.
-const REFUSED: [(&str, &str); 48] = [
+const REFUSED: [(&str, &str); 52] = [
     // By the schema: a path in the values.
     ("replicas: 3", "additional properties 'replicas' not allowed"),
     ("mode: clustered", "'/mode'"),
@@ -51,6 +51,12 @@ const REFUSED: [(&str, &str); 48] = [
     ("keys: {existingSecret: ''}", "keys.existingSecret: is empty"),
     ("nats: {urlKey: url}", "nats.urlKey: and nats.url are both set"),
     ("nats: {credentialsKey: user.creds}", "nats.existingSecret: is empty"),
+    ("{mode: single, nats: {users: {enabled: true}}}", "nats.users.enabled: makes a user for each"),
+    ("nats: {users: {enabled: true}}", "nats.urlKey: is empty, but the users"),
+    (
+        "nats: {url: '', urlKey: url, existingSecret: nats, users: {enabled: true}}",
+        "services.audit.natsSecret: is empty",
+    ),
     (
         "services: {audit: {terminationGracePeriodSeconds: 20}}",
         "services.audit.terminationGracePeriodSeconds",
@@ -62,6 +68,10 @@ const REFUSED: [(&str, &str); 48] = [
     (
         "services: {audit: {autoscaling: {kind: keda}}}",
         "services.audit.autoscaling.keda.serverAddress",
+    ),
+    (
+        "{services: {audit: {autoscaling: {kind: keda, keda: {serverAddress: 'http://p'}}}}, monitoring: {serviceMonitor: {enabled: true, honorLabels: false}}}",
+        "monitoring.serviceMonitor.honorLabels: is false",
     ),
     ("services: {audit: {autoscaling: {minReplicas: 9}}}", "services.audit.autoscaling: has fewer"),
     (

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use chassis::testing::{AUDIENCE, OidcIssuer};
+use chassis::testing::{AUDIENCE, Authority, OidcIssuer};
 use eventstore::testing::{NatsServer, Postgres};
 use rapport::targets::TARGETS;
 use serde_json::{Map, Value, json};
@@ -49,7 +49,6 @@ impl Cluster {
     /// `None` where this process may not do what that takes.
     pub(super) async fn start() -> Option<Self> {
         if !network::is_permitted() {
-            eprintln!("SKIPPED: namespaces, mounts and network devices are not permitted here");
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
@@ -130,6 +129,15 @@ impl Cluster {
         self.secret("nowhere", &[("url", &url("nowhere"))]);
     }
 
+    /// A certificate for every target, and who vouches for it.
+    pub(super) fn certificates(&self) {
+        let authority = Authority::new();
+        let names = TARGETS.iter().map(|it| format!("{RELEASE}-rapport-{}", it.name));
+        let (certificate, key) = authority.leaf_for(names.collect());
+        let data = [("tls.crt", &*certificate), ("tls.key", &*key), ("ca.crt", authority.pem())];
+        self.secret("certificates", &data);
+    }
+
     fn secret(&self, name: &str, data: &[(&str, &str)]) {
         let encoded = |it: &(&str, &str)| (it.0.to_owned(), BASE64_STANDARD.encode(it.1).into());
         let data: Map<_, _> = data.iter().map(encoded).collect();
@@ -200,7 +208,8 @@ impl Cluster {
             ended = ended => ended.expect("it does not panic"),
             broken = work.join_next() => panic!("the cluster is broken: {broken:?}"),
         };
-        println!("helm {verb}: {}, {:.0?}", if good { "done" } else { "failed" }, since.elapsed());
+        let how = if good { "done" } else { "failed" };
+        support::tell(&format!("helm {verb}: {how}, {:.0?}", since.elapsed()));
         if good { Ok(said) } else { Err(said) }
     }
 

@@ -53,6 +53,11 @@ impl Load {
         }
     }
 
+    /// How many calls were made again so far.
+    pub(super) fn again(&self) -> usize {
+        self.told.again.load(Ordering::Relaxed)
+    }
+
     /// Ends; what was registered, and how many calls were made again.
     pub(super) async fn end(self) -> (Vec<String>, usize) {
         self.told.stop.store(true, Ordering::Relaxed);

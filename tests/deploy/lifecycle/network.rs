@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eventstore::Ids;
+use eventstore::testing::mounting_is_permitted;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -62,11 +63,10 @@ type Ends = Arc<Mutex<BTreeMap<u16, Vec<SocketAddr>>>>;
 
 /// Whether this process may do here what a cluster needs: namespaces, devices, mounts.
 pub(super) fn is_permitted() -> bool {
-    let tried = Program::new("unshare")
-        .args(["--net", "ip", "link", "add", "x", "type", "bridge"])
-        .stderr(Stdio::null())
-        .status();
-    tried.is_ok_and(|it| it.success()) && eventstore::testing::mounting_is_permitted()
+    let mut bridge = Program::new("unshare");
+    bridge.args(["--net", "ip", "link", "add", "x", "type", "bridge"]);
+    eventstore::testing::is_permitted("a network of one's own", &mut bridge)
+        && mounting_is_permitted()
 }
 
 impl Holder {

@@ -35,7 +35,7 @@ pub(super) fn declared() -> Vec<Metric> {
 }
 
 /// The labels of every series by its name: those of `deploy/metrics.yaml`, of recording rules, and of others.
-pub(super) fn series() -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn series() -> BTreeMap<String, BTreeSet<String>> {
     let mut series = BTreeMap::new();
     for Metric { name, kind, mut labels } in declared() {
         labels.extend(SCRAPED.map(ToOwned::to_owned));

@@ -30,7 +30,13 @@ enum Seen {
 const NEEDS_A_FAULT: &[(&str, Seen, &str)] = &[
     ("rapport_dead_lettered_total", Seen::Never, "a consumer cannot apply an event"),
     ("rapport_rpc_panics_total", Seen::Never, "a handler panics"),
+    ("rapport_timers_errors_total", Seen::Perhaps, "timers cannot be looked for"),
+    ("db_client_connection_timeouts_total", Seen::Perhaps, "every connection is used for long"),
 ];
+
+/// Labels that a metric has only after such a fault.
+const LABEL_NEEDS_A_FAULT: &[(&str, &str, Seen, &str)] =
+    &[("db_client_operation_duration_seconds", "error_type", Seen::Perhaps, "a statement fails")];
 
 /// What `promtool check metrics` finds fault with though it stays: the conventions of OpenTelemetry named it.
 const ODD: [&str; 1] = [
@@ -112,14 +118,27 @@ fn unlike_the_contract(scraped: &str) -> Vec<String> {
             }
             (None | Some(_), Some(_)) => {}
             (Some(labels), None) => {
-                let missing = metric.labels.difference(labels).map(|it| (name.as_str(), it));
-                offences.extend(missing.map(|it| format!("{} is not seen with {}", it.0, it.1)));
+                for label in &metric.labels {
+                    let mut faults = LABEL_NEEDS_A_FAULT.iter();
+                    let fault = faults.find(|it| (it.0, it.1) == (name, label));
+                    match (labels.contains(label), fault) {
+                        (false, None) => offences.push(format!("{name} is not seen with {label}")),
+                        (true, Some((.., Seen::Never, why))) => {
+                            offences.push(format!("{name} is seen with {label}: {why}"));
+                        }
+                        _ => {}
+                    }
+                }
             }
         }
     }
     let known = |name: &str| metrics.iter().any(|it| it.name == name);
     let unknown = NEEDS_A_FAULT.iter().filter(|it| !known(it.0));
     offences.extend(unknown.map(|it| format!("{} is no metric", it.0)));
+    for (name, label, ..) in LABEL_NEEDS_A_FAULT {
+        let known = metrics.iter().any(|it| it.name == *name && it.labels.contains(*label));
+        offences.extend((!known).then(|| format!("{name} has no label {label}")));
+    }
     offences
 }
 

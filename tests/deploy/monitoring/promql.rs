@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// What an expression names.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Names {
+pub(crate) struct Names {
     pub metrics: BTreeSet<String>,
     pub labels: BTreeSet<String>,
 }
@@ -14,7 +14,7 @@ const WORDS: [&str; 5] = ["and", "or", "unless", "offset", "bool"];
 /// Words whose parentheses hold labels.
 const LISTS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
-pub(super) fn names(expr: &str) -> Names {
+pub(crate) fn names(expr: &str) -> Names {
     let mut names = Names::default();
     let mut rest = expr;
     let mut labels_until = None;

@@ -14,7 +14,7 @@ use rapport_proto::profiles::v1::{
     ContactPoint, GetPartyRequest, RegisterPartyRequest, RegisterPartyResponse, Verification,
 };
 use rapport_proto::types::{Channel, PartyKind};
-use support::eventually;
+use support::{eventually, tell};
 use tokio_util::sync::CancellationToken;
 
 use super::Stage;
@@ -71,7 +71,7 @@ impl Acknowledged {
             assert_eq!(found.party, Some(party));
         }
         let (count, slowest) = (self.parties.len(), self.slowest.as_secs_f64());
-        println!("{count} registrations acknowledged, the slowest after {slowest:.1} s");
+        tell(&format!("{count} registrations acknowledged, the slowest after {slowest:.1} s"));
     }
 }
 
@@ -122,7 +122,7 @@ impl Stage {
             found.is_ok_and(|it| !it.events.is_empty())
         })
         .await;
-        println!("{what}: a touch after {:.1} s", since.elapsed().as_secs_f64());
+        tell(&format!("{what}: a touch after {:.1} s", since.elapsed().as_secs_f64()));
     }
 
     /// Waits until everything is on the log and read by everybody, then compares it.

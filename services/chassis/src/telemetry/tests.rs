@@ -1,4 +1,5 @@
 use eventstore::metric::Counter;
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient;
@@ -89,6 +90,23 @@ async fn a_call_and_the_call_it_makes_are_one_trace_sent_by_otlp() {
     let server =
         receiver.wait_for(|it| is(SpanKind::Server, "OK")(it) && it.follows(&client)).await;
     assert_eq!(server.span.trace_id, client.span.trace_id);
+}
+
+/// Nobody listens there.
+#[tokio::test]
+async fn what_cannot_be_sent_by_otlp_is_counted() {
+    let mut settings = settings::Settings::default().telemetry;
+    let seen = start(&settings, "rapport-test").expect("started");
+    settings.otlp_endpoint = format!("http://127.0.0.1:{}", eventstore::testing::free_port());
+    let (telemetry, subscriber) = build(&settings, "rapport-test").expect("built");
+    tracing::subscriber::with_default(subscriber, || drop(tracing::info_span!("lost").entered()));
+    telemetry.meter.meter("test").u64_counter("lost").build().add(1, &[]);
+    telemetry.flush(Duration::from_secs(60)).await;
+    let text = seen.metrics_text().expect("encoded");
+    for signal in ["traces", "metrics"] {
+        let series = format!("rapport_telemetry_export_failures_total{{signal=\"{signal}\"}}");
+        assert!(text.contains(&series), "no {series}: {text}");
+    }
 }
 
 #[test]

@@ -35,8 +35,12 @@ impl Authority {
 
     /// A new certificate for this machine, and its key.
     pub fn leaf(&self) -> (String, String) {
+        self.leaf_for(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+    }
+
+    /// A new certificate for these names, and its key.
+    pub fn leaf_for(&self, names: Vec<String>) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let about = CertificateParams::new(names).expect("names");
         let certificate = about.signed_by(&key, &self.issuer).expect("a certificate");
         (certificate.pem(), key.serialize_pem())

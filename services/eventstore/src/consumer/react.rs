@@ -107,7 +107,7 @@ impl Runner<'_> {
             Ok(false) => self.passed(due.to),
             Err(error) if error.is_outage() => return Err(error),
             Err(error) => {
-                self.tell_parked(due.event, &error.chain());
+                self.tell_parked(due.event, &error);
                 self.park_now(due, &error.chain()).await?;
                 parked.insert(name);
             }

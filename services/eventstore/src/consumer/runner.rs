@@ -327,7 +327,8 @@ impl<'a> Runner<'a> {
 
     async fn handle_page(&mut self, page: Page) -> Result<(), Error> {
         let system = self.store.log().system();
-        let span = |it| trace::process_span(system, &self.consumer.name, it);
+        let now = self.store.clock().now();
+        let span = |it| trace::process_span(system, &self.consumer.name, it, now);
         let spans: Vec<_> = page.events.iter().map(span).collect();
         match self.consumer.handler.clone() {
             Handler::View(view) => self.apply(&*view, &page).await?,
@@ -337,14 +338,15 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    pub(super) fn tell_parked(&self, event: &Recorded, reason: &str) {
-        metrics::DEAD_LETTERED.add(1, self.labels());
+    pub(super) fn tell_parked(&self, event: &Recorded, why: &Error) {
+        let [service, consumer, source] = self.labels();
+        metrics::DEAD_LETTERED.add(1, [service, consumer, source, why.kind()]);
         tracing::error!(
             consumer = self.consumer.name,
             source = self.source,
             position = event.position,
             event = event.envelope.r#type,
-            error = reason,
+            error = why.chain(),
             "parked a stream: `rapport parked list` shows it"
         );
     }

@@ -28,9 +28,9 @@ impl Runner<'_> {
                 Err(error) if error.is_outage() => return Err(error),
                 Err(error) => {
                     let poison = self.find_poison(view, page, &broken).await?;
-                    let Some((event, reason)) = poison else { return Err(error) };
-                    self.tell_parked(event, &reason);
-                    broken.insert(stream_name(event), (event.position, reason));
+                    let Some((event, why)) = poison else { return Err(error) };
+                    self.tell_parked(event, &why);
+                    broken.insert(stream_name(event), (event.position, why.chain()));
                 }
             }
         }
@@ -92,7 +92,7 @@ impl Runner<'_> {
         view: &dyn View,
         page: &'p Page,
         broken: &Broken,
-    ) -> Result<Option<(&'p Recorded, String)>, Error> {
+    ) -> Result<Option<(&'p Recorded, Error)>, Error> {
         for _ in 1..TRIES {
             let mut tx = self.store.database().begin().await?;
             let good = self.good(&mut tx, &page.events, broken).await?;
@@ -103,14 +103,14 @@ impl Runner<'_> {
                     if error.is_outage() {
                         return Err(error);
                     }
-                    failed = Some((event.position, error.chain()));
+                    failed = Some((event.position, error));
                     break;
                 }
             }
             tx.rollback().await?;
-            if let Some((position, reason)) = failed {
+            if let Some((position, why)) = failed {
                 let event = page.events.iter().find(|it| it.position == position);
-                return Ok(event.map(|it| (it, reason)));
+                return Ok(event.map(|it| (it, why)));
             }
         }
         Ok(None)

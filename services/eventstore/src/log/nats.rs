@@ -23,8 +23,12 @@ use crate::event::{Hash, Stored};
 use crate::failpoint;
 use crate::ids::hex;
 use crate::log::{Batch, Tail};
+use crate::metrics;
 use crate::trace;
 use crate::unit::{MAX_HEADERS, MAX_PAYLOAD};
+
+/// As the conventions of OpenTelemetry would name it: they have none for it.
+pub(crate) const SYSTEM: &str = "nats";
 
 /// Where the server is and how streams are made.
 #[derive(Clone, Debug)]
@@ -292,6 +296,9 @@ impl NatsLog {
             result = result.and(ack);
         }
         failpoint::reach("after_publish").await;
+        if result.is_ok() {
+            metrics::SENT.add(events.len() as u64, [SYSTEM, &self.stream_name(source)]);
+        }
         result
     }
 
@@ -440,6 +447,7 @@ impl Reader {
             events.push(event);
         }
         if !events.is_empty() {
+            metrics::CONSUMED.add(events.len() as u64, [SYSTEM, &self.name]);
             self.read_at = Instant::now();
             self.quiet_since = self.read_at;
             self.suspicious = false;

@@ -6,13 +6,14 @@
 
 use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
+use crate::metrics::Asked;
 
 /// What is lent.
 pub(super) trait Connection: Sized + Send + 'static {
@@ -38,11 +39,53 @@ impl<C: Connection> Clone for Pool<C> {
 #[derive(Debug)]
 struct Inner<C: Connection> {
     connect: C::Options,
+    asked: Asked,
     size: usize,
     slots: Arc<Semaphore>,
     free: Mutex<Vec<C>>,
     patience: Duration,
     opened: AtomicU64,
+    pending: AtomicUsize,
+}
+
+/// Connections of a pool, or of several.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sizes {
+    pub(crate) used: usize,
+    pub(crate) idle: usize,
+    /// How many may be open.
+    pub(crate) max: usize,
+    /// Who waits for one.
+    pub(crate) pending: usize,
+}
+
+impl std::ops::Add for Sizes {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            used: self.used + other.used,
+            idle: self.idle + other.idle,
+            max: self.max + other.max,
+            pending: self.pending + other.pending,
+        }
+    }
+}
+
+/// Somebody waits for as long as this lives.
+struct Pending<'p>(&'p AtomicUsize);
+
+impl<'p> Pending<'p> {
+    fn new(pending: &'p AtomicUsize) -> Self {
+        pending.fetch_add(1, Ordering::Relaxed);
+        Self(pending)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A connection that is lent.
@@ -54,14 +97,16 @@ pub(super) struct Lent<C: Connection> {
 }
 
 impl<C: Connection> Pool<C> {
-    pub(super) fn new(connect: C::Options, size: u32, patience: Duration) -> Self {
+    pub(super) fn new(connect: C::Options, asked: Asked, size: u32, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             connect,
+            asked,
             size: size as usize,
             slots: Arc::new(Semaphore::new(size as usize)),
             free: Mutex::default(),
             patience,
             opened: AtomicU64::new(0),
+            pending: AtomicUsize::new(0),
         }))
     }
 
@@ -72,6 +117,7 @@ impl<C: Connection> Pool<C> {
 
     /// The same with a patience of its own: whoever opens a store has nobody waiting.
     pub(super) async fn lend_within(&self, patience: Duration) -> Result<Lent<C>, Error> {
+        let (began, pending) = (Instant::now(), Pending::new(&self.0.pending));
         let lend = async {
             let slot = self.0.slots.clone().acquire_owned().await;
             let slot = slot.map_err(|_| Error::unavailable("the database is closed"))?;
@@ -80,11 +126,21 @@ impl<C: Connection> Pool<C> {
                 Some(it) => it,
                 None => self.open().await?,
             };
-            Ok(Lent { connection, pool: self.clone(), _slot: slot })
+            Ok::<_, Error>(Lent { connection, pool: self.clone(), _slot: slot })
         };
-        tokio::time::timeout(patience, lend).await.unwrap_or_else(|_| {
-            Err(Error::unavailable("no connection to the database became free"))
-        })
+        let lent = tokio::time::timeout(patience, lend).await;
+        drop(pending);
+        match lent {
+            Ok(lent) => {
+                let lent = lent?;
+                self.0.asked.lent(Some(began.elapsed()));
+                Ok(lent)
+            }
+            Err(_) => {
+                self.0.asked.lent(None);
+                Err(Error::unavailable("no connection to the database became free"))
+            }
+        }
     }
 
     async fn open(&self) -> Result<C, Error> {
@@ -103,10 +159,13 @@ impl<C: Connection> Pool<C> {
         self.0.opened.load(Ordering::SeqCst)
     }
 
-    /// How many are lent, lie free, and may be open at most.
-    pub(super) fn sizes(&self) -> (usize, usize, usize) {
-        let lent = self.0.size.saturating_sub(self.0.slots.available_permits());
-        (lent, self.free().len(), self.0.size)
+    pub(super) fn sizes(&self) -> Sizes {
+        Sizes {
+            used: self.0.size.saturating_sub(self.0.slots.available_permits()),
+            idle: self.free().len(),
+            max: self.0.size,
+            pending: self.0.pending.load(Ordering::Relaxed),
+        }
     }
 
     /// Closes those that are free: where one turned out dead, the others are too.
@@ -129,6 +188,16 @@ impl<C: Connection> Pool<C> {
 }
 
 impl<C: Connection> Lent<C> {
+    /// Notes a statement that ended on it.
+    pub(super) fn ended<T>(
+        &self,
+        operation: &'static str,
+        began: Instant,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.pool.0.asked.ended(operation, began, result)
+    }
+
     /// Gives the connection back: it is outside a transaction, and its last statement is over.
     pub(super) fn give_back(self) {
         if !self.pool.0.slots.is_closed() {

@@ -2,6 +2,8 @@
 
 mod server;
 
+use std::time::Instant;
+
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::{
     Arguments as _, AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _,
@@ -13,6 +15,7 @@ use server::Server;
 use super::pool::{self, Lent, Pool};
 use super::{Args, DatabaseOptions, OPENING, Pools, Row, STATEMENTS, Value};
 use crate::error::Error;
+use crate::metrics::Asked;
 
 /// A connection, and how to ask about it.
 pub(super) struct Session {
@@ -40,7 +43,7 @@ impl pool::Connection for Session {
 }
 
 /// Opens the connections: those to read and keep views with, and the one that appends.
-pub(super) async fn open(options: &DatabaseOptions) -> Result<Pools, Error> {
+pub(super) async fn open(options: &DatabaseOptions, asked: &Asked) -> Result<Pools, Error> {
     // The server notices a vanished client, and a client that sits in a transaction loses it.
     let connect: PgConnectOptions = options.url.parse::<PgConnectOptions>()?.options([
         ("lock_timeout", "5s"),
@@ -59,11 +62,11 @@ pub(super) async fn open(options: &DatabaseOptions) -> Result<Pools, Error> {
     let connect = connect.statement_cache_capacity(STATEMENTS);
     let (size, patience) = (options.max_connections.max(2), options.acquire_timeout);
     let readers = connect.clone().options([("idle_in_transaction_session_timeout", "10s")]);
-    let shared = Pool::<Session>::new(readers, size, patience);
+    let shared = Pool::<Session>::new(readers, asked.clone(), size, patience);
     shared.lend_within(OPENING).await?.give_back();
     let writer = connect
         .options([("idle_in_transaction_session_timeout", "1s"), ("synchronous_commit", "on")]);
-    let append = Pool::new(writer, 1, patience);
+    let append = Pool::new(writer, asked.clone(), 1, patience);
     Ok(Pools::Postgres { shared, append })
 }
 
@@ -74,8 +77,10 @@ pub(super) async fn begin(pool: &Pool<Session>, durable: bool) -> Result<Lent<Se
         true => "BEGIN",
         false => "BEGIN; SET LOCAL synchronous_commit = off",
     };
+    let began = Instant::now();
     let Session { connection, server } = &mut *session;
-    if let Err(error) = server.answers(connection.execute(begin)).await {
+    let answer = server.answers(connection.execute(begin)).await;
+    if let Err(error) = session.ended("BEGIN", began, answer) {
         pool.forget();
         return Err(error);
     }
@@ -85,9 +90,11 @@ pub(super) async fn begin(pool: &Pool<Session>, durable: bool) -> Result<Lent<Se
 /// Starts a transaction that only reads.
 pub(super) async fn begin_reading(pool: &Pool<Session>) -> Result<Lent<Session>, Error> {
     let mut session = pool.lend().await?;
+    let began = Instant::now();
     let Session { connection, server } = &mut *session;
     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-    server.answers(connection.execute(begin)).await?;
+    let answer = server.answers(connection.execute(begin)).await;
+    session.ended("BEGIN", began, answer)?;
     Ok(session)
 }
 

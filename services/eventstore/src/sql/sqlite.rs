@@ -16,6 +16,7 @@ use tokio::task::{consume_budget, spawn_blocking};
 use super::pool::{self, Lent, Pool};
 use super::{DatabaseOptions, OPENING, Pools, Row, STATEMENTS, Value, sqlite_file};
 use crate::error::Error;
+use crate::metrics::Asked;
 
 /// Instructions of SQLite's machine between two looks at the patience that is left.
 const STRIDE: c_int = 1_000;
@@ -50,7 +51,7 @@ pub(super) struct Connection {
 }
 
 /// Opens the connections to a file; creates one that is not there, if it may.
-pub(super) async fn open(options: &DatabaseOptions) -> Result<Pools, Error> {
+pub(super) async fn open(options: &DatabaseOptions, asked: &Asked) -> Result<Pools, Error> {
     let file = sqlite_file(&options.url);
     if !options.create && !file.exists() {
         return Err(Error::unavailable(format!("there is no database {}", file.display())));
@@ -65,11 +66,12 @@ pub(super) async fn open(options: &DatabaseOptions) -> Result<Pools, Error> {
     let busy_timeout = options.acquire_timeout;
     let connect = |flags| Options { file: file.to_owned(), flags, busy_timeout };
     let write = connect(flags(OpenFlags::SQLITE_OPEN_READ_WRITE | may_create));
-    let write = Pool::<Connection>::new(write, 1, options.acquire_timeout);
+    let write = Pool::<Connection>::new(write, asked.clone(), 1, options.acquire_timeout);
     // Makes the file, or says at once why it cannot.
     write.lend_within(OPENING).await?.give_back();
     let read = connect(flags(OpenFlags::SQLITE_OPEN_READ_ONLY));
-    let read = Pool::new(read, options.max_connections.max(1), options.acquire_timeout);
+    let size = options.max_connections.max(1);
+    let read = Pool::new(read, asked.clone(), size, options.acquire_timeout);
     Ok(Pools::Sqlite { read, write })
 }
 
@@ -80,12 +82,18 @@ pub(super) async fn begin(
 ) -> Result<Lent<Connection>, Error> {
     let until = Instant::now() + pool.patience();
     let mut connection = pool.lend().await?;
-    while !connection.began(durable)? {
-        if Instant::now() >= until {
-            return Err(Error::unavailable("another process writes into the database"));
+    let began = Instant::now();
+    let writes = loop {
+        match connection.began(durable) {
+            Ok(true) => break Ok(()),
+            Ok(false) if Instant::now() >= until => {
+                break Err(Error::unavailable("another process writes into the database"));
+            }
+            Ok(false) => tokio::time::sleep(RETRY).await,
+            Err(error) => break Err(error),
         }
-        tokio::time::sleep(RETRY).await;
-    }
+    };
+    connection.ended("BEGIN", began, writes)?;
     Ok(connection)
 }
 

@@ -1,6 +1,7 @@
 //! Real servers for tests: each in a folder of its own, on a free port, stopped by its process id.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,11 +28,28 @@ pub fn free_port() -> u16 {
 
 /// Whether a process may have mounts that only it sees, for example a small disk.
 pub fn mounting_is_permitted() -> bool {
-    Command::new("unshare")
-        .args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|it| it.success())
+    is_permitted(
+        "mounting",
+        Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "x", "/mnt"]),
+    )
+}
+
+/// Whether something may be done here: an attempt succeeds. Where it may not, tests that need it say so and are left out,
+/// unless `TEST_PRIVILEGED` is `required`: then they fail.
+#[expect(clippy::disallowed_methods, reason = "whoever runs the tests says what must be there")]
+pub fn is_permitted(what: &str, attempt: &mut Command) -> bool {
+    let tried = attempt.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let permitted = tried.is_ok_and(|it| it.success());
+    let required = std::env::var("TEST_PRIVILEGED").is_ok_and(|it| it == "required");
+    assert!(
+        permitted || !required,
+        "{what} is not permitted here, and TEST_PRIVILEGED says it must be"
+    );
+    if !permitted {
+        // Past cargo, which hides what tests print that pass.
+        let _ = writeln!(std::io::stderr(), "LEFT OUT: {what} is not permitted here");
+    }
+    permitted
 }
 
 fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {

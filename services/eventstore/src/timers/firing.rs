@@ -359,6 +359,7 @@ impl<'h> Firing<'h> {
     }
 
     fn warn(&self, error: &Error) {
+        metrics::TIMERS_ERRORS.add(1, [self.store.source()]);
         tracing::warn!(source = self.store.source(), error = error.chain(), "timers try again");
     }
 }

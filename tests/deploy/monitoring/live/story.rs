@@ -79,6 +79,8 @@ impl Run {
         let outbox = platform.folder().join("outbox").display().to_string();
         platform.extra.push(format!("delivery.outbox={outbox}"));
         furnish(&mut platform).await;
+        // Nobody is there to take traces.
+        platform.extra.push(format!("telemetry.otlp_endpoint=http://127.0.0.1:{}", free_port()));
         platform.start(None);
         let cast = platform.cast();
         let second = format!("127.0.0.1:{}", free_port());
@@ -182,6 +184,7 @@ impl Run {
         self.interactions("Order Completed", &parties).await;
         self.counted("journeys", "InstanceGoalReached").await;
         self.counted("decisioning", "OutcomeObserved").await;
+        self.metered("profiles", "rapport_telemetry_export_failures_total{").await;
     }
 
     /// One party has withdrawn its consent, one is suppressed.
