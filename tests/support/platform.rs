@@ -147,6 +147,11 @@ impl Platform {
         for name in reads.keys() {
             let variable = format!("$RAPPORT_NATS_PASSWORD_{},", name.to_uppercase());
             accounts = accounts.replace(&variable, &format!("{SECRET:?},"));
+            // A person who may do anything with the stream.
+            let user = format!("{{ user: {name}, ");
+            let operator =
+                format!("{{ user: operator-{name}, password: {SECRET:?} }}\n      {user}");
+            accounts = accounts.replace(&user, &operator);
         }
         let nats = match self.ground.cluster {
             true => NatsServer::cluster_configured(&accounts),

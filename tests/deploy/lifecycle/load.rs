@@ -29,6 +29,8 @@ struct Told {
     /// The parties of calls that were answered.
     done: Mutex<Vec<String>>,
     again: AtomicUsize,
+    /// Those among them that were told UNAVAILABLE; the connection of the others broke.
+    unavailable: AtomicUsize,
 }
 
 impl Load {
@@ -53,9 +55,9 @@ impl Load {
         }
     }
 
-    /// How many calls were made again so far.
-    pub(super) fn again(&self) -> usize {
-        self.told.again.load(Ordering::Relaxed)
+    /// How many calls were told UNAVAILABLE so far.
+    pub(super) fn unavailable(&self) -> usize {
+        self.told.unavailable.load(Ordering::Relaxed)
     }
 
     /// Ends; what was registered, and how many calls were made again.
@@ -73,11 +75,14 @@ impl Told {
     }
 }
 
-/// Somebody says so, or the connection broke, for which tonic has no code.
+/// Somebody says so, or the connection broke.
 fn may_be_repeated(status: &Status) -> bool {
-    let broke =
-        || status.source().is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>);
-    status.code() == Code::Unavailable || broke()
+    status.code() == Code::Unavailable || broke(status)
+}
+
+/// tonic has no code for it.
+fn broke(status: &Status) -> bool {
+    status.source().is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>)
 }
 
 async fn call(client: Client, caller: usize, told: Arc<Told>) {
@@ -98,6 +103,8 @@ async fn call(client: Client, caller: usize, told: Arc<Told>) {
                 Err(status) if may_be_repeated(&status) && attempt < ATTEMPTS => {
                     attempt += 1;
                     told.again.fetch_add(1, Ordering::Relaxed);
+                    told.unavailable.fetch_add(usize::from(!broke(&status)), Ordering::Relaxed);
+                    support::tell(&format!("called again: {status:?}"));
                     sleep(Duration::from_millis(100) * (1 << attempt)).await;
                 }
                 Err(status) => panic!("after {attempt} attempts: {status:?}"),

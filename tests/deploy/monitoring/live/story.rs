@@ -109,7 +109,7 @@ impl Run {
 
     /// The log loses what `audit` has not read yet, and who wrote it is away: `audit` fails, and heals when it is back.
     pub(super) async fn the_log_loses_events(&mut self) {
-        let (user, password, url) = self.platform.nats_user("tester");
+        let (user, password, url) = self.platform.nats_user("operator-profiles");
         let options = async_nats::ConnectOptions::with_user_and_password(user, password);
         let client = options.connect(url).await.expect("the log's server");
         let name = format!("{}-profiles", self.platform.prefix());
