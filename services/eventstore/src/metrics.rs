@@ -20,8 +20,8 @@ const BUCKETS: &[f64] =
 const STATEMENTS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 
 const SERVICE: [&str; 1] = ["service"];
-/// The service that reads, its consumer, and the source it reads.
 const POOL: [&str; 1] = ["db.client.connection.pool.name"];
+/// The service that reads, its consumer, and the source it reads.
 const CONSUMER: [&str; 3] = ["service", "consumer", "source"];
 
 /// Every metric of this crate.

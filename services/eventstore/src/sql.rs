@@ -164,13 +164,11 @@ pub struct DatabaseOptions {
 }
 
 impl DatabaseOptions {
-    /// Options for a URL, named after its last part, with ten reading connections and five seconds of patience.
+    /// Options for a URL, named after its file or database, with ten reading connections and five seconds of patience.
     pub fn new(url: impl Into<String>) -> Self {
         let url = url.into();
-        let path = url.split('?').next().unwrap_or_default();
-        let file = path.rsplit('/').next().unwrap_or_default();
         Self {
-            name: file.strip_suffix(".db").unwrap_or(file).to_owned(),
+            name: name_of(&url).to_owned(),
             url,
             max_connections: 10,
             acquire_timeout: Duration::from_secs(5),
@@ -192,6 +190,21 @@ pub struct Database {
 enum Pools {
     Sqlite { read: Pool<sqlite::Connection>, write: Pool<sqlite::Connection> },
     Postgres { shared: Pool<postgres::Session>, append: Pool<postgres::Session> },
+}
+
+/// What a URL names, without anything that may be a credential: a password may hold what should have been escaped.
+fn name_of(url: &str) -> &str {
+    let (rest, query) = url.find(['?', '#']).map_or((url, ""), |at| url.split_at(at));
+    match rest.split_once("://") {
+        Some((scheme, rest)) if scheme != "sqlite" => {
+            let place = rest.rsplit('@').next().filter(|_| !query.contains('@'));
+            place.and_then(|it| it.split_once('/')).map_or("", |(_, path)| path)
+        }
+        _ => {
+            let file = rest.rsplit('/').next().unwrap_or_default();
+            file.strip_suffix(".db").unwrap_or(file)
+        }
+    }
 }
 
 /// The file an SQLite URL names: `sqlite://data/audit.db` is `data/audit.db`, `sqlite:///data/audit.db` is absolute.
@@ -627,4 +640,31 @@ fn chunks(rows: Vec<Vec<Value>>, sizes: &[usize]) -> Vec<Vec<Vec<Value>>> {
         }
     }
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DatabaseOptions;
+
+    #[test]
+    fn a_database_is_named_after_no_credential() {
+        for (url, name) in [
+            ("sqlite://data/audit.db", "audit"),
+            ("sqlite:audit.db?mode=ro", "audit"),
+            ("postgres://user:password@host/audit", "audit"),
+            ("postgresql://host:5432/audit?sslmode=require", "audit"),
+            ("postgres:///audit?host=/run/postgresql", "audit"),
+            ("postgres://user:password@host", ""),
+            ("postgres://user:password@host?sslmode=require", ""),
+            ("postgres://user:pass/word@host", ""),
+            ("postgres://user:pass/word@host/audit", "audit"),
+            ("postgres://user:p@ss/word@host/audit", "audit"),
+            ("postgres://user:pass/wo?rd@host/audit", ""),
+            ("postgres://user:pass/wo#rd@host/audit", ""),
+            ("postgres://host/audit?user=user&password=p@ss/word", ""),
+            ("other://user:password@host", ""),
+        ] {
+            assert_eq!(DatabaseOptions::new(url).name, name, "{url}");
+        }
+    }
 }
