@@ -36,7 +36,7 @@ defaults:
     liveness: {periodSeconds: 2, timeoutSeconds: 4, failureThreshold: 5}
 database: {runtimeRole: \"{service}-serving\"}
 migrations: {databaseSecret: migrator, backoffLimit: 0}
-nats: {url: \"\", urlKey: url}
+nats: {url: \"\", urlKey: url, accounts: {enabled: true}}
 services:
 ";
 
@@ -104,12 +104,16 @@ async fn two_of_every_target_live_through_what_operators_do() {
     load.goes_on().await;
 
     // Every pod is replaced, under load.
-    let (before, again) = (cluster.serving(), load.again());
+    let (before, unavailable) = (cluster.serving(), load.unavailable());
     cluster.upgrade(&values, &["--set=log.level=warn"]).await.expect("an upgrade");
     let after = cluster.serving();
     assert_eq!((after.len(), after.iter().filter(|it| before.contains(it)).count()), (18, 0));
     load.goes_on().await;
-    assert_eq!(load.again(), again, "nobody called again what a pod that was drained was asked");
+    assert_eq!(
+        load.unavailable(),
+        unavailable,
+        "no pod that was drained told anybody to call again"
+    );
 
     // What cannot be migrated is not served; what cannot be pulled takes nobody's place.
     let broken = ["--set=migrations.databaseSecret=nowhere", "--timeout=60s"];
@@ -122,14 +126,17 @@ async fn two_of_every_target_live_through_what_operators_do() {
     load.goes_on().await;
 
     // Back to what was installed: all is replaced again, and nothing is migrated.
-    let (migrations, before) = (cluster.count("jobs"), load.again());
+    let (migrations, before) = (cluster.count("jobs"), load.unavailable());
     cluster.helm("rollback", &["1", "--wait", "--timeout=400s"]).await.expect("a rollback");
     assert_eq!(cluster.count("jobs"), migrations, "it runs no hook");
     assert_eq!(cluster.serving().len(), 18);
     load.goes_on().await;
-    assert_eq!(load.again(), before, "nor was anybody now");
-    let done = load.end().await;
-    support::tell(&format!("{} parties registered meanwhile", done.len()));
+    assert_eq!(load.unavailable(), before, "nor did one now");
+    let (done, again) = load.end().await;
+    support::tell(&format!(
+        "{} parties registered meanwhile, {again} calls made again",
+        done.len()
+    ));
     let known = cluster.postgres.psql("profiles", "SELECT DISTINCT stream FROM event");
     let known: Vec<_> = known.lines().filter_map(|it| it.trim().strip_prefix("party/")).collect();
     let lost: Vec<_> = done.iter().filter(|it| !known.contains(&it.as_str())).collect();

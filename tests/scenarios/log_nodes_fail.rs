@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectOptions, ServerAddr, jetstream};
+use eventstore::imported_api;
 use eventstore::testing::NatsServer;
 use rapport::targets::TARGETS;
-use support::{Ground, Platform, eventually};
+use support::{Ground, Platform, TESTER, eventually};
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::Stage;
@@ -26,8 +26,8 @@ async fn nothing_acknowledged_is_lost() {
     }
     let parties = crowd::assemble(&stage, PARTIES).await;
     stage.recovers("undisturbed", Instant::now()).await;
-    let context = context(&stage.platform).await;
-    whole(&stage.platform, &context).await;
+    let client = client(&stage.platform).await;
+    whole(&stage.platform, &client).await;
 
     let mut nodes = std::mem::take(&mut stage.platform.nats);
     let (mut acknowledged, stop) = (Acknowledged::default(), CancellationToken::new());
@@ -37,20 +37,20 @@ async fn nothing_acknowledged_is_lost() {
             node.kill();
             stage.recovers(&format!("killed node {which}"), since).await;
             node.launch();
-            whole(&stage.platform, &context).await;
+            whole(&stage.platform, &client).await;
         }
         for (which, node) in nodes.iter_mut().enumerate() {
             let since = Instant::now();
             node.pause();
             stage.recovers(&format!("paused node {which}"), since).await;
             node.resume();
-            whole(&stage.platform, &context).await;
+            whole(&stage.platform, &client).await;
         }
         let since = Instant::now();
         nodes.iter_mut().for_each(NatsServer::kill);
         nodes.iter_mut().for_each(NatsServer::launch);
         stage.recovers("killed all nodes", since).await;
-        whole(&stage.platform, &context).await;
+        whole(&stage.platform, &client).await;
         stop.cancel();
     };
     let (remote, walk) = (&stage.remote, crowd::walk(&stage, &parties, BREATH));
@@ -66,19 +66,22 @@ async fn nothing_acknowledged_is_lost() {
 }
 
 /// A client of every node.
-async fn context(platform: &Platform) -> Context {
+async fn client(platform: &Platform) -> Client {
     let nodes = platform.nats.iter().map(|it| it.url().parse().expect("a URL"));
-    let (user, password, _) = platform.nats_user("tester");
+    let (user, password, _) = platform.nats_user(TESTER);
     let options = ConnectOptions::with_user_and_password(user, password);
+    let options = options.custom_inbox_prefix(format!("_INBOX_{TESTER}"));
     let ping = Duration::from_secs(3);
     let client = options.ping_interval(ping).connect(nodes.collect::<Vec<ServerAddr>>()).await;
-    jetstream::new(client.expect("a node answers"))
+    client.expect("a node answers")
 }
 
 /// Waits until every stream is whole on every node: the next one may fail.
-async fn whole(platform: &Platform, context: &Context) {
+async fn whole(platform: &Platform, client: &Client) {
     for target in TARGETS {
         let name = format!("{}-{}", platform.prefix(), target.name);
+        let api = imported_api(platform.prefix(), target.name);
+        let context = jetstream::with_prefix(client.clone(), &api);
         eventually("every node has the stream", async || {
             let Ok(stream) = context.get_stream(&name).await else { return false };
             let Some(cluster) = stream.cached_info().cluster.clone() else { return false };

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
-use eventstore::{Database, DatabaseOptions};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use eventstore::{Database, DatabaseOptions, imported_api};
 use rapport::targets::TARGETS;
 use rapport_proto::profiles::v1::RegisterPartyRequest;
 use rapport_proto::types::PartyKind;
+use serde_json::{Value, json};
 use support::{Platform, Topology};
 use tokio::time::Instant;
 
@@ -76,30 +77,51 @@ async fn no_target_has_the_rights_of_another() {
     let prefix = platform.prefix();
     let names: Vec<_> = TARGETS.iter().map(|it| it.name).collect();
     assert_eq!(names.len(), READS.len());
+    for own in &names {
+        User::of(&platform, own).await.begins(prefix).await;
+    }
     for (own, reads) in READS {
         let user = User::of(&platform, own).await;
-        let (mut forbidden, mut unheard) = (Vec::new(), vec![format!("{prefix}.>")]);
-        for other in names.iter().filter(|it| **it != own) {
+        user.is_refused(&[], &[format!("{prefix}.>")]).await;
+        let others = || names.iter().filter(|it| **it != own);
+        for other in others() {
             let api = |what: &str| format!("$JS.API.{what}.{prefix}-{other}");
-            forbidden.push(format!("{prefix}.{other}.party.party_registered"));
-            forbidden.push(format!("{prefix}-poke.{other}"));
-            forbidden.extend(["STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE"].map(api));
-            forbidden.extend(["STREAM.PURGE", "STREAM.MSG.DELETE"].map(api));
-            if !reads.contains(other) {
-                forbidden.extend(["STREAM.INFO", "STREAM.MSG.GET", "CONSUMER.CREATE"].map(api));
+            let mut forbidden = vec![
+                format!("{prefix}.{other}.party.party_registered"),
+                format!("{prefix}-poke.{other}"),
+            ];
+            for api in ["$JS.API".to_owned(), imported_api(prefix, other)] {
+                let stream = format!("{prefix}-{other}");
+                let changes = ["CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE"];
+                forbidden.extend(changes.map(|it| format!("{api}.STREAM.{it}.{stream}")));
             }
-            unheard.push(format!("{prefix}-poke.{other}"));
-            unheard.push(format!("_INBOX_{other}.>"));
+            let reading = ["STREAM.INFO", "STREAM.MSG.GET", "CONSUMER.CREATE"];
+            forbidden.extend(reading.map(api));
+            if !reads.contains(other) {
+                let api = imported_api(prefix, other);
+                forbidden.extend(reading.map(|it| format!("{api}.{it}.{prefix}-{other}")));
+            }
+            let unheard = [format!("{prefix}-poke.{other}"), format!("_INBOX_{other}.>")];
+            user.is_refused(&forbidden, &unheard).await;
             has_no_way_into(&platform, own, other).await;
         }
-        user.is_refused(&forbidden, &unheard).await;
         // What it may is not refused.
-        let may = reads.iter().map(|it| format!("$JS.API.STREAM.MSG.GET.{prefix}-{it}"));
-        let may: Vec<_> = may.chain([format!("{prefix}.{own}.party.party_registered")]).collect();
+        let read = |it: &&str| format!("{}.STREAM.MSG.GET.{prefix}-{it}", imported_api(prefix, it));
+        let may: Vec<_> = reads.iter().map(read).collect();
         user.publish(&may).await;
         user.is_refused(&[], &["another.subject".to_owned()]).await;
         assert_eq!(may.iter().find(|it| user.was_refused(it)), None, "{own}");
+        for other in others() {
+            user.sends_answers_to(prefix, own, other, reads.contains(other)).await;
+        }
         changes_no_fact(&platform, own).await;
+    }
+    // Each stream has what its own target put there: at the beginning, and beside each of its attempts above.
+    let log = platform.log().await.expect("there is one");
+    for own in &names {
+        let tail = log.tail(own).await;
+        let last = tail.map_or_else(|error| panic!("{own}: {error}"), |it| it.map(|it| it.last));
+        assert_eq!(last, Some(names.len() as u64), "{own}");
     }
 }
 
@@ -135,6 +157,7 @@ async fn has_no_way_into(platform: &Platform, target: &str, other: &str) {
 
 /// A user of the log, and what the server refused.
 struct User {
+    name: String,
     client: Client,
     told: Arc<Mutex<Vec<String>>>,
 }
@@ -154,7 +177,70 @@ impl User {
         let (user, password, server) = platform.nats_user(target);
         let inbox = format!("_INBOX_{target}");
         let connect = connect.user_and_password(user, password).custom_inbox_prefix(inbox);
-        Self { client: connect.connect(server).await.expect("it has a user"), told }
+        let client = connect.connect(server).await.expect("it has a user");
+        Self { name: target.to_owned(), client, told }
+    }
+
+    /// Asks for something of the API, and waits for the answer.
+    async fn ask(&self, subject: String, body: Value) -> String {
+        let answer = self.client.request(subject, body.to_string().into()).await.expect("answered");
+        String::from_utf8_lossy(&answer.payload).into_owned()
+    }
+
+    /// Makes its stream, with an event in it.
+    async fn begins(&self, prefix: &str) {
+        let own = &self.name;
+        let config =
+            json!({"name": format!("{prefix}-{own}"), "subjects": [format!("{prefix}.{own}.>")]});
+        let made = self.ask(format!("$JS.API.STREAM.CREATE.{prefix}-{own}"), config).await;
+        assert!(made.contains("did_create"), "{own}: {made}");
+        self.puts(prefix, "").await;
+    }
+
+    /// Puts an event into its own stream; whoever acknowledges it answers there, if it says where.
+    async fn puts(&self, prefix: &str, answer: &str) {
+        let subject = format!("{prefix}.{}.party.party_registered", self.name);
+        let mut headers = HeaderMap::new();
+        headers.insert("rapport-chain", "0".repeat(64));
+        let (client, body) = (&self.client, "an event".into());
+        if answer.is_empty() {
+            client.request_with_headers(subject, headers, body).await.expect("acknowledged");
+        } else {
+            let answer = answer.to_owned();
+            let sent = client.publish_with_reply_and_headers(subject, answer, headers, body);
+            sent.await.expect("sent");
+        }
+    }
+
+    /// The server answers wherever somebody says: into the stream of another target, if it were in the same account. For
+    /// answers nobody's permissions are looked at.
+    async fn sends_answers_to(&self, prefix: &str, own: &str, other: &str, reads: bool) {
+        let there = format!("{prefix}.{other}.party.party_registered");
+        self.puts(prefix, &there).await;
+        let mut apis = vec![("$JS.API".to_owned(), format!("{prefix}-{own}"))];
+        if reads {
+            apis.push((imported_api(prefix, other), format!("{prefix}-{other}")));
+        }
+        for (api, stream) in apis {
+            // One that hands out when it is asked, and one that sends by itself.
+            let pulled = json!({"stream_name": stream, "config": {
+                "name": "x", "ack_policy": "none", "mem_storage": true, "inactive_threshold": 60_000_000_000_u64,
+            }});
+            let made = self.ask(format!("{api}.CONSUMER.CREATE.{stream}.x"), pulled.clone()).await;
+            assert!(made.contains("\"created\""), "{own} reads {stream}: {made}");
+            let mut pushed = pulled;
+            pushed["config"]["name"] = "y".into();
+            pushed["config"]["deliver_subject"] = there.clone().into();
+            let made = self.ask(format!("{api}.CONSUMER.CREATE.{stream}.y"), pushed).await;
+            assert!(!reads || api == "$JS.API" || made.contains("error"), "{own}: {made}");
+            for asked in ["STREAM.INFO", "CONSUMER.MSG.NEXT"] {
+                let of = if asked == "STREAM.INFO" { "" } else { ".x" };
+                let asked = format!("{api}.{asked}.{stream}{of}");
+                let sent = self.client.publish_with_reply(asked, there.clone(), "".into());
+                sent.await.expect("sent");
+            }
+        }
+        self.client.flush().await.expect("the server read it all");
     }
 
     async fn publish(&self, subjects: &[String]) {

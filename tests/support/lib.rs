@@ -15,7 +15,7 @@ use std::io::Write as _;
 pub use collector::Collector;
 pub use eventstore::testing::Front;
 pub use node::Node;
-pub use platform::{Client, Ground, Platform, Topology, eventually};
+pub use platform::{Client, Ground, Platform, TESTER, Topology, eventually};
 pub use proxy::{Fate, Proxy};
 pub use rapport::demo::Time;
 pub use receiver::{Receiver, python};

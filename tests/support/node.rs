@@ -78,7 +78,7 @@ impl Node {
     }
 
     /// Sends it a signal, for example `-STOP`.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(sent.is_ok_and(|it| it.success()), "kill {signal}");
     }

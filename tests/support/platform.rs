@@ -31,6 +31,8 @@ use crate::{Node, Time, mirror};
 static POSTGRES: LazyLock<Postgres> = LazyLock::new(Postgres::start);
 /// Password of every user of the log.
 const SECRET: &str = "no secret!";
+/// Who reads every source, as if it were a target.
+pub const TESTER: &str = "tester";
 const SECRET_IN_URL: &str = "no%20secret%21";
 
 /// How the platform is laid out.
@@ -135,17 +137,25 @@ impl Platform {
     /// Makes the log's server with a user for each target, and the databases, migrated, with a role for each.
     async fn prepared(self) -> Self {
         let rows = self.rows();
-        let subjects = reference::subjects(&rows, &self.name).await.expect("what targets need");
-        let mut users = reference::nats_users(&subjects);
-        for row in &rows {
-            let variable = format!("$RAPPORT_NATS_PASSWORD_{}", row.name.to_uppercase());
-            users = users.replace(&variable, &format!("{SECRET:?}"));
+        let mut reads = reference::reads(&rows).await.expect("who reads whom");
+        // Targets that are not here are read all the same.
+        for source in reads.values().flatten().cloned().collect::<Vec<_>>() {
+            reads.entry(source).or_default();
         }
-        let tester = format!("users = [\n    {{ user: tester, password: {SECRET:?} }}\n");
-        let users = users.replacen("users = [\n", &tester, 1);
+        reads.insert(TESTER.to_owned(), rows.iter().map(|it| it.name.to_owned()).collect());
+        let mut accounts = reference::nats_accounts(&self.name, &reads);
+        for name in reads.keys() {
+            let variable = format!("$RAPPORT_NATS_PASSWORD_{},", name.to_uppercase());
+            accounts = accounts.replace(&variable, &format!("{SECRET:?},"));
+            // A person who may do anything with the stream.
+            let user = format!("{{ user: {name}, ");
+            let operator =
+                format!("{{ user: operator-{name}, password: {SECRET:?} }}\n      {user}");
+            accounts = accounts.replace(&user, &operator);
+        }
         let nats = match self.ground.cluster {
-            true => NatsServer::cluster_configured(&users),
-            false => vec![NatsServer::configured(&users)],
+            true => NatsServer::cluster_configured(&accounts),
+            false => vec![NatsServer::configured(&accounts)],
         };
         let platform = Self { nats, ..self };
         for (index, row) in rows.iter().enumerate() {
@@ -258,6 +268,7 @@ impl Platform {
             settings.push(format!("database.url={}", self.database_of("{service}")));
             settings.push("database.migrate=false".into());
             settings.push(format!("log.url={}", self.nats_url(self.targets[index].0)));
+            settings.push("log.accounts=true".into());
             settings.push(format!("log.prefix={}", self.name));
             settings.push(format!("log.replicas={}", self.nats.len()));
             let scheme = if self.tls.is_some() { "https" } else { "http" };
@@ -441,9 +452,11 @@ impl Platform {
             return None;
         }
         let options = eventstore::NatsOptions {
+            account: TESTER.to_owned(),
+            inbox: format!("_INBOX_{TESTER}"),
             prefix: self.name.clone(),
             replicas: self.nats.len(),
-            ..eventstore::NatsOptions::new(self.nats_url("tester"))
+            ..eventstore::NatsOptions::new(self.nats_url(TESTER))
         };
         Some(Log::nats(options).await.expect("the log answers"))
     }

@@ -63,6 +63,9 @@ log:
   {{- if not .root.Values.nats.urlKey }}
   url: {{ quote .root.Values.nats.url }}
   {{- end }}
+  {{- if .root.Values.nats.accounts.enabled }}
+  accounts: true
+  {{- end }}
   prefix: {{ quote .root.Values.nats.prefix }}
   replicas: {{ .root.Values.nats.replicas }}
   {{- if .root.Values.nats.credentialsKey }}

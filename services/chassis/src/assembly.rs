@@ -82,10 +82,12 @@ impl Means {
         let log = if settings.log.is_local() {
             Log::local()
         } else {
+            let account = settings.one_target().filter(|_| settings.log.accounts);
             let options = NatsOptions {
                 credentials_file: settings.log.credentials_file.clone(),
                 ca_file: settings.log.ca_file.clone(),
                 inbox: inbox(settings),
+                account: account.map(ToOwned::to_owned).unwrap_or_default(),
                 prefix: settings.log.prefix.clone(),
                 replicas: settings.log.replicas,
                 in_flight: settings.log.in_flight,
@@ -99,10 +101,7 @@ impl Means {
 
 /// Where answers of the log arrive: what one target asked for shall reach no other.
 fn inbox(settings: &Settings) -> String {
-    match settings.targets.as_slice() {
-        [target] if target != "all" => format!("_INBOX_{target}"),
-        _ => "_INBOX".to_owned(),
-    }
+    settings.one_target().map_or_else(|| "_INBOX".to_owned(), |it| format!("_INBOX_{it}"))
 }
 
 /// A process without ports.

@@ -152,6 +152,7 @@ pub struct Log {
     pub url: String,
     pub credentials_file: PathBuf,
     pub ca_file: PathBuf,
+    pub accounts: bool,
     pub prefix: String,
     pub replicas: usize,
     pub in_flight: usize,
@@ -373,6 +374,14 @@ impl Settings {
         check.0
     }
 
+    /// The target of a process that serves one alone.
+    pub(crate) fn one_target(&self) -> Option<&str> {
+        match self.targets.as_slice() {
+            [target] if target != "all" => Some(target),
+            _ => None,
+        }
+    }
+
     fn check_names(&self, check: &mut Check) {
         check.require(!self.targets.is_empty(), "targets", "is empty", "Name targets, or all.");
         check.require(!self.tenants.is_empty(), "tenants", "is empty", "List at least one tenant.");
@@ -409,6 +418,12 @@ impl Settings {
             "log.url",
             "is no NATS URL",
             "Write nats://host:4222, or leave it empty for the local log.",
+        );
+        check.require(
+            !self.log.accounts || self.log.is_local() || self.one_target().is_some(),
+            "log.accounts",
+            "is true, but this process serves several targets",
+            "Serve one target a process (targets), or let all share one account.",
         );
         let prefix = &self.log.prefix;
         check.require(

@@ -68,7 +68,7 @@ pub use event::{
 pub use ids::{Ids, derive_id, draw, hex};
 pub use keys::{DataKey, KeyState, Keyring};
 pub use lease::Lease;
-pub use log::{Batch, Log, NatsLog, NatsOptions, Reader, Tail, subject_of};
+pub use log::{Batch, Log, NatsLog, NatsOptions, Reader, Tail, imported_api, subject_of};
 pub use metrics::METRICS;
 pub use migrate::Applied;
 pub use reconcile::unfence;

@@ -15,7 +15,7 @@ use crate::event::{Head, Stored};
 use crate::store::{Inner as StoreInner, Store};
 
 pub(crate) use local::Recent;
-pub use nats::{NatsLog, NatsOptions, subject_of};
+pub use nats::{NatsLog, NatsOptions, imported_api, subject_of};
 
 /// The shared log. Cheap to clone.
 #[derive(Clone)]

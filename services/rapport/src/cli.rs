@@ -178,7 +178,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Reference::Graph => reference::graph_yaml().await?,
             Reference::Nats => {
                 let prefix = &Settings::load(&sources)?.log.prefix;
-                reference::nats_users(&reference::subjects(targets::TARGETS, prefix).await?)
+                reference::nats_accounts(prefix, &reference::reads(targets::TARGETS).await?)
             }
         });
         return Ok(ExitCode::SUCCESS);

@@ -332,8 +332,8 @@ fn the_graph_in_the_chart_is_generated() {
 }
 
 #[test]
-fn the_users_of_nats_in_the_chart_are_generated() {
-    is_generated("charts/rapport/files/nats-users.conf", &["reference", "nats"]);
+fn the_accounts_of_nats_in_the_chart_are_generated() {
+    is_generated("charts/rapport/files/nats-accounts.conf", &["reference", "nats"]);
 }
 
 /// A server as a child process on a free port, in embedded mode; killed when it is dropped.

@@ -233,7 +233,7 @@ fn each_target_has_a_user_of_the_log() {
     let it = examples();
     let servers = &it.nats["container"];
     let users = of(&it.release, "ConfigMap").into_iter();
-    let users = users.filter(|it| name(it).ends_with("-nats-users")).collect::<Vec<_>>();
+    let users = users.filter(|it| name(it).ends_with("-nats-accounts")).collect::<Vec<_>>();
     let [users] = users[..] else { panic!("one ConfigMap") };
 
     // What the chart of NATS mounts is where its configuration looks, which stands in /etc/nats-config.
@@ -244,7 +244,7 @@ fn each_target_has_a_user_of_the_log() {
         (&users["metadata"]["name"], &mount["name"])
     );
     let place = text(&mount["mountPath"]).strip_prefix("/etc/").expect("where reloads are noticed");
-    let include = format!("../{place}/users.conf");
+    let include = format!("../{place}/accounts.conf");
     assert_eq!(it.nats["config"]["merge"], json!({"$include": include}));
 
     let variable = |it: &str| format!("RAPPORT_NATS_PASSWORD_{}", it.to_uppercase());
@@ -257,8 +257,8 @@ fn each_target_has_a_user_of_the_log() {
     let config = folder.path().join("nats-config/nats.conf");
     fs::write(&config, format!("{{\n  include {include};\n  \"port\": 4222\n}}\n"))
         .expect("written");
-    let content = text(&users["data"]["users.conf"]);
-    fs::write(folder.path().join(place).join("users.conf"), content).expect("written");
+    let content = text(&users["data"]["accounts.conf"]);
+    fs::write(folder.path().join(place).join("accounts.conf"), content).expect("written");
     let mut server = tool("nats-server");
     server.arg("-t").arg("-c").arg(&config);
     for target in TARGETS {

@@ -51,10 +51,13 @@ const REFUSED: [(&str, &str); 52] = [
     ("keys: {existingSecret: ''}", "keys.existingSecret: is empty"),
     ("nats: {urlKey: url}", "nats.urlKey: and nats.url are both set"),
     ("nats: {credentialsKey: user.creds}", "nats.existingSecret: is empty"),
-    ("{mode: single, nats: {users: {enabled: true}}}", "nats.users.enabled: makes a user for each"),
-    ("nats: {users: {enabled: true}}", "nats.urlKey: is empty, but the users"),
     (
-        "nats: {url: '', urlKey: url, existingSecret: nats, users: {enabled: true}}",
+        "{mode: single, nats: {accounts: {enabled: true}}}",
+        "nats.accounts.enabled: is for one target a pod",
+    ),
+    ("nats: {accounts: {enabled: true}}", "nats.urlKey: is empty, but the users"),
+    (
+        "nats: {url: '', urlKey: url, existingSecret: nats, accounts: {enabled: true}}",
         "services.audit.natsSecret: is empty",
     ),
     (

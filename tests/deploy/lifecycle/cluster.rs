@@ -54,7 +54,7 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("a folder");
         let (objects, mut work) = (Arc::new(Objects::new()), JoinSet::new());
         let network = Arc::new(Network::start(folder.path()));
-        let (postgres, nats) = (Postgres::start(), NatsServer::configured(&users()));
+        let (postgres, nats) = (Postgres::start(), NatsServer::configured(&accounts()));
         let issuer = OidcIssuer::start().await;
         network.add_external("postgres", 5432, address(&postgres.url("postgres"))).await;
         network.add_external("nats", 4222, address(&nats.url())).await;
@@ -304,21 +304,22 @@ impl Cluster {
     }
 }
 
-/// The users of the log, as the program tells them.
-fn users() -> String {
+/// The accounts of the log, as the program tells them.
+fn accounts() -> String {
     let mut program = std::process::Command::new(PROGRAM);
-    let users = succeeds(program.args(["reference", "nats"]));
-    let lines = users.lines().map(|line| match line.split_once("$RAPPORT_NATS_PASSWORD_") {
+    let accounts = succeeds(program.args(["reference", "nats"]));
+    let lines = accounts.lines().map(|line| match line.split_once("$RAPPORT_NATS_PASSWORD_") {
         Some((before, after)) => {
             let after = after.trim_start_matches(|it: char| it.is_ascii_uppercase());
             format!("{before}{PASSWORD:?}{after}\n")
         }
         None => format!("{line}\n"),
     });
-    let users: String = lines.collect();
-    // Who installs one pod has one user for all.
-    let all = format!("users = [\n    {{ user: all, password: {PASSWORD:?} }}\n");
-    users.replacen("users = [\n", &all, 1) + "no_auth_user: all\n"
+    let accounts: String = lines.collect();
+    // Who installs one pod has one account for all.
+    let all = format!("{{ jetstream: enabled, users: [{{ user: all, password: {PASSWORD:?} }}] }}");
+    accounts.replacen("accounts {\n", &format!("accounts {{\n  all: {all}\n"), 1)
+        + "no_auth_user: all\n"
 }
 
 fn address(url: &str) -> SocketAddr {

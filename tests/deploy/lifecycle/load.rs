@@ -1,39 +1,21 @@
-//! Callers who go on calling, whatever operators do: of every target, and through the gateway.
+//! Callers who go on calling, whatever operators do.
 
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chassis::status::chain;
-use rapport::targets::TARGETS;
-use rapport_proto::audit::v1::SearchEventsRequest;
-use rapport_proto::audit::v1::audit_service_client::AuditServiceClient;
-use rapport_proto::content::v1::ListModulesRequest;
-use rapport_proto::content::v1::module_service_client::ModuleServiceClient;
-use rapport_proto::decisioning::v1::ListRulePacksRequest;
-use rapport_proto::decisioning::v1::rule_pack_service_client::RulePackServiceClient;
-use rapport_proto::delivery::v1::ListTouchesRequest;
-use rapport_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
-use rapport_proto::feedback::v1::ListSurveysRequest;
-use rapport_proto::feedback::v1::survey_service_client::SurveyServiceClient;
-use rapport_proto::journeys::v1::ListJourneysRequest;
-use rapport_proto::journeys::v1::journey_service_client::JourneyServiceClient;
-use rapport_proto::kpis::v1::ListMetricsRequest;
-use rapport_proto::kpis::v1::metric_service_client::MetricServiceClient;
+use chassis::status::reason;
 use rapport_proto::profiles::v1::RegisterPartyRequest;
-use rapport_proto::profiles::v1::party_service_client::PartyServiceClient;
 use rapport_proto::types::PartyKind;
+use support::Client;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 use super::cluster::Cluster;
 
-/// Who registers parties: where each calls.
-const WRITERS: [&str; 4] = ["profiles", "gateway", "profiles", "gateway"];
-const PARENT: &str = "tenants/default";
+const CALLERS: usize = 4;
 /// As the policy for callers has it: what is UNAVAILABLE is called again with the same request id.
 const ATTEMPTS: usize = 8;
 
@@ -45,162 +27,94 @@ pub(super) struct Load {
 #[derive(Default)]
 struct Told {
     stop: AtomicBool,
-    /// How many calls of each caller were answered.
-    answered: Vec<AtomicUsize>,
-    /// The parties that were registered.
-    parties: Mutex<Vec<String>>,
-    /// Calls that were made again: whose, when, and why.
-    again: Mutex<Vec<String>>,
-    /// How many calls were sent again because no server had looked at them.
-    unseen: AtomicUsize,
-}
-
-/// A connection of one's own, and who calls.
-struct Caller {
-    number: usize,
-    /// The target, or the gateway, that is called.
-    at: &'static str,
-    channel: Channel,
-    token: String,
-    told: Arc<Told>,
+    /// The parties of calls that were answered.
+    done: Mutex<Vec<String>>,
+    again: AtomicUsize,
+    /// Those among them that were told UNAVAILABLE by a pod that ends; the connection of the others broke, or a machine with
+    /// too much to do kept the database waiting.
+    unavailable: AtomicUsize,
 }
 
 impl Load {
     pub(super) fn start(cluster: &Cluster) -> Self {
-        let read = TARGETS.iter().map(|it| it.name).filter(|it| !WRITERS.contains(it));
-        let places: Vec<_> = WRITERS.into_iter().chain(read).collect();
-        let answered = places.iter().map(|_| AtomicUsize::new(0)).collect();
-        let told = Arc::new(Told { answered, ..Told::default() });
+        let told = Arc::new(Told::default());
         let mut callers = JoinSet::new();
-        for (number, at) in places.into_iter().enumerate() {
-            let address = format!("http://{}", cluster.address(at));
-            let endpoint = Endpoint::from_shared(address).expect("an address");
-            let channel = endpoint.timeout(Duration::from_secs(60)).connect_lazy();
-            let (token, told) = (cluster.token(), told.clone());
-            callers.spawn(Caller { number, at, channel, token, told }.call());
+        for caller in 0..CALLERS {
+            let address = cluster.address("profiles").to_string();
+            let client = Client::new(&address, &cluster.token());
+            callers.spawn(call(client, caller, told.clone()));
         }
         Self { told, callers }
     }
 
     /// Waits until each caller was answered some more.
     pub(super) async fn goes_on(&self) {
-        let answered = || {
-            let all = self.told.answered.iter();
-            all.map(|it| it.load(Ordering::Relaxed)).collect::<Vec<_>>()
-        };
-        let before = answered();
+        let wanted = self.told.done().len() + 5 * CALLERS;
         let give_up = Instant::now() + Duration::from_secs(300);
-        while answered().iter().zip(&before).any(|(now, before)| *now < before + 5) {
-            let calling = self.callers.len() == before.len();
-            let slow = || format!("{before:?}, and {:?} are answered", answered());
-            assert!(Instant::now() < give_up && calling, "somebody is not: {}", slow());
+        while self.told.done().len() < wanted {
+            assert!(Instant::now() < give_up && self.callers.len() == CALLERS, "nobody answers");
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// The calls that were made again so far.
-    pub(super) fn again(&self) -> Vec<String> {
-        lock(&self.told.again).clone()
+    /// How many calls were told UNAVAILABLE so far.
+    pub(super) fn unavailable(&self) -> usize {
+        self.told.unavailable.load(Ordering::Relaxed)
     }
 
-    /// Ends; what was registered.
-    pub(super) async fn end(self) -> Vec<String> {
+    /// Ends; what was registered, and how many calls were made again.
+    pub(super) async fn end(self) -> (Vec<String>, usize) {
         self.told.stop.store(true, Ordering::Relaxed);
         self.callers.join_all().await;
-        let (again, unseen) = (lock(&self.told.again), &self.told.unseen);
-        support::tell(&format!("made again: {again:#?}, and {unseen:?} that nobody looked at"));
-        std::mem::take(&mut *lock(&self.told.parties))
+        let again = self.told.again.load(Ordering::Relaxed);
+        (std::mem::take(&mut *self.told.done()), again)
     }
 }
 
-fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
-    it.lock().unwrap_or_else(PoisonError::into_inner)
+impl Told {
+    fn done(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Somebody says so, or the connection broke, for which tonic has no code.
+/// Somebody says so, or the connection broke.
 fn may_be_repeated(status: &Status) -> bool {
-    let broke =
-        || status.source().is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>);
-    status.code() == Code::Unavailable || broke()
+    status.code() == Code::Unavailable || broke(status)
 }
 
-/// The connection was taking leave when the call was put on it: the call was not sent, or the connection's last word was
-/// that no server looks at it (GOAWAY with NO_ERROR, and a lower number). Libraries of gRPC send such a call again by
-/// themselves; tonic does not.
-fn is_unseen(status: &Status) -> bool {
-    let why = status.source().filter(|it| it.is::<tonic::transport::Error>()).map(chain);
-    why.is_some_and(|why| {
-        why.ends_with("operation was canceled: connection closed")
-            || why.ends_with("connection error received: not a result of an error")
-    })
+/// tonic has no code for it.
+fn broke(status: &Status) -> bool {
+    status.source().is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>)
 }
 
-impl Caller {
-    async fn call(self) {
-        let mut call = 0;
-        while !self.told.stop.load(Ordering::Relaxed) {
-            call += 1;
-            let mut attempt = 1;
-            while let Err(status) = self.ask(call).await {
-                if is_unseen(&status) {
-                    self.told.unseen.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
-                let (at, now) = (self.at, jiff::Timestamp::now());
-                let again = may_be_repeated(&status) && attempt < ATTEMPTS;
-                assert!(again, "{at}: after {attempt} attempts: {status:?}");
-                lock(&self.told.again).push(format!("{at}, {now}, attempt {attempt}: {status:?}"));
-                attempt += 1;
-                sleep(Duration::from_millis(100) * (1 << attempt)).await;
-            }
-            if let Some(answered) = self.told.answered.get(self.number) {
-                answered.fetch_add(1, Ordering::Relaxed);
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Registers a party, or reads what costs little, as `rapport smoke` does.
-    async fn ask(&self, call: usize) -> Result<(), Status> {
-        macro_rules! page {
-            ($client:ident.$list:ident, $request:ident) => {{
-                let request =
-                    $request { parent: PARENT.into(), page_size: 1, ..$request::default() };
-                let mut client = $client::new(self.channel.clone());
-                client.$list(self.request(request)).await.map(|_| ())
-            }};
-        }
-        match self.at {
-            "content" => page!(ModuleServiceClient.list_modules, ListModulesRequest),
-            "decisioning" => page!(RulePackServiceClient.list_rule_packs, ListRulePacksRequest),
-            "journeys" => page!(JourneyServiceClient.list_journeys, ListJourneysRequest),
-            "delivery" => page!(DeliveryServiceClient.list_touches, ListTouchesRequest),
-            "feedback" => page!(SurveyServiceClient.list_surveys, ListSurveysRequest),
-            "kpis" => page!(MetricServiceClient.list_metrics, ListMetricsRequest),
-            "audit" => page!(AuditServiceClient.search_events, SearchEventsRequest),
-            "profiles" | "gateway" => self.register(call).await,
-            other => panic!("no question is known that {other} answers"),
-        }
-    }
-
-    async fn register(&self, call: usize) -> Result<(), Status> {
+async fn call(client: Client, caller: usize, told: Arc<Told>) {
+    let mut number = 0;
+    while !told.stop.load(Ordering::Relaxed) {
+        number += 1;
         let request = RegisterPartyRequest {
-            parent: PARENT.into(),
+            parent: "tenants/default".into(),
             kind: PartyKind::Hcp.into(),
             market: "DE".into(),
-            request_id: format!("load-{}-{call}-0000", self.number),
+            request_id: format!("load-{caller}-{number}-0000"),
             ..RegisterPartyRequest::default()
         };
-        let mut client = PartyServiceClient::new(self.channel.clone());
-        let answer = client.register_party(self.request(request)).await?;
-        lock(&self.told.parties).push(answer.into_inner().party.unwrap_or_default().party_id);
-        Ok(())
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let token = format!("Bearer {}", self.token).parse().expect("a token is ASCII");
-        request.metadata_mut().insert("authorization", token);
-        request
+        let mut attempt = 1;
+        let party = loop {
+            match client.parties.clone().register_party(request.clone()).await {
+                Ok(answer) => break answer.into_inner().party.unwrap_or_default().party_id,
+                Err(status) if may_be_repeated(&status) && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    told.again.fetch_add(1, Ordering::Relaxed);
+                    let busy = reason(&status).as_deref() == Some("STORE_UNAVAILABLE");
+                    let ended = !broke(&status) && !busy;
+                    told.unavailable.fetch_add(usize::from(ended), Ordering::Relaxed);
+                    support::tell(&format!("called again: {status:?}"));
+                    sleep(Duration::from_millis(100) * (1 << attempt)).await;
+                }
+                Err(status) => panic!("after {attempt} attempts: {status:?}"),
+            }
+        };
+        told.done().push(party);
+        sleep(Duration::from_millis(50)).await;
     }
 }

@@ -13,14 +13,14 @@ pub(super) const FOREIGN: [(&str, &[&str]); 2] =
 const SCRAPED: [&str; 2] = ["job", "instance"];
 
 /// What `deploy/metrics.yaml` says of a metric.
-struct Metric {
+pub(super) struct Metric {
     /// On /metrics.
-    name: String,
+    pub name: String,
     kind: String,
-    labels: BTreeSet<String>,
+    pub labels: BTreeSet<String>,
 }
 
-fn declared() -> Vec<Metric> {
+pub(super) fn declared() -> Vec<Metric> {
     let contract = read(&root().join("deploy/metrics.yaml"));
     let metrics = contract.split("\n  - name: ").skip(1).map(|metric| {
         let field = |name: &str| {
@@ -32,11 +32,6 @@ fn declared() -> Vec<Metric> {
         Metric { name: field("prometheus: "), kind: field("type: "), labels }
     });
     metrics.collect()
-}
-
-/// The names of all metrics.
-pub(super) fn metrics() -> BTreeSet<String> {
-    declared().into_iter().map(|it| it.name).collect()
 }
 
 /// The labels of every series by its name: those of `deploy/metrics.yaml`, of recording rules, and of others.

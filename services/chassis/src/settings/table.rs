@@ -103,6 +103,7 @@ pub const TABLE: &[Setting] = table! {
     "log.url", Kind::Url, r#""""#, "NATS servers, nats://host:4222, comma separated; empty: the log is a view on the stores of this process.";
     "log.credentials_file", Kind::Path, r#""""#, "File with NATS credentials (.creds: JSON Web Token and seed). Empty: what the URL says.";
     "log.ca_file", Kind::Path, r#""""#, "File with authorities in PEM that vouch for the NATS servers, beside the public ones; with it TLS is required.";
+    "log.accounts", Kind::Flag, "false", "Whether each target has an account of its own on the NATS servers, as `rapport reference nats` prints them; for processes of one target.";
     "log.prefix", Kind::Text, r#""rapport""#, "First token of every subject, and prefix of every stream's name.";
     "log.replicas", whole(1, 5), "1", "JetStream replicas of a stream; 3 in production.";
     "log.in_flight", whole(1, 4096), "512", "Published events awaiting their acknowledgement at most.";

@@ -3,14 +3,14 @@
 //! The relay is the only publisher of a source and states the expected last sequence with every event,
 //! so the server refuses duplicates, gaps and reordering; the stream's last sequence is the cursor.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
-use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, Yes};
 use async_nats::jetstream::stream::{self, StorageType};
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectOptions, HeaderMap, ServerAddr};
@@ -41,6 +41,9 @@ pub struct NatsOptions {
     pub ca_file: PathBuf,
     /// First token of the subjects at which answers arrive.
     pub inbox: String,
+    /// Source whose account on the servers this is: streams of others are reached by what the account imports. Empty:
+    /// one account for all.
+    pub account: String,
     /// First word of streams and subjects; keeps deployments on one server apart.
     pub prefix: String,
     /// Replicas of each stream.
@@ -59,6 +62,7 @@ impl NatsOptions {
             credentials_file: PathBuf::new(),
             ca_file: PathBuf::new(),
             inbox: "_INBOX".into(),
+            account: String::new(),
             prefix: "rapport".into(),
             replicas: 1,
             in_flight: 512,
@@ -71,6 +75,8 @@ impl NatsOptions {
 pub struct NatsLog {
     client: async_nats::Client,
     context: Context,
+    /// Those of other accounts, by source.
+    imported: RwLock<HashMap<String, Context>>,
     options: NatsOptions,
     /// The sources this process relays: they need no poke.
     relaying: RwLock<HashSet<String>>,
@@ -88,6 +94,12 @@ pub fn subject_of(prefix: &str, source: &str, stream: &str, type_name: &str) -> 
         subject.extend(letter.to_lowercase());
     }
     subject
+}
+
+/// What stands for `$JS.API` where an account imports the API of another account's stream: each target owns one account
+/// and one stream, so that no answer of the server ends up in a stream of somebody else.
+pub fn imported_api(prefix: &str, source: &str) -> String {
+    format!("{prefix}-log.{source}")
 }
 
 /// How often the server is asked whether it is there; after three questions without an answer another one is tried. A
@@ -132,13 +144,27 @@ impl NatsLog {
                 "the log's max_payload is {offered} bytes and must be {needed} at least"
             )));
         }
-        let context = jetstream::ContextBuilder::new()
-            .timeout(options.timeout)
-            .ack_timeout(options.timeout)
-            // `publish` bounds each source. A bound over all of them would let each wait for what the others hold.
-            .max_ack_inflight(tokio::sync::Semaphore::MAX_PERMITS)
-            .build(client.clone());
-        Ok(Self { client, context, options, relaying: RwLock::default() })
+        let context = context(&options).build(client.clone());
+        let (imported, relaying) = (RwLock::default(), RwLock::default());
+        Ok(Self { client, context, imported, options, relaying })
+    }
+
+    /// How the stream of a source is reached.
+    fn context_of(&self, source: &str) -> Context {
+        if self.options.account.is_empty() || self.options.account == source {
+            return self.context.clone();
+        }
+        let known = self.imported.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(source) {
+            return known.clone();
+        }
+        drop(known);
+        let mut imported = self.imported.write().unwrap_or_else(PoisonError::into_inner);
+        let made = || {
+            let api = imported_api(&self.options.prefix, source);
+            context(&self.options).api_prefix(api).build(self.client.clone())
+        };
+        imported.entry(source.to_owned()).or_insert_with(made).clone()
     }
 
     /// Name of a source's stream.
@@ -187,7 +213,7 @@ impl NatsLog {
     }
 
     async fn stream(&self, source: &str) -> Result<Option<stream::Stream>, Error> {
-        match self.context.get_stream(self.stream_name(source)).await {
+        match self.context_of(source).get_stream(self.stream_name(source)).await {
             Ok(stream) => Ok(Some(stream)),
             Err(error) => match error.kind() {
                 async_nats::jetstream::context::GetStreamErrorKind::JetStream(it)
@@ -266,7 +292,7 @@ impl NatsLog {
 
     pub(super) async fn reader(&self, source: &str, after: u64) -> Result<Reader, Error> {
         Ok(Reader {
-            context: self.context.clone(),
+            context: self.context_of(source),
             name: self.stream_name(source),
             position: after,
             messages: None,
@@ -316,6 +342,14 @@ impl NatsLog {
         span.end(sent.is_ok());
         sent
     }
+}
+
+fn context(options: &NatsOptions) -> ContextBuilder<Yes> {
+    jetstream::ContextBuilder::new()
+        .timeout(options.timeout)
+        .ack_timeout(options.timeout)
+        // `publish` bounds each source. A bound over all of them would let each wait for what the others hold.
+        .max_ack_inflight(tokio::sync::Semaphore::MAX_PERMITS)
 }
 
 async fn acknowledged(ack: Option<PublishAckFuture>) -> Result<(), Error> {

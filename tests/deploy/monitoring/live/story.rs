@@ -1,5 +1,5 @@
-//! A real run, in which everything happens that a dashboard shows and that needs no fault: every target is a process of
-//! its own, on PostgreSQL and nats-server. A second replica of the gateway is the program as it is shipped, and speaks TLS.
+//! A real run, in which nearly everything happens that a dashboard shows: every target is a process of its own, on
+//! PostgreSQL and nats-server. A second replica of the gateway is the program as it is shipped, and speaks TLS.
 
 use std::cell::Cell;
 use std::process::Command;
@@ -79,6 +79,8 @@ impl Run {
         let outbox = platform.folder().join("outbox").display().to_string();
         platform.extra.push(format!("delivery.outbox={outbox}"));
         furnish(&mut platform).await;
+        // Nobody is there to take traces.
+        platform.extra.push(format!("telemetry.otlp_endpoint=http://127.0.0.1:{}", free_port()));
         platform.start(None);
         let cast = platform.cast();
         let second = format!("127.0.0.1:{}", free_port());
@@ -103,6 +105,42 @@ impl Run {
         self.ask_for_touch(&party_id).await;
         self.counted("delivery", "TouchRetryScheduled").await;
         std::fs::remove_file(&outbox).expect("removed");
+    }
+
+    /// The log loses what `audit` has not read yet, and who wrote it is away: `audit` fails, and heals when it is back.
+    pub(super) async fn the_log_loses_events(&mut self) {
+        let (user, password, url) = self.platform.nats_user("operator-profiles");
+        let options = async_nats::ConnectOptions::with_user_and_password(user, password);
+        let client = options.connect(url).await.expect("the log's server");
+        let name = format!("{}-profiles", self.platform.prefix());
+        let log = async_nats::jetstream::new(client).get_stream(name).await.expect("a stream");
+        let length = async || log.get_info().await.expect("told").state.messages;
+        self.platform.node("audit").signal("-KILL");
+        let before = length().await;
+        self.party("lost").await;
+        eventually("it is on the log", async || length().await > before).await;
+        log.purge().await.expect("purged");
+        self.party("kept").await;
+        eventually("the next one is on the log", async || length().await > 0).await;
+        self.platform.node("profiles").signal("-KILL");
+        self.platform.restart("audit");
+        self.metered("audit", "rapport_consumer_errors_total{").await;
+        self.platform.restart("profiles");
+        self.metered("audit", "rapport_consumer_healed_total{").await;
+    }
+
+    /// The log's server dies, and is started again: what waits for it is tried again.
+    pub(super) async fn the_log_is_gone(&mut self) {
+        self.platform.nats[0].kill();
+        self.party("second").await;
+        self.metered("profiles", "rapport_outbox_publish_failures_total{").await;
+        self.platform.nats[0].launch();
+        eventually("the log is reached, and nothing waits", async || {
+            let told = self.metrics("profiles");
+            told.contains("rapport_log_connected 1\n")
+                && told.contains("rapport_outbox_pending{service=\"profiles\"} 0\n")
+        })
+        .await;
     }
 
     /// Everything happens once; what Prometheus shall see grow happens in more than one act.
@@ -146,6 +184,7 @@ impl Run {
         self.interactions("Order Completed", &parties).await;
         self.counted("journeys", "InstanceGoalReached").await;
         self.counted("decisioning", "OutcomeObserved").await;
+        self.metered("profiles", "rapport_telemetry_export_failures_total{").await;
     }
 
     /// One party has withdrawn its consent, one is suppressed.
@@ -214,14 +253,20 @@ impl Run {
     /// Callers of all kinds: by plain HTTP and by the program, without a good token, and too many who stay.
     async fn callers(&self, act: u32) {
         let gateway = self.platform.address("gateway");
-        get(&gateway, "/v1/batch").expect("the gateway answers");
-        let url = format!("http://{gateway}");
+        // The second one is no link of anybody: `feedback` says so to the gateway.
+        for path in ["/v1/batch", "/f/acme.nobody"] {
+            get(&gateway, path).expect("the gateway answers");
+        }
         let token = self.platform.issuer.token("acme", "operator", &["*"]);
-        for (arguments, token, expected) in [
-            (&["smoke", "--market", "US"][..], token.as_str(), 0),
-            (&["audit", "verify"], &token, 0),
-            (&["touch", "show", "tch_0"], "forged", 1),
+        for (arguments, target, token, expected) in [
+            (&["smoke", "--market", "US"][..], "gateway", token.as_str(), 0),
+            (&["audit", "verify"], "gateway", &token, 0),
+            (&["touch", "show", "tch_0"], "gateway", "forged", 1),
+            // There is none, and there is nobody who would know.
+            (&["touch", "show", "tch_0"], "gateway", &token, 1),
+            (&["touch", "show", "tch_0"], "kpis", &token, 1),
         ] {
+            let url = format!("http://{}", self.platform.address(target));
             let more = ["--url", &url, "--tenant", "acme", "--token", token];
             let mut program = Command::new(PROGRAM);
             let program = program.current_dir(self.platform.folder()).args(arguments).args(more);
