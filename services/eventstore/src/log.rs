@@ -77,7 +77,7 @@ impl Log {
 
     /// Its name in traces, OpenTelemetry's `messaging.system`.
     pub fn system(&self) -> &'static str {
-        if self.is_remote() { "nats" } else { "rapport" }
+        if self.is_remote() { nats::SYSTEM } else { "rapport" }
     }
 
     /// The JetStream adapter, when it is one.

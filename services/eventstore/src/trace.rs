@@ -81,9 +81,14 @@ pub(crate) fn database_span(store: &Store, unit: &Unit) -> Traced {
 }
 
 /// What the relay sends: child of, and linked to, the command's span.
-pub(crate) fn send_span(subject: &str, envelope: &Envelope, position: u64) -> Traced {
+pub(crate) fn send_span(
+    system: &'static str,
+    subject: &str,
+    envelope: &Envelope,
+    position: u64,
+) -> Traced {
     start(SpanKind::Producer, &envelope.traceparent, true, || {
-        (format!("send {subject}"), messaging("nats", subject, "send", envelope, position))
+        (format!("send {subject}"), messaging(system, subject, "send", envelope, position))
     })
 }
 
@@ -141,5 +146,26 @@ impl Traced {
         if let (Some(span), false) = (&mut self.0, good) {
             span.set_status(Status::error("failed"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::KeyState;
+
+    #[test]
+    fn what_is_read_again_long_after_starts_no_span() {
+        let recorded = Timestamp::real();
+        let envelope = Envelope {
+            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+            recorded_at: Some(recorded.to_proto()),
+            ..Envelope::default()
+        };
+        let (chain, key, hop) = ([0; 32], KeyState::Absent, String::new());
+        let event = Recorded { position: 1, chain, envelope, key, hop };
+        let starts =
+            |after| process_span("nats", "audit", &event, recorded.plus(after)).0.is_some();
+        assert!(starts(OVER) && !starts(OVER + Duration::from_secs(1)));
     }
 }

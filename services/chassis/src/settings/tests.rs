@@ -163,6 +163,12 @@ fn every_service_needs_a_database_of_its_own() {
 #[test]
 fn a_log_has_a_prefix_that_is_one_token() {
     assert!(load("", &[], &["log.prefix=orders-1"]).is_ok());
+    // An account is of one target; without servers there are none.
+    let alone = ["log.accounts=true", "log.url=nats://n:4222", "targets=profiles"];
+    let accounts = |flags: &[&str]| load("", &[], flags).err().map(|it| it.to_string());
+    let refused = |flags: &[&str]| accounts(flags).is_some_and(|it| it.contains("log.accounts"));
+    assert!(refused(&alone[..2]) && refused(&[alone[0], alone[1], "targets=profiles,content"]));
+    assert!(!refused(&alone) && !refused(&alone[..1]));
     for wrong in ["log.prefix=", "log.prefix=a.b", "log.prefix=a*", "log.prefix=A"] {
         assert_eq!(keys(load("", &[], &[wrong])), ["log.prefix"], "{wrong}");
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
@@ -28,7 +28,7 @@ use crate::trace;
 use crate::unit::{MAX_HEADERS, MAX_PAYLOAD};
 
 /// As the conventions of OpenTelemetry would name it: they have none for it.
-pub(crate) const SYSTEM: &str = "nats";
+pub(super) const SYSTEM: &str = "nats";
 
 /// Where the server is and how streams are made.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub struct NatsLog {
     client: async_nats::Client,
     context: Context,
     /// Those of other accounts, by source.
-    imported: RwLock<HashMap<String, Context>>,
+    imported: Mutex<HashMap<String, Context>>,
     options: NatsOptions,
     /// The sources this process relays: they need no poke.
     relaying: RwLock<HashSet<String>>,
@@ -145,7 +145,7 @@ impl NatsLog {
             )));
         }
         let context = context(&options).build(client.clone());
-        let (imported, relaying) = (RwLock::default(), RwLock::default());
+        let (imported, relaying) = (Mutex::default(), RwLock::default());
         Ok(Self { client, context, imported, options, relaying })
     }
 
@@ -154,12 +154,7 @@ impl NatsLog {
         if self.options.account.is_empty() || self.options.account == source {
             return self.context.clone();
         }
-        let known = self.imported.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get(source) {
-            return known.clone();
-        }
-        drop(known);
-        let mut imported = self.imported.write().unwrap_or_else(PoisonError::into_inner);
+        let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
         let made = || {
             let api = imported_api(&self.options.prefix, source);
             context(&self.options).api_prefix(api).build(self.client.clone())
@@ -331,7 +326,7 @@ impl NatsLog {
     async fn send(&self, source: &str, event: &Stored) -> Result<PublishAckFuture, Error> {
         let envelope = event.envelope()?;
         let subject = subject_of(&self.options.prefix, source, &envelope.stream, &envelope.r#type);
-        let span = trace::send_span(&subject, &envelope, event.position);
+        let span = trace::send_span(SYSTEM, &subject, &envelope, event.position);
         let mut headers = cloud_event(source, event, &envelope);
         headers.insert("traceparent", span.traceparent(&envelope.traceparent));
         let sent = self
