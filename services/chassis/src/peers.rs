@@ -8,6 +8,7 @@
 //! the person of the [`Call`] we are in, what is left of its deadline, and the trace.
 
 mod outcome;
+mod remote;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -21,7 +22,6 @@ use http::{HeaderValue, Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -36,14 +36,10 @@ use crate::telemetry::rpc::{OTHER, client_span};
 use crate::tls::Tls;
 
 use outcome::Outcome;
+use remote::{Failed, Remote};
 
 /// How long a call may take when the one it is made for has no deadline.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A callee that is frozen, or whose machine is gone, holds its connection and says nothing. Every call would wait for its
-/// deadline, and the next one go the same way, although another replica answers: so it is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(5);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The other targets, as seen from one of them.
 #[derive(Clone, Debug)]
@@ -57,7 +53,7 @@ pub struct Peers {
 pub struct Directory {
     local: Mutex<HashMap<String, Routes>>,
     /// Ways to other targets, with the renewal of certificates they were made after.
-    remote: Mutex<HashMap<String, (u64, Channel)>>,
+    remote: Mutex<HashMap<String, (u64, Remote)>>,
     tls: Arc<Tls>,
     urls: BTreeMap<String, String>,
     keys: ServiceKeys,
@@ -106,19 +102,37 @@ impl Directory {
         }
         let mut remote = self.remote.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = self.tls.generation();
-        if let Some((_, channel)) = remote.get(target).filter(|(made, _)| *made == generation) {
-            return Ok(Transport::Remote(channel.clone()));
+        if let Some((_, known)) = remote.get(target).filter(|(made, _)| *made == generation) {
+            return Ok(Transport::Remote(known.clone()));
         }
         let url = self
             .urls
             .get(target)
             .ok_or_else(|| unavailable(target, "no setting peers names it"))?;
         let entered = self.inside.enter();
-        let channel = channel(url, &self.tls);
+        let made = Remote::at(url, &self.tls);
         drop(entered);
-        let channel = channel.map_err(|error| unavailable(target, &chain(&error)))?;
-        remote.insert(target.to_owned(), (generation, channel.clone()));
-        Ok(Transport::Remote(channel))
+        let made = made.map_err(|error| unavailable(target, &chain(&error)))?;
+        remote.insert(target.to_owned(), (generation, made.clone()));
+        Ok(Transport::Remote(made))
+    }
+
+    async fn call(&self, target: &str, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let answered = match self.transport(target).map_err(Problem::into_status)? {
+            Transport::Local(routes) => match routes.oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            },
+            Transport::Remote(remote) => remote.call(request).await,
+        };
+        answered.map_err(|failed| match failed {
+            Failed::Request(status) => status,
+            // The channel reads the deadline we told the callee, and may give up a moment before we do.
+            Failed::Connection(error) if is_timeout(&error) => {
+                Problem::of(DEADLINE_PASSED).into_status()
+            }
+            Failed::Connection(error) => unavailable(target, &chain(&error)).into_status(),
+        })
     }
 }
 
@@ -139,7 +153,7 @@ pub struct Peer {
 
 enum Transport {
     Local(Routes),
-    Remote(Channel),
+    Remote(Remote),
 }
 
 impl Peer {
@@ -158,8 +172,7 @@ impl Peer {
         };
         match self.send(request, deadline).instrument(span.clone()).await {
             Ok(response) => Ok(outcome::follow(response, outcome)),
-            Err(problem) => {
-                let status = span.in_scope(|| problem.into_status());
+            Err(status) => {
                 outcome.note(status.code() as i32);
                 Err(status)
             }
@@ -195,36 +208,14 @@ impl Peer {
         &self,
         request: Request<Body>,
         deadline: Option<Deadline>,
-    ) -> Result<Response<Body>, Problem> {
-        let transport = self.directory.transport(&self.to)?;
-        let sent = async {
-            match transport {
-                Transport::Local(routes) => match routes.oneshot(request).await {
-                    Ok(response) => Ok(response),
-                    Err(never) => match never {},
-                },
-                Transport::Remote(channel) => {
-                    channel.oneshot(request).await.map_err(|error| self.failed(&error))
-                }
-            }
-        };
+    ) -> Result<Response<Body>, Status> {
+        let sent = self.directory.call(&self.to, request);
         match deadline {
             None => sent.await,
             // A callee that cannot even say so in time is not waited for.
-            Some(Deadline(at)) => {
-                tokio::time::timeout_at(at, sent).await.unwrap_or(Err(Problem::of(DEADLINE_PASSED)))
-            }
-        }
-    }
-}
-
-impl Peer {
-    fn failed(&self, error: &tonic::transport::Error) -> Problem {
-        // The channel reads the deadline we told the callee, and may give up a moment before we do.
-        if is_timeout(error) {
-            Problem::of(DEADLINE_PASSED)
-        } else {
-            unavailable(&self.to, &chain(error))
+            Some(Deadline(at)) => tokio::time::timeout_at(at, sent)
+                .await
+                .unwrap_or_else(|_| Err(Problem::of(DEADLINE_PASSED).into_status())),
         }
     }
 }
@@ -253,18 +244,8 @@ pub struct Forward {
 
 impl Forward {
     async fn pass(self, request: Request<Body>) -> Response<Body> {
-        let answered = match self.directory.transport(&self.to) {
-            Ok(Transport::Local(routes)) => match routes.oneshot(request).await {
-                Ok(response) => Ok(response),
-                Err(never) => match never {},
-            },
-            Ok(Transport::Remote(channel)) => channel
-                .oneshot(request)
-                .await
-                .map_err(|error| unavailable(&self.to, &chain(&error))),
-            Err(problem) => Err(problem),
-        };
-        answered.unwrap_or_else(|problem| problem.into_status().into_http())
+        let answered = self.directory.call(&self.to, request).await;
+        answered.unwrap_or_else(Status::into_http)
     }
 }
 
@@ -286,19 +267,6 @@ impl tower::Service<Request<axum::body::Body>> for Forward {
 fn unavailable(target: &str, why: &str) -> Problem {
     tracing::warn!(peer = target, why, "a peer cannot be reached");
     Problem::of(PEER_UNAVAILABLE).with("target", target).retry_after(Duration::from_secs(1))
-}
-
-fn channel(url: &str, tls: &Tls) -> Result<Channel, tonic::transport::Error> {
-    let mut endpoint = Endpoint::from_shared(url.to_owned())?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    if url.starts_with("https://") {
-        endpoint = endpoint.tls_config(tls.client())?;
-    }
-    Ok(endpoint.connect_lazy())
 }
 
 #[cfg(test)]

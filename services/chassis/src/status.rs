@@ -268,14 +268,8 @@ pub fn internal(error: &(dyn Error + 'static)) -> Status {
 
 /// An error and its causes on one line: `append unit: write events: disk is full`.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
+    let all: Vec<_> = causes(error).map(ToString::to_string).collect();
+    all.join(": ")
 }
 
 /// The `reason` of a status, if it came from one of our servers.
@@ -373,16 +367,28 @@ pub(crate) fn ended_without_status() -> i32 {
     tonic::Code::Cancelled as i32
 }
 
+/// The error, what caused it, and so on.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 /// True when tonic's client ended the call because its time was up.
 pub(crate) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<tonic::TimeoutExpired>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    causes(error).any(<dyn Error>::is::<tonic::TimeoutExpired>)
+}
+
+/// True when no server has looked at the call: it was not sent, its connection's last word was that it takes no more
+/// calls, or it was turned away as a whole. It may be sent again whatever it does.
+pub fn is_unseen(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|error| {
+        let unsent = error.downcast_ref().is_some_and(hyper::Error::is_canceled);
+        let turned_away = |error: &h2::Error| {
+            let said = error.is_remote().then(|| error.reason()).flatten();
+            error.is_go_away() && said == Some(h2::Reason::NO_ERROR)
+                || error.is_reset() && said == Some(h2::Reason::REFUSED_STREAM)
+        };
+        unsent || error.downcast_ref().is_some_and(turned_away)
+    })
 }
 
 /// Gives a status that tonic or a handler made without details its reason, and hides raw internal messages.

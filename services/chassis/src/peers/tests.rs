@@ -1,5 +1,7 @@
 //! The same client, the same answers: in process and over the network.
 
+mod leaving;
+
 use std::sync::Arc;
 
 use rapport_proto::eventlog::v1::event_log_service_client::EventLogServiceClient as Client;
@@ -10,8 +12,11 @@ use rapport_proto::eventlog::v1::{
     GetHeadRequest, GetHeadResponse, ReadEventsRequest, ReadEventsResponse, TailEventsRequest,
     TailEventsResponse,
 };
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Request;
+use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use super::*;
@@ -44,6 +49,7 @@ impl EventLogService for Mirror {
         let micros = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
         Ok(tonic::Response::new(ReadEventsResponse {
             next_after_position: micros,
+            head_position: request.get_ref().source.len() as u64,
             ..Default::default()
         }))
     }
@@ -65,9 +71,8 @@ impl EventLogService for Mirror {
     }
 }
 
-/// `profiles` in this process, by its URL, and by a URL at which callers show certificates.
-#[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
-async fn every_way() -> [Client<Peer>; 3] {
+/// What stands before `profiles`, and what calls to it are signed with.
+fn gate() -> (Arc<Gate>, ServiceKeys, Methods) {
     let keys = ServiceKeys::generate();
     let methods = Methods::of_contract().expect("decodes");
     let (authenticator, _) =
@@ -83,27 +88,45 @@ async fn every_way() -> [Client<Peer>; 3] {
         stopping: tokio_util::sync::CancellationToken::new(),
         aborting: tokio_util::sync::CancellationToken::new(),
     });
-    let routes = gate.guard(Routes::new(EventLogServiceServer::new(Mirror)));
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let server = || tonic::transport::Server::builder().add_routes(routes.clone());
-    tokio::spawn(server().serve_with_incoming(TcpListenerStream::new(listener)));
+    (gate, keys, methods)
+}
 
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+/// Its URL, and what serves it until it is dropped.
+async fn serve(mut server: Server, routes: Routes) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let serving = server.add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener));
+    let mut served = JoinSet::new();
+    served.spawn(async { serving.await.expect("served") });
+    (url, served)
+}
+
+/// `profiles` in this process, by its URL, and by a URL at which callers show certificates.
+async fn every_way() -> ([Client<Peer>; 3], JoinSet<()>) {
+    let (gate, keys, methods) = gate();
+    let routes = gate.guard(Routes::new(EventLogServiceServer::new(Mirror)));
+    let (url, mut served) = serve(Server::builder(), routes.clone()).await;
+
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let secured_url = format!("https://{}", listener.local_addr().expect("bound"));
     let folder = tempfile::tempdir().expect("folder");
     let tls = Tls::read(&Authority::new().issue(folder.path())).expect("read");
     let incoming = Box::pin(tls.clone().incoming(TcpIncoming::from(listener)));
-    tokio::spawn(server().serve_with_incoming(incoming));
+    let secured = Server::builder().add_routes(routes.clone()).serve_with_incoming(incoming);
+    served.spawn(async { secured.await.expect("served") });
 
-    let at = |url: String| BTreeMap::from([("profiles".to_owned(), url)]);
     let directory =
         |urls, tls: &Arc<Tls>| Directory::new(urls, keys.clone(), methods.clone(), tls.clone());
     let local = directory(BTreeMap::new(), &no_tls());
     local.serve("profiles", routes.clone());
     let (remote, secured) = (directory(at(url), &no_tls()), directory(at(secured_url), &tls));
-    [local, remote, secured]
-        .map(|directory| Client::new(directory.seen_from("kpis").to("profiles")))
+    let clients = [local, remote, secured]
+        .map(|directory| Client::new(directory.seen_from("kpis").to("profiles")));
+    (clients, served)
+}
+
+fn at(url: String) -> BTreeMap<String, String> {
+    [("profiles".to_owned(), url)].into()
 }
 
 fn no_tls() -> Arc<Tls> {
@@ -124,7 +147,8 @@ fn ada(bound: Duration) -> Call {
 
 #[tokio::test]
 async fn a_peer_is_called_as_a_service_for_the_person_at_hand() {
-    for mut client in every_way().await {
+    let (clients, _served) = every_way().await;
+    for mut client in clients {
         assert!(
             client.read_events(read("")).await.is_ok(),
             "healing needs no person and no tenant"
@@ -136,7 +160,8 @@ async fn a_peer_is_called_as_a_service_for_the_person_at_hand() {
 
 #[tokio::test]
 async fn what_is_left_of_the_deadline_is_passed_on() {
-    for mut client in every_way().await {
+    let (clients, _served) = every_way().await;
+    for mut client in clients {
         let call = ada(Duration::from_secs(5)).scope(client.read_events(read("")));
         let left =
             Duration::from_micros(call.await.expect("answered").get_ref().next_after_position);
@@ -149,7 +174,8 @@ async fn what_is_left_of_the_deadline_is_passed_on() {
 
 #[tokio::test]
 async fn a_slow_or_panicking_peer_is_the_same_answer_near_and_far() {
-    for mut client in every_way().await {
+    let (clients, _served) = every_way().await;
+    for mut client in clients {
         let call = ada(Duration::from_millis(200)).scope(client.read_events(read("sleep")));
         let status = call.await.expect_err("too slow");
         assert_eq!(told(&status), (tonic::Code::DeadlineExceeded, "DEADLINE_PASSED".into()));
@@ -160,12 +186,12 @@ async fn a_slow_or_panicking_peer_is_the_same_answer_near_and_far() {
 
 #[tokio::test]
 async fn an_unknown_or_unreachable_peer_is_unavailable_never_a_yes() {
-    let free = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", free.local_addr().expect("bound"));
     drop(free);
     let keys = ServiceKeys::generate();
     let methods = Methods::of_contract().expect("decodes");
-    let directory = Directory::new([("profiles".to_owned(), url)].into(), keys, methods, no_tls());
+    let directory = Directory::new(at(url), keys, methods, no_tls());
     for target in ["profiles", "content"] {
         let mut client = Client::new(directory.seen_from("kpis").to(target));
         let status = client.get_head(GetHeadRequest::default()).await.expect_err("nobody there");
@@ -176,7 +202,7 @@ async fn an_unknown_or_unreachable_peer_is_unavailable_never_a_yes() {
 
 #[tokio::test]
 async fn a_peer_that_holds_its_connection_and_says_nothing_is_left() {
-    let frozen = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let frozen = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let methods = Methods::of_contract().expect("decodes");
     let urls = [("audit".to_owned(), format!("http://{}", frozen.local_addr().expect("bound")))];
     // Whoever connects is accepted by the system; nobody ever reads.
