@@ -1,120 +1,119 @@
-//! Callers who go on calling, whatever operators do.
+//! Callers who go on calling, whatever operators do: of every target, and through the gateway. They are gRPC's own library
+//! with the settings for clients that we publish (`tests/clients/callers.py`).
 
-use std::error::Error as _;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chassis::status::reason;
-use rapport_proto::profiles::v1::RegisterPartyRequest;
-use rapport_proto::types::PartyKind;
-use support::Client;
-use tokio::task::JoinSet;
+use rapport::targets::TARGETS;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Status};
 
 use super::cluster::Cluster;
+use crate::root;
 
-const CALLERS: usize = 4;
-/// As the policy for callers has it: what is UNAVAILABLE is called again with the same request id.
-const ATTEMPTS: usize = 8;
+/// Besides one caller of each target: `!` for those who tell what they repeat.
+const MORE: [&str; 2] = ["profiles!", "gateway!"];
 
 pub(super) struct Load {
-    told: Arc<Told>,
-    callers: JoinSet<()>,
+    told: Arc<Mutex<Told>>,
+    process: Child,
+    reader: JoinHandle<()>,
 }
 
 #[derive(Default)]
 struct Told {
-    stop: AtomicBool,
-    /// The parties of calls that were answered.
-    done: Mutex<Vec<String>>,
-    again: AtomicUsize,
-    /// Those among them that were told UNAVAILABLE by a pod that ends; the connection of the others broke, or a machine with
-    /// too much to do kept the database waiting.
-    unavailable: AtomicUsize,
+    /// How many calls of each caller were answered.
+    answered: Vec<usize>,
+    parties: Vec<String>,
+    again: Vec<Value>,
+    failed: Vec<Value>,
 }
 
 impl Load {
     pub(super) fn start(cluster: &Cluster) -> Self {
-        let told = Arc::new(Told::default());
-        let mut callers = JoinSet::new();
-        for caller in 0..CALLERS {
-            let address = cluster.address("profiles").to_string();
-            let client = Client::new(&address, &cluster.token());
-            callers.spawn(call(client, caller, told.clone()));
-        }
-        Self { told, callers }
+        let places: Vec<_> = TARGETS.iter().map(|it| it.name).chain(MORE).collect();
+        let told = Told { answered: vec![0; places.len()], ..Told::default() };
+        let told = Arc::new(Mutex::new(told));
+        let address = |place: &str| cluster.address(place.trim_end_matches('!'));
+        let mut process = Command::new(support::python())
+            .arg(root().join("tests/clients/callers.py"))
+            .args([&root().join("proto").display().to_string(), &cluster.token()])
+            .args(places.iter().map(|it| format!("{it}={}", address(it))))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("Python");
+        let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let noted = told.clone();
+        let reader = tokio::spawn(async move {
+            while let Some(line) = lines.next_line().await.expect("a line") {
+                lock(&noted).note(serde_json::from_str(&line).expect("as its first lines say"));
+            }
+        });
+        Self { told, process, reader }
     }
 
     /// Waits until each caller was answered some more.
     pub(super) async fn goes_on(&self) {
-        let wanted = self.told.done().len() + 5 * CALLERS;
+        let wanted: Vec<_> = lock(&self.told).answered.iter().map(|it| it + 5).collect();
         let give_up = Instant::now() + Duration::from_secs(300);
-        while self.told.done().len() < wanted {
-            assert!(Instant::now() < give_up && self.callers.len() == CALLERS, "nobody answers");
+        loop {
+            {
+                let told = lock(&self.told);
+                assert!(told.failed.is_empty(), "{:#?}", told.failed);
+                if told.answered.iter().zip(&wanted).all(|(now, wanted)| now >= wanted) {
+                    return;
+                }
+                let slow = || format!("{:?} are answered, {wanted:?} are wanted", told.answered);
+                assert!(Instant::now() < give_up && !self.reader.is_finished(), "{}", slow());
+            }
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// How many calls were told UNAVAILABLE so far.
-    pub(super) fn unavailable(&self) -> usize {
-        self.told.unavailable.load(Ordering::Relaxed)
+    /// The calls so far that Rapport said to repeat. Of the others that were repeated the connection broke.
+    pub(super) fn unavailable(&self) -> Vec<String> {
+        let told = lock(&self.told);
+        let refused = told.again.iter().filter(|it| it["reason"] != "");
+        refused.map(Value::to_string).collect()
     }
 
-    /// Ends; what was registered, and how many calls were made again.
-    pub(super) async fn end(self) -> (Vec<String>, usize) {
-        self.told.stop.store(true, Ordering::Relaxed);
-        self.callers.join_all().await;
-        let again = self.told.again.load(Ordering::Relaxed);
-        (std::mem::take(&mut *self.told.done()), again)
+    /// Ends; what was registered.
+    pub(super) async fn end(mut self) -> Vec<String> {
+        drop(self.process.stdin.take());
+        self.reader.await.expect("read");
+        assert!(self.process.wait().await.expect("ended").success());
+        let told = std::mem::take(&mut *lock(&self.told));
+        assert!(told.failed.is_empty(), "{:#?}", told.failed);
+        let calls: usize = told.answered.iter().sum();
+        let (parties, again) = (told.parties.len(), &told.again);
+        support::tell(&format!(
+            "{calls} calls answered meanwhile, {parties} parties registered; repeated: {again:#?}"
+        ));
+        told.parties
     }
 }
 
 impl Told {
-    fn done(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes a line of a caller.
+    fn note(&mut self, line: Value) {
+        if !line["failed"].is_null() {
+            self.failed.push(line);
+        } else if !line["again"].is_null() {
+            self.again.push(line);
+        } else {
+            let caller = line["caller"].as_u64().and_then(|it| usize::try_from(it).ok());
+            *caller.and_then(|it| self.answered.get_mut(it)).expect("a caller") += 1;
+            self.parties.extend(line["party"].as_str().map(str::to_owned));
+        }
     }
 }
 
-/// Somebody says so, or the connection broke.
-fn may_be_repeated(status: &Status) -> bool {
-    status.code() == Code::Unavailable || broke(status)
-}
-
-/// tonic has no code for it.
-fn broke(status: &Status) -> bool {
-    status.source().is_some_and(<dyn std::error::Error>::is::<tonic::transport::Error>)
-}
-
-async fn call(client: Client, caller: usize, told: Arc<Told>) {
-    let mut number = 0;
-    while !told.stop.load(Ordering::Relaxed) {
-        number += 1;
-        let request = RegisterPartyRequest {
-            parent: "tenants/default".into(),
-            kind: PartyKind::Hcp.into(),
-            market: "DE".into(),
-            request_id: format!("load-{caller}-{number}-0000"),
-            ..RegisterPartyRequest::default()
-        };
-        let mut attempt = 1;
-        let party = loop {
-            match client.parties.clone().register_party(request.clone()).await {
-                Ok(answer) => break answer.into_inner().party.unwrap_or_default().party_id,
-                Err(status) if may_be_repeated(&status) && attempt < ATTEMPTS => {
-                    attempt += 1;
-                    told.again.fetch_add(1, Ordering::Relaxed);
-                    let busy = reason(&status).as_deref() == Some("STORE_UNAVAILABLE");
-                    let ended = !broke(&status) && !busy;
-                    told.unavailable.fetch_add(usize::from(ended), Ordering::Relaxed);
-                    support::tell(&format!("called again: {status:?}"));
-                    sleep(Duration::from_millis(100) * (1 << attempt)).await;
-                }
-                Err(status) => panic!("after {attempt} attempts: {status:?}"),
-            }
-        };
-        told.done().push(party);
-        sleep(Duration::from_millis(50)).await;
-    }
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
 }
