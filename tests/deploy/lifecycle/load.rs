@@ -9,7 +9,7 @@ use rapport::targets::TARGETS;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Cluster;
@@ -21,7 +21,7 @@ const MORE: [&str; 2] = ["profiles!", "gateway!"];
 pub(super) struct Load {
     told: Arc<Mutex<Told>>,
     process: Child,
-    reader: JoinHandle<()>,
+    reader: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -31,6 +31,8 @@ struct Told {
     parties: Vec<String>,
     again: Vec<Value>,
     failed: Vec<Value>,
+    /// Nobody calls any more.
+    ended: bool,
 }
 
 impl Load {
@@ -49,11 +51,12 @@ impl Load {
             .spawn()
             .expect("Python");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let noted = told.clone();
-        let reader = tokio::spawn(async move {
+        let (noted, mut reader) = (told.clone(), JoinSet::new());
+        reader.spawn(async move {
             while let Some(line) = lines.next_line().await.expect("a line") {
                 lock(&noted).note(serde_json::from_str(&line).expect("as its first lines say"));
             }
+            lock(&noted).ended = true;
         });
         Self { told, process, reader }
     }
@@ -70,7 +73,7 @@ impl Load {
                     return;
                 }
                 let slow = || format!("{:?} are answered, {wanted:?} are wanted", told.answered);
-                assert!(Instant::now() < give_up && !self.reader.is_finished(), "{}", slow());
+                assert!(Instant::now() < give_up && !told.ended, "{}", slow());
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -86,7 +89,7 @@ impl Load {
     /// Ends; what was registered.
     pub(super) async fn end(mut self) -> Vec<String> {
         drop(self.process.stdin.take());
-        self.reader.await.expect("read");
+        self.reader.join_all().await;
         assert!(self.process.wait().await.expect("ended").success());
         let told = std::mem::take(&mut *lock(&self.told));
         assert!(told.failed.is_empty(), "{:#?}", told.failed);
