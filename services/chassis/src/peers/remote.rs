@@ -11,6 +11,7 @@ use futures::{StreamExt as _, stream};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint, Error};
@@ -26,8 +27,9 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// One more for the next connection, which may be as old.
 pub(super) const ATTEMPTS: usize = 3;
-/// What is larger is sent while it comes, and so once only.
+/// What is larger, or is not here after a while, is sent as it comes, and so once only.
 pub(super) const HELD_BYTES: usize = 64 << 10;
+pub(super) const HELD_FOR: Duration = Duration::from_secs(1);
 
 /// The way there; connects when it is needed.
 #[derive(Clone, Debug)]
@@ -57,15 +59,24 @@ impl Remote {
 
     pub(super) async fn call(self, request: Request<Body>) -> Result<Response<Body>, Failed> {
         let (parts, mut body) = request.into_parts();
-        let mut held = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            // A request has no trailers.
-            let Ok(bytes) = frame.map_err(Failed::Request)?.into_data() else { continue };
-            held.extend_from_slice(&bytes);
-            if held.len() > HELD_BYTES {
-                let body = followed_by(held.freeze(), body);
-                return self.send(Request::from_parts(parts, body)).await;
+        let (mut held, until) = (BytesMut::new(), Instant::now() + HELD_FOR);
+        loop {
+            match timeout_at(until, body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    // A request has no trailers.
+                    if let Ok(bytes) = frame.map_err(Failed::Request)?.into_data() {
+                        held.extend_from_slice(&bytes);
+                    }
+                    if held.len() <= HELD_BYTES {
+                        continue;
+                    }
+                }
+                // The callee has to say how long it waits for the rest.
+                Err(_) => {}
             }
+            let body = followed_by(held.freeze(), body);
+            return self.send(Request::from_parts(parts, body)).await;
         }
         let held = held.freeze();
         let mut attempt = 1;

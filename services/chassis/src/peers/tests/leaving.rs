@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
 
@@ -148,6 +152,36 @@ async fn a_large_call_arrives_whole_and_is_sent_once() {
     }
     let (answered, calls) = called(goaway(0, NO_ERROR), false, &large()).await;
     assert_eq!((answered, calls), (Err("PEER_UNAVAILABLE".into()), 1));
+}
+
+/// What a caller sends bit by bit is not waited for, so that the callee's deadline holds.
+#[tokio::test]
+async fn a_slow_call_arrives_whole_and_is_sent_once() {
+    let (gate, keys, methods) = gate();
+    let routes = gate.guard(Routes::new(EventLogServiceServer::new(Mirror)));
+    let (url, _server) = serve(Server::builder(), routes).await;
+    let door = door(goaway(0, NO_ERROR), false, url).await;
+    let directory = Directory::new(at(door.url.clone()), keys, methods, no_tls());
+    let call = async || {
+        let rest = async {
+            tokio::time::sleep(2 * remote::HELD_FOR).await;
+            Ok(Frame::data(Bytes::from_static(&[0, 0, 0])))
+        };
+        // An empty message: its prefix says so.
+        let first = stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(&[0, 0])))]);
+        let body = Body::new(StreamBody::new(first.chain(stream::once(rest))));
+        let path = "http://profiles/rapport.eventlog.v1.EventLogService/ReadEvents";
+        let mut request = http::Request::post(path).body(body).expect("a request");
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+        let answer = directory.seen_from("kpis").to("profiles").oneshot(request).await;
+        let answer = answer.map_err(|status| told(&status).1)?;
+        let whole = answer.into_body().collect().await.map_err(|status| status.to_string())?;
+        let trailers = whole.trailers().cloned().unwrap_or_default();
+        Ok::<_, String>(crate::status::code_in(&trailers))
+    };
+    assert_eq!(call().await, Err("PEER_UNAVAILABLE".into()), "it is not sent again");
+    assert_eq!(call().await, Ok(Some(0)));
+    assert_eq!(door.calls_of_the_first.load(Ordering::Relaxed), 1);
 }
 
 fn large() -> String {
